@@ -1,0 +1,214 @@
+//! What happens during an apply, told by the engine, shown by the views. A small closed set; no printing here.
+
+use serde::Serialize;
+
+use crate::model::{Address, Bytes, Container, StorageName};
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The run begins.
+    RunStarted {
+        /// The run's name, also its folder's.
+        run: String,
+        /// Actions in the plan.
+        actions: u64,
+        /// Moves in the plan.
+        moves: u64,
+        /// Bytes in the plan.
+        bytes: Bytes,
+        /// Expected seconds of the fleet's clock.
+        expected_seconds: u64,
+    },
+    /// Moves of an earlier run that was cut short are taken up.
+    Resumed {
+        /// The earlier run.
+        run: String,
+        /// Moves whose end that run did not see.
+        in_doubt: u64,
+    },
+    /// An action begins.
+    ActionStarted {
+        /// Which.
+        address: Address,
+        /// What it does, in a line.
+        what: String,
+    },
+    /// An action ended.
+    ActionEnded {
+        /// Which.
+        address: Address,
+        /// How.
+        outcome: Outcome,
+    },
+    /// GitLab took a move.
+    MoveScheduled {
+        /// What moves.
+        container: Container,
+        /// Its path.
+        path: String,
+        /// From.
+        source: StorageName,
+        /// To.
+        destination: StorageName,
+        /// GitLab's id of the move.
+        move_id: u64,
+        /// From 1.
+        attempt: u32,
+    },
+    /// A move ended and was compared.
+    MoveVerified {
+        /// What moved.
+        container: Container,
+        /// Its path.
+        path: String,
+        /// From.
+        source: StorageName,
+        /// To.
+        destination: StorageName,
+        /// As planned.
+        bytes: Bytes,
+        /// `attested`, `advanced`, `bracketed` or `unknown`.
+        verdict: String,
+        /// Why unknown; empty otherwise.
+        detail: String,
+        /// Milliseconds of the fleet's clock from POST to the end: the read-only time at most.
+        frozen_ms: u64,
+    },
+    /// A move failed and is tried again.
+    MoveRetried {
+        /// What moves.
+        container: Container,
+        /// Its path.
+        path: String,
+        /// Why.
+        cause: String,
+        /// The attempt that failed, from 1.
+        attempt: u32,
+        /// Seconds of the fleet's clock until the next.
+        after_seconds: u64,
+    },
+    /// A move was not made.
+    MoveSkipped {
+        /// What did not move.
+        container: Container,
+        /// Its path.
+        path: String,
+        /// Why: `deleted meanwhile`, `stale: …`, `no room: …`.
+        why: String,
+        /// True when that is as good as done (deleted, or already there).
+        done: bool,
+    },
+    /// A repository was set aside.
+    Quarantined {
+        /// Which.
+        container: Container,
+        /// Its path.
+        path: String,
+        /// Why.
+        cause: String,
+        /// What was seen.
+        evidence: Vec<String>,
+        /// What to do.
+        remedy: String,
+        /// A reference tip is missing: exit code 8.
+        loss: bool,
+    },
+    /// Something is waited for.
+    Waiting {
+        /// For what, in a line.
+        what: String,
+    },
+    /// Something to know that stops nothing.
+    Warning {
+        /// In a line.
+        message: String,
+    },
+    /// A signal came: nothing new is scheduled.
+    Stopping {
+        /// Moves that are followed to their end.
+        in_flight: u64,
+        /// Expected seconds of the fleet's clock at most.
+        expected_seconds: u64,
+    },
+    /// The run is over.
+    RunEnded {
+        /// The totals.
+        summary: Summary,
+    },
+}
+
+/// How an action ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// As planned.
+    Done {
+        /// In a line; may be empty.
+        detail: String,
+    },
+    /// Not.
+    Failed {
+        /// In a line.
+        cause: String,
+    },
+    /// A precondition did not hold any more.
+    Stale {
+        /// Which.
+        cause: String,
+    },
+    /// Not begun, because of another action.
+    Skipped {
+        /// The action that failed.
+        because: Address,
+    },
+    /// Not begun, or not finished, because the run was stopped.
+    NotStarted,
+    /// A proof was refused: something is left on the storage.
+    Refused {
+        /// What.
+        cause: String,
+    },
+}
+
+/// Totals of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Summary {
+    /// Actions that ended well.
+    pub done: u64,
+    /// That failed.
+    pub failed: u64,
+    /// That were skipped because of another.
+    pub skipped: u64,
+    /// Whose precondition did not hold any more.
+    pub stale: u64,
+    /// That were not begun or not finished when the run stopped.
+    pub not_started: u64,
+    /// Proofs refused.
+    pub refused: u64,
+    /// Verified moves by verdict.
+    pub attested: u64,
+    /// Pushes landed meanwhile, nothing lost.
+    pub advanced: u64,
+    /// The frozen read came too late.
+    pub bracketed: u64,
+    /// Could not be verified.
+    pub unknown: u64,
+    /// Moves not made.
+    pub moves_skipped: u64,
+    /// Of those, as good as done.
+    pub moves_moot: u64,
+    /// Repositories set aside in this run.
+    pub quarantined: u64,
+    /// Of those, with a missing reference tip.
+    pub lost: u64,
+    /// Bytes of verified moves.
+    pub bytes: Bytes,
+    /// Seconds of the fleet's clock.
+    pub seconds: u64,
+    /// A signal ended it.
+    pub interrupted: bool,
+    /// What could not be read back or was left to a person, a line each.
+    pub remarks: Vec<String>,
+}

@@ -1,0 +1,155 @@
+//! What the engine needs of the world, as traits. Adapters over the wire and the in-memory world implement them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::model::{
+    Bytes, Container, ContainerKind, DiskSpace, MoveRecord, Reference, Repository, ServerFacts, StorageName,
+    TokenFacts, Weight,
+};
+
+/// What kind of failure a call met. Decides whether it may be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortErrorKind {
+    /// Unreachable, 5xx, 429, a reset: the same call may succeed later. The call was not, or need not have been, carried out.
+    Transient,
+    /// A writing call whose answer was lost: it may have been carried out.
+    Ambiguous,
+    /// 401, UNAUTHENTICATED, a wrong Gitaly token.
+    Unauthenticated,
+    /// 403, not an administrator, a missing scope.
+    Forbidden,
+    /// 404, NOT_FOUND.
+    NotFound,
+    /// 400, INVALID_ARGUMENT, FAILED_PRECONDITION: asked rightly, refused.
+    Refused,
+    /// An answer that is not what the API says: HTML, a cut body, a missing field, TLS trouble.
+    Protocol,
+}
+
+/// A call that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{call}: {message}")]
+pub struct PortError {
+    /// What kind.
+    pub kind: PortErrorKind,
+    /// The call as a user knows it: `GET /api/v4/metadata`, `ServerInfo of storage default at tcp://…`.
+    pub call: String,
+    /// What was found and what was expected. No secret, one line.
+    pub message: String,
+    /// What to do about it, if that is known.
+    pub help: Option<String>,
+    /// How long the server asked us to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl PortError {
+    /// Makes an error without help.
+    pub fn new(kind: PortErrorKind, call: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind, call: call.into(), message: message.into(), help: None, retry_after: None }
+    }
+
+    /// True when the same call may succeed later without anybody doing anything.
+    pub fn is_transient(&self) -> bool {
+        self.kind == PortErrorKind::Transient
+    }
+}
+
+/// The result of a port's call.
+pub type PortResult<T> = Result<T, PortError>;
+
+/// What `GET /metadata` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Like `18.1.1-ee`.
+    pub version: String,
+    /// `None` before 15.6.
+    pub enterprise: Option<bool>,
+}
+
+/// GitLab's REST API, as far as it is needed. Adapters retry what is safe to repeat (all GETs, 429), with bounded
+/// backoff; a POST of a move is never repeated inside an adapter.
+#[async_trait]
+pub trait GitLab: Send + Sync {
+    /// `GET /metadata`, or `GET /version` on old ones.
+    async fn version(&self) -> PortResult<Version>;
+    /// `GET /personal_access_tokens/self`.
+    async fn token(&self) -> PortResult<TokenFacts>;
+    /// `GET /application/settings`: the weights of all storages that GitLab knows. Proves administrator and Admin Mode.
+    async fn weights(&self) -> PortResult<BTreeMap<StorageName, Weight>>;
+    /// `PUT /application/settings` with the whole map; returns the map of the answer. Replaces: callers read first.
+    async fn put_weights(&self, weights: &BTreeMap<StorageName, Weight>) -> PortResult<BTreeMap<StorageName, Weight>>;
+    /// `GET /projects?repository_storage=…` by keyset pages, ascending id: the page after `after` (at most 100), empty
+    /// at the end. An item whose own field names another storage, or none, is an error: GitLab dropped the filter,
+    /// which means that the token has no administrator's rights.
+    async fn projects(&self, storage: &StorageName, after: u64) -> PortResult<Vec<Repository>>;
+    /// How many snippets, or group wikis, GitLab lists on a storage; 0 group wikis on an edition without them.
+    async fn count(&self, kind: ContainerKind, storage: &StorageName) -> PortResult<u64>;
+    /// One container as it is now (`GET /projects/:id`); `None` when it is gone.
+    async fn container(&self, container: Container) -> PortResult<Option<Repository>>;
+    /// The disk path on Gitaly without suffix (`GET /projects/:id/storage`), for a path that was not where its id says.
+    async fn disk_path(&self, container: Container) -> PortResult<Option<String>>;
+    /// One page of the moves of a family, newest first; `page` from 1, 100 a page.
+    async fn moves(&self, kind: ContainerKind, page: u32) -> PortResult<Vec<MoveRecord>>;
+    /// The newest moves of one container, newest first, at most `limit` (1 to 100).
+    async fn moves_of(&self, container: Container, limit: u32) -> PortResult<Vec<MoveRecord>>;
+    /// One move; `None` when GitLab does not know it.
+    async fn move_record(&self, kind: ContainerKind, id: u64) -> PortResult<Option<MoveRecord>>;
+    /// `POST /projects/:id/repository_storage_moves` with the destination named. Never repeated by the adapter.
+    async fn schedule(&self, container: Container, destination: &StorageName) -> PortResult<MoveRecord>;
+}
+
+/// The Gitalys, addressed by storage name.
+#[async_trait]
+pub trait Gitaly: Send + Sync {
+    /// ServerInfo, the entry of that storage. [`PortErrorKind::Refused`] when the server does not serve the name.
+    async fn server(&self, storage: &StorageName) -> PortResult<ServerFacts>;
+    /// DiskStatistics, the entry of that storage; `None` when the server could not find out (both figures 0).
+    async fn disk(&self, storage: &StorageName) -> PortResult<Option<DiskSpace>>;
+    /// RepositoryExists.
+    async fn exists(&self, storage: &StorageName, path: &str) -> PortResult<bool>;
+    /// ListRefs of `refs/` with HEAD, the whole stream. A stream that ends early is an error, never a short list.
+    async fn references(&self, storage: &StorageName, path: &str) -> PortResult<Vec<Reference>>;
+    /// FindDefaultBranchName with `head_only`; `None` when the repository has none.
+    async fn head(&self, storage: &StorageName, path: &str) -> PortResult<Option<Vec<u8>>>;
+    /// ObjectFormat as `sha1` or `sha256`; `None` on servers without the call.
+    async fn object_format(&self, storage: &StorageName, path: &str) -> PortResult<Option<String>>;
+    /// CalculateChecksum, as text.
+    async fn checksum(&self, storage: &StorageName, path: &str) -> PortResult<String>;
+    /// CheckObjectsExist: for each object id, in order, whether the repository has it.
+    async fn objects_exist(&self, storage: &StorageName, path: &str, ids: &[String]) -> PortResult<Vec<bool>>;
+    /// RepositoryInfo's size, bytes.
+    async fn size(&self, storage: &StorageName, path: &str) -> PortResult<Bytes>;
+    /// WalkRepos: relative paths of all repositories on the storage, sorted, without those that start with `+`.
+    async fn walk(&self, storage: &StorageName) -> PortResult<Vec<String>>;
+}
+
+/// Time. On the sandbox the fleet's clock runs faster than ours.
+#[async_trait]
+pub trait Clock: Send + Sync {
+    /// Now, by the fleet's clock.
+    fn now(&self) -> Timestamp;
+    /// Waits that long by the fleet's clock.
+    async fn sleep(&self, duration: Duration);
+}
+
+/// All ports together.
+#[derive(Clone)]
+pub struct Ports {
+    /// GitLab.
+    pub gitlab: std::sync::Arc<dyn GitLab>,
+    /// The Gitalys.
+    pub gitaly: std::sync::Arc<dyn Gitaly>,
+    /// Time.
+    pub clock: std::sync::Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ports")
+    }
+}

@@ -1,0 +1,284 @@
+//! What the configuration says: the evaluated target, with addresses and spans, and no expression but `where`
+//! and policies' conditions, which `plan` evaluates.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Address, Bytes, StorageName, Weight};
+use crate::diag::{Diagnostic, Span};
+use crate::expr::{Expression, Predicate};
+
+/// The whole evaluated configuration.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    /// The name that state, reports and evidence carry.
+    pub environment: String,
+    /// SHA-256 in hex over the configuration's texts and variable values: what a saved plan is bound to.
+    pub digest: String,
+    /// How the live systems are reached.
+    pub connection: Connection,
+    /// Moves outstanding at once over all storages (`gitlab.max_moves`, or the sandbox's `workers`); at least 1.
+    pub max_moves: u32,
+    /// All storages, VM and pod, by GitLab's name.
+    pub storages: BTreeMap<StorageName, DesiredStorage>,
+    /// In the order of their addresses.
+    pub assignments: Vec<Assignment>,
+    /// How moves are released.
+    pub rollout: Rollout,
+    /// Rules over the finished plan, in the order of their addresses.
+    pub policies: Vec<Policy>,
+    /// Legal parts of the configuration whose effect this version cannot bring about: errors of a plan, not of `validate`.
+    pub later: Vec<Diagnostic>,
+}
+
+/// How the live systems are reached.
+#[derive(Debug, Clone)]
+pub enum Connection {
+    /// A real GitLab and its Gitalys.
+    Live(LiveConnection),
+    /// The embedded fleet.
+    Sandbox(SandboxConnection),
+    /// Neither a `gitlab` nor a `sandbox` block: enough for `validate`, an error for `plan`.
+    None,
+}
+
+/// A real GitLab and its Gitalys.
+#[derive(Debug, Clone)]
+pub struct LiveConnection {
+    /// The `gitlab` block.
+    pub gitlab: GitlabConnection,
+    /// The token of all Gitalys, unless a storage has its own.
+    pub gitaly_token: Option<SecretRef>,
+    /// A PEM file with the CA of all `tls://` Gitalys, unless a storage has its own.
+    pub gitaly_ca: Option<String>,
+}
+
+/// The `gitlab` block.
+#[derive(Debug, Clone)]
+pub struct GitlabConnection {
+    /// Like `https://gitlab.example.com`, without `/api/v4`.
+    pub url: String,
+    /// An administrator's token.
+    pub token: SecretRef,
+    /// A PEM file with a private CA.
+    pub ca: Option<String>,
+    /// Where the block stands.
+    pub span: Span,
+}
+
+/// Where a secret is found. Never the secret itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretRef {
+    /// An environment variable.
+    Env(String),
+    /// A file; surrounding white space is trimmed.
+    File(String),
+    /// A key of a Kubernetes Secret.
+    Kubernetes {
+        /// The Secret's name.
+        secret: String,
+        /// The key within it.
+        key: String,
+    },
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::File(path) => write!(f, "file {path}"),
+            Self::Kubernetes { secret, key } => write!(f, "key {key} of Secret {secret}"),
+        }
+    }
+}
+
+/// The `sandbox` block.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SandboxConnection {
+    /// The block's label.
+    pub name: String,
+    /// How many projects the world begins with.
+    pub repositories: u32,
+    /// Up to this many repositories are real bare Git repositories; above, the world is synthetic. Default 200.
+    pub real_limit: u32,
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+    /// Seconds of the fleet's clock per second; at least 1.
+    pub speed: u32,
+    /// GitLab's move workers; at least 1.
+    pub workers: u32,
+    /// What `/metadata` says.
+    pub gitlab_version: String,
+    /// What ServerInfo says.
+    pub gitaly_version: String,
+    /// Storages that exist before tranship comes, by GitLab's name. All `storage` blocks of the configuration that
+    /// are not among them are added by config with `declared_only = true`.
+    pub storages: Vec<SandboxStorage>,
+    /// Faults ordered.
+    pub faults: Vec<SandboxFault>,
+}
+
+/// A storage of the sandbox.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SandboxStorage {
+    /// GitLab's name.
+    pub name: StorageName,
+    /// Size of its disk.
+    pub disk: Bytes,
+    /// The weight the world begins with; `None`: 100 for the first storage, 0 for the others.
+    pub weight: Option<Weight>,
+}
+
+/// A fault ordered in the sandbox: `fault "corrupt_copy" { nth = 5 }`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SandboxFault {
+    /// Which fault: one of [`SandboxFault::KINDS`].
+    pub kind: String,
+    /// The how-manyth occasion it strikes, from 1.
+    pub nth: u32,
+    /// How many occasions from the nth on; default 1.
+    pub count: u32,
+}
+
+impl SandboxFault {
+    /// The faults by name, each with what it does.
+    pub const KINDS: &'static [(&'static str, &'static str)] = &[
+        ("corrupt_copy", "the nth move loses a reference and its objects on the destination, after GitLab's own check"),
+        ("lose_reference", "the nth move loses a reference on the destination, but not its objects"),
+        ("fail_move", "the nth move ends `failed`, with a checksum mismatch as its message"),
+        ("push_timeout", "the nth move ends `failed` because pushes are in progress"),
+        ("refuse_move", "the nth POST of a move is answered 400 `is read-only`"),
+        ("lost_response", "the nth POST of a move is carried out, but its connection is cut before the answer"),
+        ("server_error", "the nth request to GitLab is answered 500"),
+        ("rate_limit", "the nth request to GitLab is answered 429 with Retry-After: 1"),
+        ("push_after_move", "a push lands on the destination as soon as the nth move is `replicated`"),
+        ("cleanup_failed", "the nth move ends `cleanup failed`: the source's copy stays"),
+        ("missing_object", "the nth project's repository lacks an object from the beginning"),
+        ("fast_move", "the nth move is over before its source can be read while frozen"),
+    ];
+}
+
+/// A Gitaly's address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// How it is spoken to.
+    pub scheme: Scheme,
+    /// `host:port`; for [`Scheme::Unix`] the path.
+    pub authority: String,
+}
+
+/// How a Gitaly is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scheme {
+    /// `tcp://`: plaintext.
+    Tcp,
+    /// `tls://`.
+    Tls,
+    /// `unix:`.
+    Unix,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.scheme {
+            Scheme::Tcp => write!(f, "tcp://{}", self.authority),
+            Scheme::Tls => write!(f, "tls://{}", self.authority),
+            Scheme::Unix => write!(f, "unix:{}", self.authority),
+        }
+    }
+}
+
+/// One `storage` block, or one instance of it.
+#[derive(Debug, Clone)]
+pub struct DesiredStorage {
+    /// Where it is declared.
+    pub address: Address,
+    /// GitLab's name.
+    pub name: StorageName,
+    /// As GitLab dials it; `None` on the sandbox.
+    pub endpoint: Option<Endpoint>,
+    /// As tranship dials it, where that differs.
+    pub dial: Option<Endpoint>,
+    /// Its own token.
+    pub token: Option<SecretRef>,
+    /// Its own CA, a PEM file.
+    pub ca: Option<String>,
+    /// `None`: not managed.
+    pub weight: Option<Weight>,
+    /// Weight 0, nothing left, found empty twice.
+    pub drain: bool,
+    /// What moves may do to it.
+    pub limits: Limits,
+    /// The block.
+    pub span: Span,
+}
+
+/// What moves may do to a storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// No move may take the disk above this, in thousandths of its size. Default 850.
+    pub disk_ceiling_permille: u16,
+    /// Moves in flight towards or from it; at least 1. Default 4: GitLab's worker, the source's reads and the
+    /// destination's writes share one disk each, and p99 freezes grow with every slot past saturation.
+    pub max_moves: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { disk_ceiling_permille: 850, max_moves: 4 }
+    }
+}
+
+/// One `assignment` block, or one instance of it.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// Where it is declared.
+    pub address: Address,
+    /// Storages it takes repositories from, each once, sorted.
+    pub from: Vec<StorageName>,
+    /// Which of them.
+    pub filter: Predicate,
+    /// Storages it sends them to, each once, sorted; at least one.
+    pub to: Vec<StorageName>,
+    /// Higher wins.
+    pub priority: i64,
+    /// The block.
+    pub span: Span,
+}
+
+/// The one `rollout` block.
+#[derive(Debug, Clone, Default)]
+pub struct Rollout {
+    /// In order; what none selects forms a last wave.
+    pub waves: Vec<Wave>,
+    /// `true` for `backup = "none"`: the operator knows that there is none. Silences the plan's danger line.
+    pub backup_declined: bool,
+}
+
+/// One `wave` of the rollout.
+#[derive(Debug, Clone)]
+pub struct Wave {
+    /// The block's label.
+    pub name: String,
+    /// Which repositories; `Predicate::always()` when left out.
+    pub filter: Predicate,
+    /// At most this many, drawn by a seeded hash of the id.
+    pub sample: Option<u64>,
+    /// The block.
+    pub span: Span,
+}
+
+/// One `policy` block: a rule over the finished plan.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Where it is declared.
+    pub address: Address,
+    /// Must be true; its one free name is `plan`.
+    pub condition: Expression,
+    /// What to say when it is not.
+    pub error_message: String,
+    /// The block.
+    pub span: Span,
+}

@@ -1,0 +1,22 @@
+//! Typed names and quantities, and the three inputs of a plan: what is desired, what is observed, and the
+//! addresses that records stand under. Values only: parsed at the edge, trusted inside.
+
+mod address;
+mod desired;
+mod name;
+mod observed;
+mod path;
+mod refs;
+
+pub use address::Address;
+pub use desired::{
+    Assignment, Connection, Desired, DesiredStorage, Endpoint, GitlabConnection, Limits, LiveConnection, Policy,
+    Rollout, SandboxConnection, SandboxFault, SandboxStorage, Scheme, SecretRef, Wave,
+};
+pub use name::{Bytes, Container, ContainerKind, NameError, RepositoryRole, StorageName, Weight};
+pub use observed::{
+    DiskSpace, GitlabFacts, MoveRecord, MoveState, Observed, OtherContainers, Reading, Repository, ServerFacts,
+    StorageFacts, TokenFacts,
+};
+pub use path::relative_path;
+pub use refs::{RefDifference, RefDigest, RefSnapshot, Reference};

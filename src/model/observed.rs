@@ -1,0 +1,228 @@
+//! What the live systems say. Everything that could not be read is an explicit `Unknown` with its reason.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use super::{Bytes, Container, StorageName, Weight};
+
+/// A fact that was read, or why it could not be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading<T> {
+    /// Read.
+    Known(T),
+    /// Not read, with the reason as one line without secrets.
+    Unknown(String),
+}
+
+impl<T> Reading<T> {
+    /// The fact, if it was read.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(fact) => Some(fact),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+/// The fleet as it was seen at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observed {
+    /// When the reading began, by the fleet's clock.
+    pub as_of: Timestamp,
+    /// GitLab itself.
+    pub gitlab: GitlabFacts,
+    /// One entry for each declared storage.
+    pub storages: BTreeMap<StorageName, StorageFacts>,
+    /// Projects (later: snippets, group wikis) on storages that an assignment takes from or that drain;
+    /// sorted by container, each once.
+    pub repositories: Vec<Repository>,
+    /// Containers that are not listed one by one yet, per listed storage.
+    pub others: BTreeMap<StorageName, OtherContainers>,
+    /// Moves that have not ended, anybody's; sorted by container.
+    pub moves: Vec<MoveRecord>,
+}
+
+/// GitLab itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GitlabFacts {
+    /// Like `18.1.1-ee`.
+    pub version: String,
+    /// `None` on versions that do not say.
+    pub enterprise: Option<bool>,
+    /// The token's own facts.
+    pub token: Reading<TokenFacts>,
+    /// `repository_storages_weighted`: every storage that GitLab knows, with its weight.
+    pub weights: BTreeMap<StorageName, Weight>,
+}
+
+/// What `GET /personal_access_tokens/self` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenFacts {
+    /// Like `api`, `admin_mode`.
+    pub scopes: Vec<String>,
+    /// The last day on which it works; `None`: it does not expire.
+    pub expires_at: Option<Date>,
+}
+
+/// One storage, as its own Gitaly and the lists of GitLab say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StorageFacts {
+    /// What ServerInfo says of it; unknown when it cannot be reached or does not serve that name.
+    pub server: Reading<ServerFacts>,
+    /// What DiskStatistics says.
+    pub disk: Reading<DiskSpace>,
+    /// What Gitaly's walk found, only asked for a draining storage without repositories: relative paths, sorted.
+    pub walk: Option<Reading<Vec<String>>>,
+}
+
+/// What ServerInfo says of one storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Gitaly's version.
+    pub version: String,
+    /// Git's version.
+    pub git_version: String,
+    /// False when the storage cannot be read.
+    pub readable: bool,
+    /// False when it is full or read-only.
+    pub writeable: bool,
+    /// From the metadata file in its root; empty when that could not be read.
+    pub filesystem_id: String,
+    /// More than 1 is Praefect.
+    pub replication_factor: u32,
+}
+
+/// Room on a storage's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// For Gitaly.
+    pub available: Bytes,
+    /// By anything.
+    pub used: Bytes,
+}
+
+/// Containers that are counted but not listed one by one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherContainers {
+    /// Personal and project snippets.
+    pub snippets: Reading<u64>,
+    /// Group wikis; known to be 0 on editions without them.
+    pub group_wikis: Reading<u64>,
+}
+
+/// One container as GitLab's lists give it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    /// Kind and id.
+    pub container: Container,
+    /// Full path in GitLab (`web/shop`).
+    pub path: Box<str>,
+    /// Where GitLab says it is.
+    pub storage: StorageName,
+    /// Repository and wiki; GitLab's figure may be stale. `None` when not given.
+    pub size: Option<Bytes>,
+    /// Archived projects are read-only in GitLab.
+    pub archived: bool,
+    /// GitLab says that it has no commit.
+    pub empty: Option<bool>,
+    /// The project it was forked from, if any.
+    pub fork_parent: Option<u64>,
+    /// Seconds since 1970.
+    pub last_activity: Option<i64>,
+    /// Seconds since 1970.
+    pub created: Option<i64>,
+}
+
+/// A move's state, GitLab's names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum MoveState {
+    /// Made, not yet queued.
+    Initial,
+    /// Read-only, waiting for a worker.
+    Scheduled,
+    /// Being copied.
+    Started,
+    /// Copied and switched; the source's copy still exists.
+    Replicated,
+    /// Done.
+    Finished,
+    /// Not done.
+    Failed,
+    /// Lives on the destination; the source's copy was left.
+    CleanupFailed,
+    /// A state that this version does not know.
+    Other(String),
+}
+
+impl MoveState {
+    /// True when GitLab will not change it any more. An unknown state is not taken for an end.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Finished | Self::Failed | Self::CleanupFailed)
+    }
+
+    /// GitLab's spelling.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Initial => "initial",
+            Self::Scheduled => "scheduled",
+            Self::Started => "started",
+            Self::Replicated => "replicated",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::CleanupFailed => "cleanup failed",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for MoveState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<String> for MoveState {
+    fn from(name: String) -> Self {
+        match name.as_str() {
+            "initial" => Self::Initial,
+            "scheduled" => Self::Scheduled,
+            "started" => Self::Started,
+            "replicated" => Self::Replicated,
+            "finished" => Self::Finished,
+            "failed" => Self::Failed,
+            "cleanup failed" | "cleanup_failed" => Self::CleanupFailed,
+            _ => Self::Other(name),
+        }
+    }
+}
+
+impl From<MoveState> for String {
+    fn from(state: MoveState) -> Self {
+        state.as_str().to_owned()
+    }
+}
+
+/// One repository storage move, as GitLab tells it. `id` is unique within the container's kind only.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MoveRecord {
+    /// What moves.
+    pub container: Container,
+    /// GitLab's id of the move.
+    pub id: u64,
+    /// Where it stands.
+    pub state: MoveState,
+    /// From.
+    pub source: String,
+    /// To.
+    pub destination: String,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// Why it failed, where GitLab says.
+    pub error_message: Option<String>,
+}

@@ -1,0 +1,400 @@
+//! The plan: what takes observed to desired, as a total, ordered, explained value; and the pure function that makes it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Address, Bytes, Container, StorageName, Weight};
+
+/// The whole plan. `apply` sees only this and the ports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The format's version: [`Plan::FORMAT`].
+    pub format: u32,
+    /// The environment it is for.
+    pub environment: String,
+    /// When the fleet was observed, by the fleet's clock.
+    pub as_of: Timestamp,
+    /// What it was made from.
+    pub basis: Basis,
+    /// In topological order; an [`ActionId`] is the index here.
+    pub actions: Vec<Action>,
+    /// Each with its reason; sorted.
+    pub edges: Vec<Edge>,
+    /// The moves of all actions; an action names a range of it.
+    pub moves: Vec<PlannedMove>,
+    /// What changed outside of tranship since the state was written.
+    pub drift: Vec<Drift>,
+    /// What must be known before: errors forbid an apply.
+    pub findings: Vec<Finding>,
+    /// What was not planned, and why.
+    pub report: Vec<NotPlanned>,
+    /// Quarantined repositories, from the state.
+    pub quarantined: Vec<Quarantined>,
+    /// Weights of all storages that GitLab knows, now and after the apply.
+    pub weights: BTreeMap<StorageName, WeightChange>,
+    /// Per storage: room and limits that the mover keeps.
+    pub storages: BTreeMap<StorageName, StoragePlan>,
+    /// Moves outstanding at once, over all storages.
+    pub max_moves: u32,
+    /// How long it may take.
+    pub estimate: Estimate,
+    /// Policies that were asked, each with its verdict.
+    pub policies: Vec<PolicyVerdict>,
+    /// Thresholds of waves with a sample, fixed by this plan: wave name → 16 hex digits.
+    pub samples: BTreeMap<String, String>,
+}
+
+impl Plan {
+    /// The format that this version writes and the only one it reads.
+    pub const FORMAT: u32 = 1;
+
+    /// The one definition of "anything to do".
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+
+    /// True when an apply must not begin.
+    pub fn is_blocked(&self) -> bool {
+        self.findings.iter().any(|f| f.level == Level::Error) || self.refused_by_policy()
+    }
+
+    /// True when a policy said no or could not be answered.
+    pub fn refused_by_policy(&self) -> bool {
+        self.policies.iter().any(|p| p.verdict != Verdict::Pass)
+    }
+
+    /// True when a drain that the configuration asks for cannot end with this plan: exit code 7.
+    pub fn drain_is_stuck(&self) -> bool {
+        self.report.iter().any(|r| r.blocks_drain) || self.findings.iter().any(|f| f.blocks_drain)
+    }
+
+    /// The moves of an action; empty for actions of other kinds.
+    pub fn moves_of(&self, action: &Action) -> &[PlannedMove] {
+        match &action.change {
+            Change::Moves { first, count, .. } => {
+                let first = *first as usize;
+                self.moves.get(first..first + *count as usize).unwrap_or(&[])
+            }
+            _ => &[],
+        }
+    }
+}
+
+/// What a plan was made from, so that a saved one can be found stale.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    /// SHA-256 of the configuration, hex.
+    pub configuration: String,
+    /// SHA-256 of the state file's canonical text, hex.
+    pub state: String,
+    /// SHA-256 of the observed facts that the plan relied on (weights, filesystem ids, versions), hex. Repositories'
+    /// own preconditions travel with each move.
+    pub observed: String,
+    /// The filesystem id of every storage that a move touches.
+    pub filesystem_ids: BTreeMap<StorageName, String>,
+}
+
+/// Index of an action in [`Plan::actions`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ActionId(pub u32);
+
+/// One thing to do that an operator would name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Action {
+    /// Unique and stable: `weight.gitaly-01`, `moves.default["archived"]`, `drain.default`.
+    pub address: Address,
+    /// What is done.
+    pub change: Change,
+    /// Why, in a line.
+    pub reason: String,
+}
+
+/// What an action does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Change {
+    /// Sets one storage's weight. Precondition: the weight is `from` (or already `to`).
+    SetWeight {
+        /// GitLab's name.
+        storage: StorageName,
+        /// As observed.
+        from: Weight,
+        /// As desired.
+        to: Weight,
+    },
+    /// One wave of moves off one storage. Preconditions, for each: the container exists, is on the source, has no
+    /// live move; filesystem ids as in [`Basis`].
+    Moves {
+        /// The wave's name; `rest` for what no wave of the rollout selects.
+        wave: String,
+        /// The wave's place in the rollout, from 0.
+        position: u32,
+        /// Where all of them are.
+        source: StorageName,
+        /// First index into [`Plan::moves`].
+        first: u32,
+        /// How many.
+        count: u32,
+        /// Sum of their sizes.
+        bytes: Bytes,
+    },
+    /// Finds a storage empty twice, by GitLab's lists and Gitaly's walk, and records it as drained.
+    ProveEmpty {
+        /// GitLab's name.
+        storage: StorageName,
+    },
+}
+
+/// `to` starts only after `from` ended well.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Edge {
+    /// Earlier.
+    pub from: ActionId,
+    /// Later.
+    pub to: ActionId,
+    /// Why.
+    pub reason: String,
+}
+
+/// One move. The wave and the source stand with the action too; they are here so that a line is complete on its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedMove {
+    /// What moves.
+    pub container: Container,
+    /// Full path in GitLab, for people; may have changed when the move runs.
+    pub path: Box<str>,
+    /// Where it is.
+    pub source: StorageName,
+    /// Where it goes.
+    pub destination: StorageName,
+    /// For which assignment.
+    pub assignment: Address,
+    /// Repository and wiki; 0 when GitLab gave no size.
+    pub bytes: Bytes,
+    /// GitLab says that it has no commit: absence on Gitaly is then no surprise.
+    pub empty: bool,
+}
+
+/// Something that changed outside of tranship.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drift {
+    /// The record it contradicts.
+    pub address: Address,
+    /// Which fact: `weight`, `filesystem_id` …
+    pub fact: String,
+    /// As recorded.
+    pub recorded: String,
+    /// As observed.
+    pub observed: String,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// No apply.
+    Error,
+    /// To be read before saying yes: the danger section.
+    Danger,
+    /// Good to know.
+    Notice,
+}
+
+/// Something the preflight found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Finding {
+    /// How bad.
+    pub level: Level,
+    /// Stable identifier, like `equal-filesystem-ids`.
+    pub code: String,
+    /// What it is about: a storage's name, a call, `token` …
+    pub subject: String,
+    /// What was found and why it matters.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+    /// A drain cannot end because of it: exit code 7.
+    pub blocks_drain: bool,
+}
+
+/// Something that was not planned.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NotPlanned {
+    /// What it is about: `storage.default`, `project-12`.
+    pub subject: String,
+    /// Why not.
+    pub reason: WaitingOn,
+    /// How many repositories it concerns.
+    pub count: u64,
+    /// At most five examples: `project-12 web/shop`.
+    pub examples: Vec<String>,
+    /// A drain cannot end because of it: exit code 7.
+    pub blocks_drain: bool,
+}
+
+/// What something waits for that was not planned.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum WaitingOn {
+    /// No assignment sends it anywhere, and its storage drains.
+    Assignment,
+    /// It fits on none of these.
+    Room {
+        /// The assignment's destinations.
+        destinations: Vec<StorageName>,
+        /// Free below the ceiling on the emptiest of them.
+        free: Bytes,
+        /// Needed, with inflation.
+        needed: Bytes,
+    },
+    /// GitLab does not list this storage: it must be declared there first.
+    GitlabToKnow {
+        /// The storage.
+        storage: StorageName,
+    },
+    /// Somebody's move is under way.
+    Move {
+        /// Its state.
+        state: String,
+        /// Where it goes.
+        destination: String,
+    },
+    /// `where` cannot be answered for it: a field is not known.
+    Field {
+        /// The assignment.
+        assignment: Address,
+    },
+    /// It is quarantined.
+    Release,
+    /// Containers of a family that cannot be moved yet.
+    Family {
+        /// `snippet` or `group_wiki`.
+        family: String,
+    },
+    /// Their number could not be read.
+    Count {
+        /// `snippet` or `group_wiki`.
+        family: String,
+        /// Why.
+        cause: String,
+    },
+    /// Left out by `--target` or `--exclude`.
+    Selection,
+    /// Repositories that Gitaly has on the storage and GitLab does not know there.
+    Leftovers,
+    /// The storage, or one its moves need, cannot be reached or cannot be trusted; the findings say why.
+    Storage {
+        /// Which.
+        storage: StorageName,
+    },
+}
+
+/// A quarantined repository, as shown by every plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// What is set aside.
+    pub container: Container,
+    /// Full path.
+    pub path: String,
+    /// Where it was to be moved from.
+    pub source: StorageName,
+    /// Why.
+    pub cause: String,
+    /// What to do.
+    pub remedy: String,
+    /// May have lost something or cannot be written to.
+    pub urgent: bool,
+}
+
+/// A weight now and after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightChange {
+    /// Observed.
+    pub before: Weight,
+    /// After the apply.
+    pub after: Weight,
+}
+
+/// What the mover keeps for one storage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoragePlan {
+    /// Moves in flight towards or from it.
+    pub max_moves: u32,
+    /// No move may take used bytes above this share of the disk, thousandths.
+    pub disk_ceiling_permille: u16,
+    /// Used now; `None`: unknown.
+    pub used: Option<Bytes>,
+    /// Size of the disk (used and available); `None`: unknown.
+    pub capacity: Option<Bytes>,
+    /// What the plan brings, with inflation.
+    pub incoming: Bytes,
+    /// What the plan takes away.
+    pub outgoing: Bytes,
+    /// Repositories brought.
+    pub incoming_count: u64,
+    /// Repositories taken away.
+    pub outgoing_count: u64,
+}
+
+/// How long the plan may take. Seconds of the fleet's clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// All moves, with the slots at hand.
+    pub duration_seconds: u64,
+    /// Read-only time summed over repositories.
+    pub freeze_seconds: u64,
+    /// Read-only time of the longest.
+    pub longest_freeze_seconds: u64,
+    /// The repository with the longest.
+    pub longest: Option<Container>,
+    /// The assumption, in words: seconds per move and bytes per second.
+    pub assumption: String,
+}
+
+/// Three-valued: no `bool` crosses a policy, a gate, a verification or a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Holds.
+    Pass,
+    /// Does not hold.
+    Fail,
+    /// Could not be answered.
+    Unknown,
+}
+
+/// What a policy said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyVerdict {
+    /// Which.
+    pub address: Address,
+    /// Its answer.
+    pub verdict: Verdict,
+    /// `error_message`, or why it could not be answered; empty for a pass.
+    pub message: String,
+}
+
+/// What the user asked of one planning.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Only these addresses (globs: `assignment.heavy`, `storage.*`, `moves.default`) and what they depend on; empty: all.
+    pub target: Vec<String>,
+    /// Not these.
+    pub exclude: Vec<String>,
+}
+
+/// Makes the plan. Pure: same input, same bytes, in any order of listing.
+///
+/// # Errors
+/// What in the configuration contradicts itself or the fleet (circular assignments, two assignments claiming one repository, `where` failing on a repository).
+pub fn make(
+    _desired: &crate::model::Desired,
+    _observed: &crate::model::Observed,
+    _state: &crate::state::State,
+    _options: &Options,
+) -> Result<Plan, crate::diag::Diagnostics> {
+    Err(crate::diag::Diagnostics::default())
+}

@@ -1,0 +1,67 @@
+//! stub: the embedded fleet.
+use crate::model::{SandboxConnection, StorageName};
+use camino::Utf8Path;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How to reach a running fleet. Written by the fleet's process, mode 0600, read by its clients.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// The fleet's process.
+    pub pid: u32,
+    /// `http://127.0.0.1:PORT`.
+    pub gitlab_url: String,
+    /// Administrator's token.
+    pub gitlab_token: String,
+    /// `127.0.0.1:PORT` of each storage's Gitaly.
+    pub gitaly: BTreeMap<StorageName, String>,
+    /// All Gitalys' token.
+    pub gitaly_token: String,
+    /// The fleet's time at `real_epoch`.
+    pub fleet_epoch: jiff::Timestamp,
+    /// Real time.
+    pub real_epoch: jiff::Timestamp,
+    /// Seconds of the fleet's clock per second.
+    pub speed: u32,
+}
+/// Why the fleet could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SandboxError {
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+/// Finds the fleet of a folder, starting its process (`<exe> sandbox serve --dir …`) when none runs. `dir` is
+/// `<configuration>/.tranship/sandbox/<name>`. Refuses a world made from another `sandbox` block.
+///
+/// # Errors
+/// [`SandboxError`].
+pub async fn ensure(
+    _dir: &Utf8Path,
+    _exe: &std::path::Path,
+    _spec: &SandboxConnection,
+) -> Result<Endpoints, SandboxError> {
+    Err(SandboxError { message: "not built".into(), help: None })
+}
+/// Serves the fleet of `dir` until nobody has asked for `idle` (`None`: for ever) or a signal comes. `spec` is
+/// written on first use; left out, the folder must hold a world.
+///
+/// # Errors
+/// [`SandboxError`].
+pub async fn serve(
+    _dir: &Utf8Path,
+    _spec: Option<SandboxConnection>,
+    _idle: Option<std::time::Duration>,
+    _announce: &mut (dyn FnMut(&Endpoints) + Send),
+) -> Result<(), SandboxError> {
+    Err(SandboxError { message: "not built".into(), help: None })
+}
+/// Stops a running fleet and deletes its world.
+///
+/// # Errors
+/// [`SandboxError`].
+pub async fn reset(_dir: &Utf8Path) -> Result<(), SandboxError> {
+    Ok(())
+}

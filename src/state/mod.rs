@@ -1,0 +1,150 @@
+//! The state file: what tranship has done, record by record, in a form that people review and git merges.
+
+pub mod store;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Address, Container, StorageName, Weight};
+
+/// The state of one environment. See `format` for the file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// The environment it belongs to.
+    pub environment: String,
+    /// By address. A storage's record stands under `storage.<GitLab's name>`.
+    pub records: BTreeMap<Address, Record>,
+}
+
+/// One record, complete on its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Record {
+    /// `storage.<name>`.
+    Storage(StorageRecord),
+    /// `assignment.<label>`.
+    Assignment(AssignmentRecord),
+    /// `wave.<name>`: what was fixed when the wave was first planned.
+    Wave(WaveRecord),
+    /// `quarantine.<container>`.
+    Quarantine(QuarantineRecord),
+}
+
+/// What tranship applied to, and learned of, one storage.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StorageRecord {
+    /// The weight that was last applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Weight>,
+    /// Seen when tranship first moved something to or from it; compared ever after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem_id: Option<String>,
+    /// Found empty twice; SHA-256 of the certificate (canonical JSON of both observations).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<String>,
+}
+
+/// What was moved for one assignment, cumulative; changed by verified moves only.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssignmentRecord {
+    /// Verified moves.
+    pub count: u64,
+    /// Bytes of them, as planned.
+    pub bytes: u64,
+    /// By verdict: `attested`, `advanced`, `bracketed`, `unknown`.
+    pub verdicts: BTreeMap<String, u64>,
+    /// Fingerprint of the moved set: sum modulo 2^256 of the hashes of (container, source, destination), hex.
+    pub digest: String,
+    /// SHA-256 chained over the waves' Merkle roots of (container, digests, verdict), hex.
+    pub verification: String,
+    /// Waves that were passed, by name.
+    pub waves: BTreeSet<String>,
+}
+
+/// What was fixed when a wave was first planned.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaveRecord {
+    /// A repository is in the sample when its seeded hash (hex, 16 digits) is at most this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_threshold: Option<String>,
+}
+
+/// One repository that is set aside until a person releases it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuarantineRecord {
+    /// Full path in GitLab when it was set aside.
+    pub path: String,
+    /// Where it was to be moved from.
+    pub source: StorageName,
+    /// And to.
+    pub destination: StorageName,
+    /// Short cause: `missing reference`, `move failed` …
+    pub cause: String,
+    /// What was seen, one line each.
+    pub evidence: Vec<String>,
+    /// What to do.
+    pub remedy: String,
+    /// True when it may have lost something or cannot be written to.
+    pub urgent: bool,
+}
+
+impl State {
+    /// Makes an empty state.
+    pub fn new(environment: impl Into<String>) -> Self {
+        Self { environment: environment.into(), records: BTreeMap::new() }
+    }
+
+    /// The address of a storage's record.
+    pub fn storage_address(name: &StorageName) -> Address {
+        Address::new("storage", name.as_str())
+    }
+
+    /// A storage's record, if there is one.
+    pub fn storage(&self, name: &StorageName) -> Option<&StorageRecord> {
+        match self.records.get(&Self::storage_address(name)) {
+            Some(Record::Storage(record)) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// A storage's record, made if there is none.
+    pub fn storage_mut(&mut self, name: &StorageName) -> &mut StorageRecord {
+        let entry = self.records.entry(Self::storage_address(name));
+        let record = entry.or_insert_with(|| Record::Storage(StorageRecord::default()));
+        if !matches!(record, Record::Storage(_)) {
+            *record = Record::Storage(StorageRecord::default());
+        }
+        match record {
+            Record::Storage(record) => record,
+            _ => unreachable!("made a storage's record above"),
+        }
+    }
+
+    /// A wave's record, if there is one.
+    pub fn wave(&self, name: &str) -> Option<&WaveRecord> {
+        match self.records.get(&Address::new("wave", name)) {
+            Some(Record::Wave(record)) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// The address of a quarantine's record.
+    pub fn quarantine_address(container: Container) -> Address {
+        Address::new("quarantine", container.to_string())
+    }
+
+    /// All quarantined containers, in the order of their addresses.
+    pub fn quarantined(&self) -> impl Iterator<Item = (Container, &QuarantineRecord)> {
+        self.records.iter().filter_map(|(address, record)| match record {
+            Record::Quarantine(record) => {
+                Container::try_from(address.label.clone()).ok().map(|container| (container, record))
+            }
+            _ => None,
+        })
+    }
+}
