@@ -1,5 +1,7 @@
 //! The plan: what takes observed to desired, as a total, ordered, explained value; and the pure function that makes it.
 
+pub mod saved;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
