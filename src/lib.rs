@@ -15,6 +15,7 @@ pub mod state;
 pub mod ui;
 /// The generated part of Gitaly's wire protocol.
 #[expect(missing_docs, clippy::all, reason = "generated code")]
+#[cfg_attr(feature = "sandbox", expect(clippy::allow_attributes, reason = "generated code"))]
 pub mod wire {
     tonic::include_proto!("gitaly");
 }

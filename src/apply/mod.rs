@@ -1,31 +1,60 @@
 //! Carries out a plan through the ports. Sees no configuration.
-pub mod event;
-pub mod port;
+//!
+//! [`run`] starts actions as the graph allows and moves as slots and room allow, journals every intent before its call,
+//! verifies every move, and writes the state after every step. [`recover`] takes up what an earlier run left in doubt.
 
+mod action;
+mod engine;
+pub mod event;
+mod journal;
+mod mover;
+mod poll;
+pub mod port;
+mod recover;
+mod room;
+mod tally;
+pub mod verify;
+mod wave;
+
+use std::fmt;
 use std::sync::Arc;
 
+use camino::{Utf8Path, Utf8PathBuf};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use crate::plan::Plan;
 use crate::state::State;
+use crate::state::journal as log;
 use crate::state::store::Store;
 use event::{Event, Summary};
 use port::Ports;
 
+/// Packed journals of finished runs that are kept; the oldest above it are deleted.
+pub(crate) const KEEP_RUNS: usize = 50;
+
 /// What a run needs beside its plan.
+#[derive(Clone)]
 pub struct Context {
     /// The world.
     pub ports: Ports,
     /// Where the state is kept.
     pub store: Arc<dyn Store>,
-    /// The run's folder, `.tranship/runs/<run>`: the journal is made in it.
-    pub folder: camino::Utf8PathBuf,
+    /// For [`run`] the run's folder, `.tranship/runs/<run>`, in which the journal is made; for [`recover`] the folder of
+    /// all runs. A run's name sorts by its time.
+    pub folder: Utf8PathBuf,
     /// Where events go.
     pub events: UnboundedSender<Event>,
     /// Cancelled by the first signal: nothing new is scheduled, what is in flight is followed.
     pub stop: CancellationToken,
 }
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub struct RunResult {
@@ -36,31 +65,76 @@ pub struct RunResult {
     /// What ended the run before its time (the state or the journal could not be written).
     pub fatal: Option<String>,
 }
-/// Carries out a plan.
-pub async fn run(_plan: &Plan, state: State, _context: Context) -> RunResult {
-    RunResult { state, summary: Summary::default(), fatal: None }
+
+/// Carries out a plan. A plan without actions writes nothing at all.
+pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
+    let run = context.folder.file_name().unwrap_or("run").to_owned();
+    let started = Event::RunStarted {
+        run: run.clone(),
+        actions: plan.actions.len() as u64,
+        moves: plan.moves.len() as u64,
+        bytes: crate::model::Bytes(plan.moves.iter().map(|m| m.bytes.0).sum()),
+        expected_seconds: plan.estimate.duration_seconds,
+    };
+    let _ = context.events.send(started);
+    if plan.is_empty() {
+        let summary = Summary::default();
+        let _ = context.events.send(Event::RunEnded { summary: summary.clone() });
+        return RunResult { state, summary, fatal: None };
+    }
+    let journal = match journal::Journal::open(&context.folder) {
+        Ok(journal) => journal,
+        Err(e) => return RunResult { state, summary: Summary::default(), fatal: Some(e.to_string()) },
+    };
+    if let Err(e) = journal.append(vec![recover::began(&plan.environment)]).await {
+        return RunResult { state, summary: Summary::default(), fatal: Some(e.to_string()) };
+    }
+    let mover = mover::Mover {
+        poller: poll::Poller::start(context.ports.clone()),
+        ports: context.ports,
+        journal: journal.clone(),
+        events: context.events.clone(),
+    };
+    let (result, in_doubt) = engine::Engine::new(plan, state, mover, context.store, context.stop).run().await;
+    if !in_doubt && result.fatal.is_none() {
+        let ended = journal.append(vec![log::Record::Ended]).await.map_err(|e| e.to_string());
+        let runs = context.folder.parent().unwrap_or(Utf8Path::new("."));
+        let packed = ended.and_then(|()| log::pack(runs, &run, KEEP_RUNS).map_err(|e| e.to_string()));
+        if let Err(e) = packed {
+            let message = format!("the journal of this run could not be packed: {e}");
+            let _ = context.events.send(Event::Warning { message });
+        }
+    }
+    let _ = context.events.send(Event::RunEnded { summary: result.summary.clone() });
+    result
 }
-/// The unfinished runs below a folder of runs: what `plan` shows and `apply` takes up first.
-///
-/// # Errors
-/// A journal that cannot be read.
-pub fn unfinished(_runs: &camino::Utf8Path) -> Result<Vec<Unfinished>, String> {
-    Ok(Vec::new())
-}
+
 /// A run that was cut short.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished {
     /// Its folder's name.
     pub run: String,
     /// Moves whose end it did not see.
     pub in_doubt: u64,
 }
-/// Takes up the moves of unfinished runs: follows, compares and records them. Plans nothing new. Same context as a run;
-/// `folder` is the folder of all runs.
-pub async fn recover(state: State, _context: Context) -> RunResult {
-    RunResult { state, summary: Summary::default(), fatal: None }
+
+/// The unfinished runs below a folder of runs: what `plan` shows and `apply` takes up first.
+///
+/// # Errors
+/// A journal that cannot be read, with its path.
+pub fn unfinished(runs: &Utf8Path) -> Result<Vec<Unfinished>, String> {
+    let found = log::unfinished(runs).map_err(|e| e.to_string())?;
+    Ok(found
+        .into_iter()
+        .map(|(folder, records)| Unfinished {
+            run: folder.file_name().unwrap_or_default().to_owned(),
+            in_doubt: log::fold(&records, "").doubts.len() as u64,
+        })
+        .collect())
 }
-/// Packs a finished run's journal and keeps at most the newest few runs.
-pub fn finish(_runs: &camino::Utf8Path, _run: &str) -> Result<(), String> {
-    Ok(())
+
+/// Takes up the moves of unfinished runs: follows, compares and records them. Plans nothing new.
+pub async fn recover(state: State, context: Context) -> RunResult {
+    let runs = context.folder.clone();
+    recover::recover(state, &context, &runs).await
 }

@@ -1,5 +1,6 @@
 //! The state file: what tranship has done, record by record, in a form that people review and git merges.
 
+pub mod journal;
 pub mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,6 +98,11 @@ impl State {
     /// Makes an empty state.
     pub fn new(environment: impl Into<String>) -> Self {
         Self { environment: environment.into(), records: BTreeMap::new() }
+    }
+
+    /// stub
+    pub fn digest(&self) -> String {
+        String::new()
     }
 
     /// The address of a storage's record.

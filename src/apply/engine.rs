@@ -1,0 +1,527 @@
+//! The loop: one task owns the queue, the slots, the state and the totals; moves, weights and proofs run as tasks that
+//! send messages. Signals are one more source.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+use super::event::{Event, Outcome, Summary};
+use super::journal::Journal;
+use super::mover::{Ended, Mover};
+use super::port::{PortResult, Ports};
+use super::room::{Room, Slots};
+use super::verify::Verdict;
+use super::wave::{Prepared, Wave, prepare};
+use super::{RunResult, action, tally};
+use crate::model::{Bytes, DiskSpace, StorageName};
+use crate::plan::ready::Queue;
+use crate::plan::{Action, ActionId, Change, Plan, need};
+use crate::state::journal::Record as Entry;
+use crate::state::store::Store;
+use crate::state::{Record, State, WaveRecord};
+
+/// Attempts per repository. A 149 GB project that is tried again and again drowns its server.
+const ATTEMPTS: u32 = 3;
+/// Until the second and the third attempt, by the fleet's clock: a push counter falls in seconds, a server restarts in
+/// minutes.
+const RETRY_AFTER: [u64; 2] = [60, 300];
+/// The state file is written at least after so many verified moves, so that a crash leaves little to the journal.
+const CHECKPOINT_EVERY: u64 = 500;
+
+enum Message {
+    Weight(ActionId, Outcome, Vec<String>),
+    Proof(ActionId, Outcome, Option<String>),
+    Prepared(ActionId, Result<Prepared, Outcome>),
+    Moved(ActionId, usize, Ended),
+    RetryDue(ActionId, usize),
+    Measured(StorageName, PortResult<Option<DiskSpace>>),
+}
+
+/// One run of one plan.
+pub(crate) struct Engine<'a> {
+    plan: &'a Plan,
+    state: State,
+    summary: Summary,
+    mover: Mover,
+    store: Arc<dyn Store>,
+    stop: CancellationToken,
+    stopping: bool,
+    queue: Queue,
+    waves: BTreeMap<ActionId, Wave>,
+    running: usize,
+    slots: Slots,
+    room: Room,
+    /// Bytes, with inflation, and number of moves in flight to each destination.
+    towards: BTreeMap<StorageName, (u64, usize)>,
+    measuring: BTreeSet<StorageName>,
+    /// Measured with nothing in flight since: what does not fit now never will.
+    fresh: BTreeSet<StorageName>,
+    /// Sources off which nothing more is scheduled: a reference tip is missing.
+    closed: BTreeMap<StorageName, String>,
+    unsaved: u64,
+    fatal: Option<String>,
+    in_doubt: bool,
+    sender: UnboundedSender<Message>,
+    receiver: UnboundedReceiver<Message>,
+}
+
+impl<'a> Engine<'a> {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        state: State,
+        mover: Mover,
+        store: Arc<dyn Store>,
+        stop: CancellationToken,
+    ) -> Self {
+        let (sender, receiver) = unbounded_channel();
+        Self {
+            plan,
+            state,
+            summary: Summary::default(),
+            mover,
+            store,
+            stop,
+            stopping: false,
+            queue: Queue::new(plan),
+            waves: BTreeMap::new(),
+            running: 0,
+            slots: Slots::new(plan),
+            room: Room::default(),
+            towards: BTreeMap::new(),
+            measuring: BTreeSet::new(),
+            fresh: BTreeSet::new(),
+            closed: BTreeMap::new(),
+            unsaved: 0,
+            fatal: None,
+            in_doubt: false,
+            sender,
+            receiver,
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        let _ = self.mover.events.send(event);
+    }
+
+    fn ports(&self) -> &Ports {
+        &self.mover.ports
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.mover.journal
+    }
+
+    fn action(&self, id: ActionId) -> Option<&'a Action> {
+        self.plan.actions.get(id.0 as usize)
+    }
+
+    /// Runs to the end. True beside the result: something is in doubt, and the journal must be kept.
+    pub(crate) async fn run(mut self) -> (RunResult, bool) {
+        let began = self.ports().clock.now();
+        loop {
+            if !self.stopping && self.fatal.is_none() {
+                while let Some(id) = self.queue.next() {
+                    self.start(id);
+                }
+                self.fill();
+            }
+            self.close_waves().await;
+            if self.running == 0 && self.waves.is_empty() {
+                // Closing a wave may have made others ready.
+                if self.stopping || self.fatal.is_some() || !self.queue.has_ready() {
+                    break;
+                }
+                continue;
+            }
+            let stop = self.stop.clone();
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if !self.stopping => self.begin_stop(),
+                message = self.receiver.recv() => {
+                    if let Some(message) = message {
+                        self.take(message).await;
+                    }
+                }
+            }
+        }
+        self.finish(began).await
+    }
+
+    fn begin_stop(&mut self) {
+        self.stopping = true;
+        let in_flight = self.waves.values().map(|w| w.in_flight as u64).sum();
+        let expected_seconds = self.waves.values().map(|w| w.longest_in_flight(self.plan)).max().unwrap_or(0);
+        self.tell(Event::Stopping { in_flight, expected_seconds });
+    }
+
+    async fn finish(mut self, began: jiff::Timestamp) -> (RunResult, bool) {
+        for id in self.queue.left() {
+            if let Some(action) = self.action(id) {
+                self.summary.not_started += 1;
+                self.tell(Event::ActionEnded { address: action.address.clone(), outcome: Outcome::NotStarted });
+            }
+        }
+        if self.unsaved > 0 {
+            self.save().await;
+        }
+        let seconds = self.ports().clock.now().duration_since(began).unsigned_abs().as_secs();
+        self.summary.seconds = seconds;
+        self.summary.interrupted = self.stopping;
+        let result = RunResult { state: self.state, summary: self.summary, fatal: self.fatal };
+        (result, self.in_doubt)
+    }
+
+    fn start(&mut self, id: ActionId) {
+        let Some(action) = self.action(id) else { return };
+        self.tell(Event::ActionStarted { address: action.address.clone(), what: action.reason.clone() });
+        self.running += 1;
+        let (ports, sender) = (self.ports().clone(), self.sender.clone());
+        match &action.change {
+            Change::SetWeight { storage, from, to } => {
+                let (storage, from, to) = (storage.clone(), *from, *to);
+                tokio::spawn(async move {
+                    let (outcome, remarks) = action::set_weight(&ports, &storage, from, to).await;
+                    let _ = sender.send(Message::Weight(id, outcome, remarks));
+                });
+            }
+            Change::ProveEmpty { storage } => {
+                let storage = storage.clone();
+                tokio::spawn(async move {
+                    let (outcome, digest) = action::prove_empty(&ports, &storage).await;
+                    let _ = sender.send(Message::Proof(id, outcome, digest));
+                });
+            }
+            Change::Moves { source, .. } => {
+                let ids = self.plan.basis.filesystem_ids.clone();
+                let source = source.clone();
+                let destinations: BTreeSet<_> =
+                    self.plan.moves_of(action).iter().map(|m| m.destination.clone()).collect();
+                tokio::spawn(async move {
+                    let prepared = prepare(&ports, &source, destinations, &ids).await;
+                    let _ = sender.send(Message::Prepared(id, prepared));
+                });
+            }
+        }
+    }
+
+    async fn take(&mut self, message: Message) {
+        match message {
+            Message::Weight(id, outcome, remarks) => {
+                self.running -= 1;
+                self.summary.remarks.extend(remarks.iter().cloned());
+                remarks.into_iter().for_each(|message| self.tell(Event::Warning { message }));
+                if let (Outcome::Done { .. }, Some(Change::SetWeight { storage, to, .. })) =
+                    (&outcome, self.action(id).map(|a| &a.change))
+                {
+                    self.state.storage_mut(storage).weight = Some(*to);
+                    self.save().await;
+                }
+                self.end(id, outcome);
+            }
+            Message::Proof(id, outcome, digest) => {
+                self.running -= 1;
+                if let (Some(digest), Some(Change::ProveEmpty { storage })) =
+                    (digest, self.action(id).map(|a| &a.change))
+                {
+                    self.state.storage_mut(storage).drained = Some(digest);
+                    self.save().await;
+                }
+                self.end(id, outcome);
+            }
+            Message::Prepared(id, Ok(prepared)) => self.open_wave(id, prepared).await,
+            Message::Prepared(id, Err(outcome)) => {
+                self.running -= 1;
+                self.end(id, outcome);
+            }
+            Message::Measured(name, measured) => {
+                self.running -= 1;
+                self.measuring.remove(&name);
+                let in_flight = self.towards.get(&name).copied().unwrap_or_default();
+                if let Ok(Some(space)) = measured {
+                    let permille = self.plan.storages.get(&name).map_or(850, |s| s.disk_ceiling_permille);
+                    self.room.measured(&name, space, permille, in_flight.0);
+                }
+                if in_flight.1 == 0 {
+                    self.fresh.insert(name);
+                }
+            }
+            Message::RetryDue(id, at) => {
+                if let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) {
+                    wave.waiting -= 1;
+                    wave.again(&planned.destination, at);
+                }
+            }
+            Message::Moved(id, at, ended) => self.moved(id, at, ended).await,
+        }
+    }
+
+    async fn open_wave(&mut self, id: ActionId, prepared: Prepared) {
+        self.running -= 1;
+        let Some(action) = self.action(id) else { return };
+        let Change::Moves { wave: name, source, first, .. } = &action.change else { return };
+        for (storage, filesystem_id) in &prepared.filesystem_ids {
+            let record = self.state.storage_mut(storage);
+            record.filesystem_id.get_or_insert_with(|| filesystem_id.clone());
+        }
+        self.state.storage_mut(source).drained = None;
+        if let Some(threshold) = self.plan.samples.get(name) {
+            let record = WaveRecord { sample_threshold: Some(threshold.clone()) };
+            self.state.records.insert(crate::model::Address::new("wave", name.as_str()), Record::Wave(record));
+        }
+        for (storage, space) in &prepared.disks {
+            let in_flight = self.towards.get(storage).copied().unwrap_or_default();
+            let permille = self.plan.storages.get(storage).map_or(850, |s| s.disk_ceiling_permille);
+            self.room.measured(storage, *space, permille, in_flight.0);
+        }
+        self.save().await;
+        let wave = Wave::new(name, source, *first as usize, self.plan.moves_of(action), &prepared);
+        self.waves.insert(id, wave);
+    }
+
+    /// Starts moves while slots and room allow, earlier actions first.
+    fn fill(&mut self) {
+        let foreign = self.mover.poller.foreign();
+        let ids: Vec<ActionId> = self.waves.keys().copied().collect();
+        for id in ids {
+            // Destinations that wait for their own moves in flight, or for a measurement.
+            let mut held = BTreeSet::new();
+            loop {
+                let Some(wave) = self.waves.get_mut(&id) else { break };
+                if let Some(cause) = self.closed.get(&wave.source) {
+                    wave.close(cause.clone());
+                }
+                let source = wave.source.clone();
+                let (slots, measuring) = (&self.slots, &self.measuring);
+                let usable =
+                    |d: &StorageName| slots.free(&source, d, foreign) && !measuring.contains(d) && !held.contains(d);
+                let Some((destination, at)) = wave.next(usable) else { break };
+                let Some(planned) = self.plan.moves.get(at) else { break };
+                if self.room.fits(&destination, planned.bytes) {
+                    self.launch(id, at, &source, &destination);
+                } else {
+                    self.no_room(id, at, &destination);
+                    held.insert(destination);
+                }
+            }
+        }
+    }
+
+    fn launch(&mut self, id: ActionId, at: usize, source: &StorageName, destination: &StorageName) {
+        let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return };
+        let task = wave.begin(destination, at, planned.clone());
+        self.slots.take(source, destination);
+        self.room.reserve(destination, planned.bytes);
+        self.fresh.remove(destination);
+        let towards = self.towards.entry(destination.clone()).or_default();
+        *towards = (towards.0 + need(planned.bytes).0, towards.1 + 1);
+        let (mover, sender) = (self.mover.clone(), self.sender.clone());
+        tokio::spawn(async move {
+            let ended = mover.attempt(task).await;
+            let _ = sender.send(Message::Moved(id, at, ended));
+        });
+    }
+
+    /// A move does not fit. Measures the disk anew, or, when that was just done and nothing is in flight, gives it up.
+    fn no_room(&mut self, id: ActionId, at: usize, destination: &StorageName) {
+        if self.fresh.contains(destination) {
+            let free = Bytes(self.room.free(destination));
+            let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return };
+            wave.drop_front(destination);
+            let why = format!("no room: it needs {}, {destination} has {free} below its ceiling", need(planned.bytes));
+            self.skipped(at, why, false);
+        } else if self.towards.get(destination).is_none_or(|t| t.1 == 0) && self.measuring.insert(destination.clone()) {
+            let (ports, sender, name) = (self.ports().clone(), self.sender.clone(), destination.clone());
+            self.tell(Event::Waiting { what: format!("{destination}: measuring its disk before more is sent there") });
+            // Counted as running, so that the loop waits for its answer.
+            self.running += 1;
+            tokio::spawn(async move {
+                let measured = ports.gitaly.disk(&name).await;
+                let _ = sender.send(Message::Measured(name, measured));
+            });
+        }
+    }
+
+    fn skipped(&mut self, at: usize, why: String, done: bool) {
+        self.summary.moves_skipped += 1;
+        self.summary.moves_moot += u64::from(done);
+        if let Some(planned) = self.plan.moves.get(at) {
+            let (container, path) = (planned.container, planned.path.to_string());
+            self.tell(Event::MoveSkipped { container, path, why, done });
+        }
+    }
+
+    async fn moved(&mut self, id: ActionId, at: usize, ended: Ended) {
+        let Some(planned) = self.plan.moves.get(at) else { return };
+        self.slots.give(&planned.source, &planned.destination);
+        if let Some(towards) = self.towards.get_mut(&planned.destination) {
+            *towards = (towards.0.saturating_sub(need(planned.bytes).0), towards.1.saturating_sub(1));
+        }
+        let Some(wave) = self.waves.get_mut(&id) else { return };
+        wave.in_flight -= 1;
+        wave.flying.remove(&at);
+        if !matches!(ended, Ended::Verified(_) | Ended::Quarantined { .. }) {
+            self.room.release(&planned.destination, planned.bytes);
+        }
+        match ended {
+            Ended::Verified(verified) => {
+                wave.ended(&planned.destination, true);
+                wave.verified.insert(verified.intent.assignment.clone());
+                if verified.verdict == Verdict::Unknown {
+                    wave.unknown();
+                    let lines = verified.lines.join("; ");
+                    self.summary.remarks.push(format!("unknown: {} {}: {lines}", planned.container, planned.path));
+                }
+                if verified.cleanup_failed {
+                    self.summary.remarks.push(format!(
+                        "{} {}: GitLab left the copy on {}; remove it there through Gitaly",
+                        planned.container, planned.path, planned.source
+                    ));
+                }
+                self.count(verified.verdict);
+                self.summary.bytes.0 += verified.intent.bytes.0;
+                let verdict = verified.verdict.as_str();
+                tally::record(&mut self.state, &verified.intent, verdict, &verified.source, &verified.destination);
+                self.unsaved += 1;
+                if self.unsaved >= CHECKPOINT_EVERY {
+                    self.save().await;
+                }
+            }
+            Ended::Skipped { why, done } => self.skipped(at, why, done),
+            Ended::Again { cause } => {
+                let attempt = wave.attempts.get(&at).copied().unwrap_or(1);
+                let deterministic = wave.same_cause_twice(at, &cause);
+                if attempt >= ATTEMPTS || deterministic {
+                    wave.ended(&planned.destination, false);
+                    let evidence = vec![format!("attempt {attempt}: {cause}")];
+                    let remedy = format!(
+                        "Look at move and repository in GitLab ({}); `git fsck` on {} tells whether the source is whole; \
+                         then: tranship quarantine release",
+                        planned.container, planned.source
+                    );
+                    let ended = self.mover.quarantine(planned, "move failed", evidence, remedy, false);
+                    self.quarantined(ended).await;
+                } else if !self.stopping {
+                    let after = RETRY_AFTER.get(attempt as usize - 1).copied().unwrap_or(300);
+                    wave.waiting += 1;
+                    self.retry(id, at, cause, attempt, after);
+                }
+            }
+            ended @ Ended::Quarantined { .. } => {
+                wave.ended(&planned.destination, false);
+                self.quarantined(ended).await;
+            }
+            Ended::Halt { cause } => wave.close(cause),
+            Ended::InDoubt { cause } => {
+                self.in_doubt = true;
+                wave.in_doubt += 1;
+                let message = format!("{} {}: {cause}; the next apply takes it up", planned.container, planned.path);
+                self.summary.remarks.push(message.clone());
+                self.tell(Event::Warning { message });
+            }
+            Ended::Fatal { cause } => self.fatal = Some(cause),
+        }
+    }
+
+    fn retry(&self, id: ActionId, at: usize, cause: String, attempt: u32, after: u64) {
+        if let Some(planned) = self.plan.moves.get(at) {
+            let (container, path) = (planned.container, planned.path.to_string());
+            self.tell(Event::MoveRetried { container, path, cause, attempt, after_seconds: after });
+        }
+        let (ports, sender, stop) = (self.ports().clone(), self.sender.clone(), self.stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = ports.clock.sleep(Duration::from_secs(after)) => {}
+                () = stop.cancelled() => {}
+            }
+            let _ = sender.send(Message::RetryDue(id, at));
+        });
+    }
+
+    fn count(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Attested => self.summary.attested += 1,
+            Verdict::Advanced => self.summary.advanced += 1,
+            Verdict::Bracketed => self.summary.bracketed += 1,
+            Verdict::Unknown | Verdict::Missing => self.summary.unknown += 1,
+        }
+    }
+
+    async fn quarantined(&mut self, ended: Ended) {
+        let Ended::Quarantined { container, path, record, loss } = ended else { return };
+        self.summary.quarantined += 1;
+        if loss {
+            self.summary.lost += 1;
+            let cause = format!("{container} {path} lacks a reference tip on its destination");
+            self.closed.insert(record.source.clone(), cause);
+        }
+        self.tell(Event::Quarantined {
+            container,
+            path,
+            cause: record.cause.clone(),
+            evidence: record.evidence.clone(),
+            remedy: record.remedy.clone(),
+            loss,
+        });
+        self.state.records.insert(State::quarantine_address(container), Record::Quarantine(record));
+        self.save().await;
+    }
+
+    /// Ends the waves that have nothing more to do.
+    async fn close_waves(&mut self) {
+        let stop = self.stopping || self.fatal.is_some();
+        let over: Vec<ActionId> = self.waves.iter().filter(|(_, w)| w.is_over(stop)).map(|(id, _)| *id).collect();
+        for id in over {
+            let Some(wave) = self.waves.remove(&id) else { continue };
+            let outcome = wave.outcome(stop);
+            if matches!(outcome, Outcome::Done { .. }) {
+                tally::wave_passed(&mut self.state, &wave.name, wave.verified.iter());
+            }
+            if self.unsaved > 0 || matches!(outcome, Outcome::Done { .. }) {
+                self.save().await;
+            }
+            self.end(id, outcome);
+        }
+    }
+
+    fn end(&mut self, id: ActionId, outcome: Outcome) {
+        let Some(action) = self.action(id) else { return };
+        match &outcome {
+            Outcome::Done { .. } => self.summary.done += 1,
+            Outcome::Failed { .. } => self.summary.failed += 1,
+            Outcome::Stale { .. } => self.summary.stale += 1,
+            Outcome::Refused { .. } => self.summary.refused += 1,
+            Outcome::NotStarted => self.summary.not_started += 1,
+            Outcome::Skipped { .. } => self.summary.skipped += 1,
+        }
+        let well = matches!(outcome, Outcome::Done { .. });
+        let stopped = matches!(outcome, Outcome::NotStarted);
+        self.tell(Event::ActionEnded { address: action.address.clone(), outcome });
+        if well {
+            self.queue.finish(id);
+        } else if !stopped {
+            for (skipped, because) in self.queue.fail(id) {
+                if let (Some(skipped), Some(because)) = (self.action(skipped), self.action(because)) {
+                    self.summary.skipped += 1;
+                    let outcome = Outcome::Skipped { because: because.address.clone() };
+                    self.tell(Event::ActionEnded { address: skipped.address.clone(), outcome });
+                }
+            }
+        }
+    }
+
+    /// Writes the state: first what it will be into the journal, then the file.
+    async fn save(&mut self) {
+        let digest = self.state.digest();
+        if let Err(e) = self.journal().append(vec![Entry::Checkpoint { state: digest }]).await {
+            self.fatal = Some(e.to_string());
+            return;
+        }
+        if let Err(e) = self.store.save(&self.state) {
+            self.fatal = Some(format!("the state could not be written: {e}"));
+        }
+        self.unsaved = 0;
+    }
+}

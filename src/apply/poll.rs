@@ -1,0 +1,161 @@
+//! Follows all moves in flight by GitLab's lists: one page, newest first, tells of a hundred moves.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::port::{PortResult, Ports};
+use crate::model::{Container, ContainerKind, MoveRecord};
+
+/// How often the lists are read, by the fleet's clock. At half of it GitLab answers twice as many requests for moves that
+/// take seconds; at ten times of it a finished move is noticed, and its slot filled, 20 s late.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// Moves that are not on the first pages are asked for one by one.
+const PAGES: u32 = 3;
+
+#[derive(Default)]
+struct Inner {
+    watched: BTreeMap<(ContainerKind, u64), oneshot::Sender<MoveRecord>>,
+    /// Live moves of others, as of the last page read.
+    foreign: usize,
+    newest: BTreeMap<ContainerKind, Newest>,
+}
+
+/// What the front of a family's list said.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Newest {
+    /// The greatest id there is: a move scheduled now gets a greater one.
+    pub(crate) greatest: u64,
+    /// Moves that had not ended.
+    pub(crate) live: BTreeMap<Container, MoveRecord>,
+    read_at: Timestamp,
+}
+
+/// The poller. Dropping the last handle ends it.
+#[derive(Clone)]
+pub(crate) struct Poller {
+    inner: Arc<Mutex<Inner>>,
+    wake: Arc<Notify>,
+    reading: Arc<tokio::sync::Mutex<()>>,
+    _end: Arc<DropGuard>,
+}
+
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Poller {
+    pub(crate) fn start(ports: Ports) -> Self {
+        let inner = Arc::new(Mutex::new(Inner::default()));
+        let wake = Arc::new(Notify::new());
+        let end = CancellationToken::new();
+        let poller = Self {
+            inner: inner.clone(),
+            wake: wake.clone(),
+            reading: Arc::default(),
+            _end: Arc::new(end.clone().drop_guard()),
+        };
+        tokio::spawn(async move {
+            let work = async {
+                loop {
+                    if lock(&inner).watched.is_empty() {
+                        wake.notified().await;
+                    }
+                    ports.clock.sleep(INTERVAL).await;
+                    for kind in [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki] {
+                        // A poll that fails is repeated: the moves go on without us.
+                        let _ = poll(&ports, &inner, kind).await;
+                    }
+                }
+            };
+            tokio::select! {
+                () = end.cancelled() => {}
+                () = work => {}
+            }
+        });
+        poller
+    }
+
+    /// Resolves when the move has ended.
+    pub(crate) fn watch(&self, kind: ContainerKind, id: u64) -> oneshot::Receiver<MoveRecord> {
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.inner).watched.insert((kind, id), sender);
+        self.wake.notify_one();
+        receiver
+    }
+
+    /// Stops following a move.
+    pub(crate) fn forget(&self, kind: ContainerKind, id: u64) {
+        lock(&self.inner).watched.remove(&(kind, id));
+    }
+
+    /// The front of a family's list, read anew unless that was done within the last interval: the look for somebody
+    /// else's move that every move begins with, shared by all that begin together.
+    pub(crate) async fn newest(&self, ports: &Ports, kind: ContainerKind) -> PortResult<Newest> {
+        let _one = self.reading.lock().await;
+        let now = ports.clock.now();
+        if let Some(newest) = lock(&self.inner).newest.get(&kind)
+            && now.duration_since(newest.read_at).unsigned_abs() < INTERVAL
+        {
+            return Ok(newest.clone());
+        }
+        let mut newest = Newest { read_at: now, ..Newest::default() };
+        for page in 1..=PAGES {
+            let records = ports.gitlab.moves(kind, page).await?;
+            let last = records.len() < 100 || records.iter().all(|r| r.state.is_terminal());
+            for record in records {
+                newest.greatest = newest.greatest.max(record.id);
+                if !record.state.is_terminal() {
+                    newest.live.insert(record.container, record);
+                }
+            }
+            if last {
+                break;
+            }
+        }
+        lock(&self.inner).newest.insert(kind, newest.clone());
+        Ok(newest)
+    }
+
+    /// Worker slots that others use now, as of the last page read.
+    pub(crate) fn foreign(&self) -> usize {
+        lock(&self.inner).foreign
+    }
+}
+
+async fn poll(ports: &Ports, inner: &Mutex<Inner>, kind: ContainerKind) -> PortResult<()> {
+    let ids: Vec<u64> = lock(inner).watched.keys().filter(|k| k.0 == kind).map(|k| k.1).collect();
+    let Some(lowest) = ids.first().copied() else { return Ok(()) };
+    let mut seen: BTreeMap<u64, MoveRecord> = BTreeMap::new();
+    for page in 1..=PAGES {
+        let records = ports.gitlab.moves(kind, page).await?;
+        let last = records.len() < 100 || records.iter().any(|r| r.id <= lowest);
+        seen.extend(records.into_iter().map(|r| (r.id, r)));
+        if last {
+            break;
+        }
+    }
+    let rest: Vec<u64> = ids.into_iter().filter(|id| !seen.contains_key(id)).collect();
+    for id in rest {
+        if let Some(record) = ports.gitlab.move_record(kind, id).await? {
+            seen.insert(id, record);
+        }
+    }
+    let mut inner = lock(inner);
+    let ours: Vec<u64> = inner.watched.keys().filter(|k| k.0 == kind).map(|k| k.1).collect();
+    if kind == ContainerKind::Project {
+        inner.foreign = seen.values().filter(|r| !r.state.is_terminal() && !ours.contains(&r.id)).count();
+    }
+    for id in ours {
+        if let Some(record) = seen.get(&id).filter(|r| r.state.is_terminal())
+            && let Some(sender) = inner.watched.remove(&(kind, id))
+        {
+            let _ = sender.send(record.clone());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! Takes up what an earlier run left: folds what it verified into the state, follows what is in doubt to its end.
+
+use futures::StreamExt as _;
+
+use super::event::{Event, Summary};
+use super::journal::Journal;
+use super::mover::{Ended, Mover};
+use super::poll::Poller;
+use super::{Context, RunResult, tally};
+use crate::state::journal::{self, FORMAT, Folded, Record as Entry};
+use crate::state::{Record, State};
+
+/// Moves followed at once: they are in flight in GitLab already, only our reads are bounded by this.
+const AT_ONCE: usize = 16;
+
+/// Recovers all unfinished runs below `runs`, except `own`.
+pub(crate) async fn recover(mut state: State, context: &Context, runs: &camino::Utf8Path) -> RunResult {
+    let mut summary = Summary::default();
+    let began = context.ports.clock.now();
+    let unfinished = match journal::unfinished(runs) {
+        Ok(unfinished) => unfinished,
+        Err(e) => return failed(state, summary, format!("the journals could not be read: {e}")),
+    };
+    let digest = state.digest();
+    for (folder, records) in unfinished {
+        let folded = journal::fold(&records, &digest);
+        if folded.newer {
+            let cause = format!("{folder}: the journal is of a newer tranship; finish that run with it");
+            return failed(state, summary, cause);
+        }
+        if folded.environment.as_ref().is_some_and(|e| *e != state.environment) {
+            let found = folded.environment.unwrap_or_default();
+            let cause = format!("{folder}: the journal is of environment {found}, not {}", state.environment);
+            return failed(state, summary, cause);
+        }
+        let run = folder.file_name().unwrap_or_default().to_owned();
+        let in_doubt = folded.doubts.len() as u64;
+        if in_doubt > 0 {
+            let _ = context.events.send(Event::Resumed { run: run.clone(), in_doubt });
+        }
+        match one(&mut state, context, &folder, folded, &mut summary).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let cause = format!("{run}: moves of this run could not be followed to their end; run apply again");
+                return failed(state, summary, cause);
+            }
+            Err(cause) => return failed(state, summary, cause),
+        }
+        if let Err(e) = journal::pack(runs, &run, super::KEEP_RUNS) {
+            let _ = context
+                .events
+                .send(Event::Warning { message: format!("the journal of {run} could not be packed: {e}") });
+        }
+    }
+    summary.seconds = context.ports.clock.now().duration_since(began).unsigned_abs().as_secs();
+    RunResult { state, summary, fatal: None }
+}
+
+fn failed(state: State, summary: Summary, cause: String) -> RunResult {
+    RunResult { state, summary, fatal: Some(cause) }
+}
+
+/// Recovers one run into the state. `Ok(true)`: nothing of it is in doubt any more.
+async fn one(
+    state: &mut State,
+    context: &Context,
+    folder: &camino::Utf8Path,
+    folded: Folded,
+    summary: &mut Summary,
+) -> Result<bool, String> {
+    for (intent, verdict, source, destination) in &folded.verified {
+        tally::record(state, intent, verdict, source, destination);
+    }
+    for (container, quarantine) in folded.quarantined {
+        state.records.insert(State::quarantine_address(container), Record::Quarantine(quarantine));
+    }
+    // The same journal goes on: a second crash is recovered from it as the first is.
+    let journal = Journal::open(folder).map_err(|e| e.to_string())?;
+    save(state, context, &journal).await?;
+    let mover = Mover {
+        ports: context.ports.clone(),
+        journal: journal.clone(),
+        poller: Poller::start(context.ports.clone()),
+        events: context.events.clone(),
+    };
+    let mut ends = futures::stream::iter(folded.doubts.into_values())
+        .map(|doubt| {
+            let mover = mover.clone();
+            async move { mover.take_up(doubt.intent, doubt.move_id, doubt.frozen).await }
+        })
+        .buffer_unordered(AT_ONCE);
+    let mut whole = true;
+    while let Some(ended) = ends.next().await {
+        match ended {
+            Ended::Verified(v) => {
+                summary.bytes.0 += v.intent.bytes.0;
+                match v.verdict {
+                    super::verify::Verdict::Attested => summary.attested += 1,
+                    super::verify::Verdict::Advanced => summary.advanced += 1,
+                    super::verify::Verdict::Bracketed => summary.bracketed += 1,
+                    _ => summary.unknown += 1,
+                }
+                tally::record(state, &v.intent, v.verdict.as_str(), &v.source, &v.destination);
+            }
+            Ended::Quarantined { container, path, record, loss } => {
+                summary.quarantined += 1;
+                summary.lost += u64::from(loss);
+                let _ = context.events.send(Event::Quarantined {
+                    container,
+                    path,
+                    cause: record.cause.clone(),
+                    evidence: record.evidence.clone(),
+                    remedy: record.remedy.clone(),
+                    loss,
+                });
+                state.records.insert(State::quarantine_address(container), Record::Quarantine(record));
+            }
+            // Not moved after all: the next plan has it.
+            Ended::Skipped { .. } | Ended::Again { .. } => {}
+            Ended::Halt { cause } | Ended::InDoubt { cause } => {
+                whole = false;
+                let _ = context.events.send(Event::Warning { message: cause });
+            }
+            Ended::Fatal { cause } => return Err(cause),
+        }
+    }
+    drop(ends);
+    save(state, context, &journal).await?;
+    if whole {
+        journal.append(vec![Entry::Ended]).await.map_err(|e| e.to_string())?;
+    }
+    Ok(whole)
+}
+
+async fn save(state: &State, context: &Context, journal: &Journal) -> Result<(), String> {
+    journal.append(vec![Entry::Checkpoint { state: state.digest() }]).await.map_err(|e| e.to_string())?;
+    context.store.save(state).map_err(|e| format!("the state could not be written: {e}"))
+}
+
+/// The first record of a run.
+pub(crate) fn began(environment: &str) -> Entry {
+    Entry::Began { format: FORMAT, environment: environment.to_owned() }
+}

@@ -1,0 +1,83 @@
+//! Keeps the state's records of what was moved. Sums of hashes, so that the order in which moves end, and a run that was
+//! cut in two, give the same records.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest as _, Sha256};
+
+use super::verify::digest_of;
+use crate::model::Address;
+use crate::state::journal::{Intent, Side};
+use crate::state::{AssignmentRecord, Record, State};
+
+/// Adds one verified move to its assignment's record.
+pub(crate) fn record(state: &mut State, intent: &Intent, verdict: &str, source: &[Side], destination: &str) {
+    let record = assignment(state, &intent.assignment);
+    record.count += 1;
+    record.bytes += intent.bytes.0;
+    *record.verdicts.entry(verdict.to_owned()).or_default() += 1;
+    let moved = format!("{}\0{}\0{}", intent.container, intent.source, intent.destination);
+    add(&mut record.digest, &moved);
+    let seen = format!("{}\0{}\0{destination}", intent.container, digest_of(source));
+    add(&mut record.verification, &seen);
+}
+
+/// Notes that a wave ended well for the assignments that had moves in it.
+pub(crate) fn wave_passed<'a>(state: &mut State, wave: &str, assignments: impl Iterator<Item = &'a Address>) {
+    for address in assignments {
+        if let Some(Record::Assignment(record)) = state.records.get_mut(address) {
+            record.waves.insert(wave.to_owned());
+        }
+    }
+}
+
+fn assignment<'a>(state: &'a mut State, address: &Address) -> &'a mut AssignmentRecord {
+    let zero = || AssignmentRecord {
+        count: 0,
+        bytes: 0,
+        verdicts: BTreeMap::new(),
+        digest: "0".repeat(64),
+        verification: "0".repeat(64),
+        waves: std::collections::BTreeSet::new(),
+    };
+    let record = state.records.entry(address.clone()).or_insert_with(|| Record::Assignment(zero()));
+    if !matches!(record, Record::Assignment(_)) {
+        *record = Record::Assignment(zero());
+    }
+    match record {
+        Record::Assignment(record) => record,
+        _ => unreachable!("made an assignment's record above"),
+    }
+}
+
+/// Adds the hash of a text to a sum modulo 2^256 kept in hex.
+fn add(sum: &mut String, text: &str) {
+    let mut total = [0u8; 32];
+    // A sum that a person damaged starts anew: it is a fingerprint for review, nothing is decided by it.
+    let _ = hex::decode_to_slice(sum.as_str(), &mut total);
+    let leaf: [u8; 32] = Sha256::digest(text).into();
+    let mut carry = 0u16;
+    for (t, l) in total.iter_mut().zip(leaf).rev() {
+        let digit = u16::from(*t) + u16::from(l) + carry;
+        *t = u8::try_from(digit & 0xff).unwrap_or(0);
+        carry = digit >> 8;
+    }
+    *sum = hex::encode(total);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_moves_does_not_matter() {
+        let sum = |texts: &[&str]| {
+            let mut sum = "0".repeat(64);
+            texts.iter().for_each(|t| add(&mut sum, t));
+            sum
+        };
+        assert_eq!(sum(&["a", "b", "c"]), sum(&["c", "a", "b"]));
+        assert_ne!(sum(&["a", "b"]), sum(&["a", "c"]));
+        assert_ne!(sum(&["a"]), sum(&["a", "a"]));
+    }
+}

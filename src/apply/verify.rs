@@ -1,0 +1,379 @@
+//! Is everything there? Reads both ends of a move and judges, three-valued: what a move's evidence proves, refutes, or
+//! leaves open. (Levels 0 to 2; the verdicts are those of law 4.)
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+use super::port::{GitLab, Gitaly, PortErrorKind, PortResult};
+use crate::model::{Container, RefSnapshot, RepositoryRole, StorageName, relative_path};
+use crate::state::journal::Side;
+
+/// What the evidence of a move says. From good to bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// The frozen source equals the destination.
+    Attested,
+    /// The destination went on from there: every frozen tip exists, no reference is gone.
+    Advanced,
+    /// The frozen read came too late; the read before the POST equals the destination.
+    Bracketed,
+    /// Could not be proven, nor refuted. Never a pass.
+    Unknown,
+    /// A reference tip of the frozen source is not on the destination.
+    Missing,
+}
+
+impl Verdict {
+    /// The word in state, events and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Attested => "attested",
+            Self::Advanced => "advanced",
+            Self::Bracketed => "bracketed",
+            Self::Unknown => "unknown",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A verdict with what it stands on, in lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The worst of all repositories of the container.
+    pub verdict: Verdict,
+    /// Why, where it is not attested: at most a few sample references per repository.
+    pub lines: Vec<String>,
+}
+
+/// At most this many references are named.
+const SAMPLES: usize = 10;
+
+/// What one repository needs before it can be judged: do these objects exist on the destination?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    /// Nothing to ask.
+    Settled(Verdict, Vec<String>),
+    /// The tips that must exist, each with its reference's name, and whether that reference still exists there.
+    Ask(Vec<Tip>),
+}
+
+/// A frozen tip whose reference is otherwise on the destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tip {
+    pub(crate) object: String,
+    pub(crate) reference: String,
+    pub(crate) still_there: bool,
+}
+
+/// Compares one repository of a source with the destination's. `frozen` is `None` when the frozen read came too late.
+pub(crate) fn compare(
+    before: &Side,
+    frozen: Option<&Side>,
+    destination: &Side,
+    disks_differ: bool,
+    replicated: bool,
+) -> Comparison {
+    let name = before.role.as_str();
+    let Some(frozen) = frozen else {
+        // The weaker evidence: the read before, GitLab's own comparison of checksums, and a copy that was a copy.
+        return if before.digest == destination.digest && disks_differ && replicated {
+            Comparison::Settled(Verdict::Bracketed, Vec::new())
+        } else if before.digest == destination.digest {
+            let why = format!("{name}: the frozen read came too late, and GitLab's own comparison cannot be relied on");
+            Comparison::Settled(Verdict::Unknown, vec![why])
+        } else {
+            let why = format!("{name}: the frozen read came too late, and it changed since the read before the move");
+            Comparison::Settled(Verdict::Unknown, vec![why])
+        };
+    };
+    if frozen.digest == destination.digest {
+        return Comparison::Settled(Verdict::Attested, Vec::new());
+    }
+    match (&frozen.digest, &frozen.snapshot, &destination.snapshot) {
+        // The source had none, the destination has one now: somebody made it since.
+        (None, _, _) => Comparison::Settled(Verdict::Advanced, Vec::new()),
+        (Some(_), None, _) => Comparison::Settled(
+            Verdict::Unknown,
+            vec![format!("{name}: it differs, and the frozen references were too many to keep")],
+        ),
+        (Some(_), Some(source), None) => {
+            if source.is_empty() {
+                let why = format!("{name}: the source had one without references, the destination has none");
+                return Comparison::Settled(Verdict::Unknown, vec![why]);
+            }
+            let lines =
+                source.references().iter().take(SAMPLES).map(|r| {
+                    format!("{name}: the destination has no such repository; {} was {}", r.printable(), r.target)
+                });
+            Comparison::Settled(Verdict::Missing, lines.collect())
+        }
+        (Some(_), Some(source), Some(there)) => {
+            let differences = source.differences(there);
+            if source.object_format != there.object_format {
+                let why = format!(
+                    "{name}: object format {} on the source, {} on the destination",
+                    source.object_format.as_deref().unwrap_or("unknown"),
+                    there.object_format.as_deref().unwrap_or("unknown"),
+                );
+                return Comparison::Settled(Verdict::Unknown, vec![why]);
+            }
+            if differences.is_empty() && source.head != there.head {
+                let show = |head: &Option<Vec<u8>>| {
+                    head.as_ref().map_or("nothing".to_owned(), |h| h.escape_ascii().to_string())
+                };
+                let why = format!(
+                    "{name}: HEAD names {} on the source and {} on the destination",
+                    show(&source.head),
+                    show(&there.head)
+                );
+                return Comparison::Settled(Verdict::Unknown, vec![why]);
+            }
+            if differences.is_empty() {
+                // Only more references than before.
+                return Comparison::Settled(Verdict::Advanced, Vec::new());
+            }
+            Comparison::Ask(
+                differences
+                    .iter()
+                    .map(|d| Tip {
+                        object: d.reference.target.clone(),
+                        reference: d.reference.printable(),
+                        still_there: d.now.is_some(),
+                    })
+                    .collect(),
+            )
+        }
+    }
+}
+
+/// Concludes from the answers about each tip.
+pub(crate) fn conclude(role: RepositoryRole, tips: &[Tip], exists: &[bool]) -> (Verdict, Vec<String>) {
+    let name = role.as_str();
+    let mut missing = Vec::new();
+    let mut gone = Vec::new();
+    for (at, tip) in tips.iter().enumerate() {
+        // No answer is no proof: an answer that is not there counts as absent.
+        if !exists.get(at).copied().unwrap_or(false) {
+            missing.push(format!("{name}: {} at {} is missing on the destination", tip.reference, tip.object));
+        } else if !tip.still_there {
+            gone.push(format!(
+                "{name}: {} is gone from the destination; its object {} is still there but can be pruned",
+                tip.reference, tip.object
+            ));
+        }
+    }
+    let (verdict, mut lines) = if !missing.is_empty() {
+        (Verdict::Missing, missing)
+    } else if !gone.is_empty() {
+        (Verdict::Unknown, gone)
+    } else {
+        (Verdict::Advanced, Vec::new())
+    };
+    let more = lines.len().saturating_sub(SAMPLES);
+    lines.truncate(SAMPLES);
+    if more > 0 {
+        lines.push(format!("{name}: and {more} more"));
+    }
+    (verdict, lines)
+}
+
+/// Reads one repository; `None` when there is none.
+pub(crate) async fn read(gitaly: &dyn Gitaly, storage: &StorageName, path: &str) -> PortResult<Option<RefSnapshot>> {
+    let references = match gitaly.references(storage, path).await {
+        Ok(references) => references,
+        Err(e) if e.kind == PortErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let (head, format) = tokio::join!(gitaly.head(storage, path), gitaly.object_format(storage, path));
+    let absent = |e: &super::port::PortError| e.kind == PortErrorKind::NotFound;
+    match (head, format) {
+        (Err(e), _) | (_, Err(e)) if absent(&e) => Ok(None),
+        (Ok(head), Ok(format)) => Ok(Some(RefSnapshot::new(references, head, format))),
+        (Err(e), _) | (_, Err(e)) => Err(e),
+    }
+}
+
+/// Reads all repositories of a container at known paths.
+pub(crate) async fn read_sides(gitaly: &dyn Gitaly, storage: &StorageName, at: &[Side]) -> PortResult<Vec<Side>> {
+    let reads = at.iter().map(|side| async move {
+        let snapshot = read(gitaly, storage, &side.path).await?;
+        Ok(Side::new(side.role, side.path.clone(), snapshot))
+    });
+    futures::future::try_join_all(reads).await
+}
+
+/// The repositories of a container where its id says they are, not read yet.
+pub(crate) fn paths(container: Container) -> Vec<Side> {
+    RepositoryRole::of(container.kind)
+        .iter()
+        .map(|role| Side { role: *role, path: relative_path(container, *role), digest: None, snapshot: None })
+        .collect()
+}
+
+/// Reads a container's source before a move. Looks where GitLab says when the main repository is not where its id says.
+/// Returns `None` when it is nowhere although it is not known to be empty.
+pub(crate) async fn read_source(
+    gitlab: &dyn GitLab,
+    gitaly: &dyn Gitaly,
+    storage: &StorageName,
+    container: Container,
+    empty: bool,
+) -> PortResult<Option<Vec<Side>>> {
+    let sides = read_sides(gitaly, storage, &paths(container)).await?;
+    if empty || sides.iter().any(|s| s.role == RepositoryRole::Main && s.digest.is_some()) {
+        return Ok(Some(sides));
+    }
+    let Some(disk_path) = gitlab.disk_path(container).await? else { return Ok(None) };
+    let moved: Vec<Side> = paths(container)
+        .into_iter()
+        .map(|side| {
+            let suffix = match side.role {
+                RepositoryRole::Main => ".git",
+                RepositoryRole::Wiki => ".wiki.git",
+                RepositoryRole::Design => ".design.git",
+            };
+            Side { path: format!("{disk_path}{suffix}"), ..side }
+        })
+        .collect();
+    let sides = read_sides(gitaly, storage, &moved).await?;
+    Ok(sides.iter().any(|s| s.role == RepositoryRole::Main && s.digest.is_some()).then_some(sides))
+}
+
+/// Reads the source of an accepted move. `None`: too late, or cut short, and so no evidence.
+pub(crate) async fn read_frozen(gitaly: &dyn Gitaly, storage: &StorageName, before: &[Side]) -> Option<Vec<Side>> {
+    let sides = read_sides(gitaly, storage, before).await.ok()?;
+    for (side, earlier) in sides.iter().zip(before) {
+        // Equal to the whole read before it, it is whole. Otherwise the repository must still stand after the
+        // reading, or its removal may have cut the list.
+        if side.digest == earlier.digest {
+            continue;
+        }
+        if side.digest.is_none() || !gitaly.exists(storage, &side.path).await.unwrap_or(false) {
+            return None;
+        }
+    }
+    Some(sides)
+}
+
+/// Reads the destination and judges. Also returns the digest over the destination's repositories.
+///
+/// # Errors
+/// A destination that cannot be read.
+pub(crate) async fn judge(
+    gitaly: &dyn Gitaly,
+    destination: &StorageName,
+    before: &[Side],
+    frozen: Option<&[Side]>,
+    disks_differ: bool,
+    replicated: bool,
+) -> PortResult<(Judgement, String)> {
+    let there = read_sides(gitaly, destination, before).await?;
+    let mut worst = Verdict::Attested;
+    let mut lines = Vec::new();
+    for (at, (side, now)) in before.iter().zip(&there).enumerate() {
+        let frozen = frozen.and_then(|f| f.get(at));
+        let (verdict, why) = match compare(side, frozen, now, disks_differ, replicated) {
+            Comparison::Settled(verdict, why) => (verdict, why),
+            Comparison::Ask(tips) => {
+                let ids: Vec<String> = tips.iter().map(|t| t.object.clone()).collect();
+                let exists = gitaly.objects_exist(destination, &now.path, &ids).await?;
+                conclude(side.role, &tips, &exists)
+            }
+        };
+        worst = worst.max(verdict);
+        lines.extend(why);
+    }
+    Ok((Judgement { verdict: worst, lines }, digest_of(&there)))
+}
+
+/// One digest over all repositories of a container, hex.
+pub(crate) fn digest_of(sides: &[Side]) -> String {
+    let mut hash = Sha256::new();
+    for side in sides {
+        hash.update(side.role.as_str());
+        hash.update([0, u8::from(side.digest.is_some())]);
+        hash.update(side.digest.map_or([0; 32], |d| d.0));
+    }
+    hex::encode(hash.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Reference;
+
+    fn side(references: Option<&[(&str, &str)]>) -> Side {
+        let snapshot = references.map(|refs| {
+            let refs = refs.iter().map(|(n, t)| Reference { name: n.as_bytes().into(), target: (*t).into() });
+            RefSnapshot::new(refs.collect(), Some(b"refs/heads/main".to_vec()), Some("sha1".into()))
+        });
+        Side::new(RepositoryRole::Main, "@hashed/x.git".into(), snapshot)
+    }
+
+    /// What law 4 says of every pair: frozen, destination, objects that the destination has.
+    fn verdict(frozen: &Side, there: &Side, objects: &[&str]) -> Verdict {
+        match compare(frozen, Some(frozen), there, true, true) {
+            Comparison::Settled(verdict, _) => verdict,
+            Comparison::Ask(tips) => {
+                let exists: Vec<bool> = tips.iter().map(|t| objects.contains(&t.object.as_str())).collect();
+                conclude(RepositoryRole::Main, &tips, &exists).0
+            }
+        }
+    }
+
+    #[test]
+    fn law_4_equal_is_attested_and_a_missing_tip_never_passes() {
+        let a = side(Some(&[("refs/heads/main", "1"), ("refs/heads/x", "2")]));
+        assert_eq!(verdict(&a, &a, &[]), Verdict::Attested);
+        let advanced = side(Some(&[("refs/heads/main", "3"), ("refs/heads/x", "2")]));
+        assert_eq!(verdict(&a, &advanced, &["1"]), Verdict::Advanced);
+        assert_eq!(verdict(&a, &advanced, &[]), Verdict::Missing, "forced over, and its object is gone");
+        let gone = side(Some(&[("refs/heads/main", "1")]));
+        assert_eq!(verdict(&a, &gone, &["2"]), Verdict::Unknown, "the object can be pruned");
+        assert_eq!(verdict(&a, &gone, &[]), Verdict::Missing);
+        let more = side(Some(&[("refs/heads/main", "1"), ("refs/heads/x", "2"), ("refs/heads/y", "9")]));
+        assert_eq!(verdict(&a, &more, &[]), Verdict::Advanced);
+    }
+
+    #[test]
+    fn absence_is_compared_too() {
+        let a = side(Some(&[("refs/heads/main", "1")]));
+        let (none, empty) = (side(None), side(Some(&[])));
+        assert_eq!(verdict(&a, &none, &["1"]), Verdict::Missing);
+        assert_eq!(verdict(&none, &none, &[]), Verdict::Attested);
+        assert_eq!(verdict(&none, &a, &[]), Verdict::Advanced, "a wiki that was made since");
+        assert_eq!(verdict(&empty, &none, &[]), Verdict::Unknown);
+    }
+
+    #[test]
+    fn too_late_a_read_passes_only_as_bracketed_and_only_when_nothing_changed() {
+        let a = side(Some(&[("refs/heads/main", "1")]));
+        let b = side(Some(&[("refs/heads/main", "2")]));
+        let late = |before, there, differ, replicated| match compare(before, None, there, differ, replicated) {
+            Comparison::Settled(verdict, _) => verdict,
+            Comparison::Ask(_) => panic!("nothing to ask without a frozen read"),
+        };
+        assert_eq!(late(&a, &a, true, true), Verdict::Bracketed);
+        assert_eq!(late(&a, &a, false, true), Verdict::Unknown);
+        assert_eq!(late(&a, &a, true, false), Verdict::Unknown);
+        assert_eq!(late(&a, &b, true, true), Verdict::Unknown);
+    }
+
+    #[test]
+    fn head_alone_is_no_pass() {
+        let a = side(Some(&[("refs/heads/main", "1")]));
+        let mut b = a.clone();
+        if let Some(snapshot) = &mut b.snapshot {
+            snapshot.head = Some(b"refs/heads/other".to_vec());
+            b.digest = Some(snapshot.digest());
+        }
+        assert_eq!(verdict(&a, &b, &[]), Verdict::Unknown);
+    }
+}

@@ -1,0 +1,485 @@
+//! The journal's file: the append-only, checksummed log of an apply in flight. Encoding, decoding and folding only;
+//! who writes when is the engine's matter.
+//!
+//! A record is its length (4 bytes, big endian), the CRC-32 of its payload (4 bytes, big endian) and the payload, one
+//! JSON object. A torn tail, which a crash in the middle of a write leaves, is cut when the file is read.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::QuarantineRecord;
+use crate::model::{Address, Bytes, Container, RefDigest, RefSnapshot, Reference, RepositoryRole, StorageName};
+
+/// The name of the journal in a run's folder.
+pub const FILE: &str = "journal";
+/// The version of the records below. A reader refuses newer ones.
+pub const FORMAT: u32 = 1;
+/// References above this are journaled as their digest only: a journal is for recovery, not a second copy.
+const MOST_REFERENCES: usize = 50_000;
+/// A length above this is damage, not a record.
+const MOST_BYTES: u32 = 64 << 20;
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub enum Record {
+    /// The first of a journal.
+    Began {
+        /// [`FORMAT`].
+        format: u32,
+        /// Of the state.
+        environment: String,
+    },
+    /// A move is about to be asked for. Durable before the POST.
+    Intent {
+        /// What, from where, to where.
+        intent: Box<Intent>,
+    },
+    /// GitLab took it.
+    Accepted {
+        /// What moves.
+        container: Container,
+        /// GitLab's id of the move.
+        move_id: u64,
+    },
+    /// The source as it was read while frozen.
+    Frozen {
+        /// What moves.
+        container: Container,
+        /// Its repositories.
+        sides: Vec<Side>,
+    },
+    /// The move was compared; nothing more to do for it.
+    Verified {
+        /// What moved.
+        container: Container,
+        /// `attested`, `advanced`, `bracketed` or `unknown`.
+        verdict: String,
+        /// Digest over the destination's repositories.
+        destination: String,
+    },
+    /// The repository was set aside.
+    Quarantined {
+        /// Which.
+        container: Container,
+        /// Why.
+        quarantine: Box<QuarantineRecord>,
+    },
+    /// The intent came to nothing: refused, failed and to be tried again, or moot.
+    Dropped {
+        /// What did not move.
+        container: Container,
+        /// Why.
+        why: String,
+    },
+    /// The state file is about to be replaced by one with this digest, which holds everything above.
+    Checkpoint {
+        /// SHA-256 of the state's canonical text, hex.
+        state: String,
+    },
+    /// The run is over, and nothing is in doubt.
+    Ended,
+}
+
+/// What is needed to follow a move that nobody remembers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// What moves.
+    pub container: Container,
+    /// Full path in GitLab.
+    pub path: String,
+    /// From.
+    pub source: StorageName,
+    /// To.
+    pub destination: StorageName,
+    /// For which assignment.
+    pub assignment: Address,
+    /// In which wave.
+    pub wave: String,
+    /// As planned.
+    pub bytes: Bytes,
+    /// From 1.
+    pub attempt: u32,
+    /// The greatest id of a move in its family before this one: ours is greater.
+    pub before_id: u64,
+    /// When, by the fleet's clock: a request that was cut off may run for a while yet.
+    pub at: Timestamp,
+    /// The source as it was read just before.
+    pub before: Vec<Side>,
+    /// The filesystem ids of source and destination differ, as seen in this run.
+    pub disks_differ: bool,
+}
+
+/// One repository of a container at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Side {
+    /// Which.
+    pub role: RepositoryRole,
+    /// Its path on Gitaly.
+    pub path: String,
+    /// Over its references; `None`: there is no such repository.
+    pub digest: Option<RefDigest>,
+    /// The references themselves, where they are few enough to keep.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "snapshot")]
+    pub snapshot: Option<RefSnapshot>,
+}
+
+impl Side {
+    /// Makes a side of what was read.
+    pub fn new(role: RepositoryRole, path: String, snapshot: Option<RefSnapshot>) -> Self {
+        let digest = snapshot.as_ref().map(RefSnapshot::digest);
+        Self { role, path, digest, snapshot }
+    }
+
+    /// The same without the references.
+    #[must_use]
+    pub fn digest_only(&self) -> Self {
+        Self { snapshot: None, ..self.clone() }
+    }
+
+    /// The same, without references when they are too many for a journal.
+    #[must_use]
+    pub fn bounded(&self) -> Self {
+        match &self.snapshot {
+            Some(s) if s.references().len() > MOST_REFERENCES => self.digest_only(),
+            _ => self.clone(),
+        }
+    }
+}
+
+/// References as hex and text: names need not be UTF-8.
+mod snapshot {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{RefSnapshot, Reference};
+
+    #[derive(Serialize, Deserialize)]
+    struct Plain {
+        head: Option<String>,
+        format: Option<String>,
+        references: Vec<(String, String)>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<RefSnapshot>, serializer: S) -> Result<S::Ok, S::Error> {
+        value
+            .as_ref()
+            .map(|s| Plain {
+                head: s.head.as_deref().map(hex::encode),
+                format: s.object_format.clone(),
+                references: s.references().iter().map(|r| (hex::encode(&r.name), r.target.clone())).collect(),
+            })
+            .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RefSnapshot>, D::Error> {
+        let Some(plain) = Option::<Plain>::deserialize(deserializer)? else { return Ok(None) };
+        let decode = |text: &str| hex::decode(text).map_err(serde::de::Error::custom);
+        let references = plain
+            .references
+            .into_iter()
+            .map(|(name, target)| Ok(Reference { name: decode(&name)?, target }))
+            .collect::<Result<Vec<_>, D::Error>>()?;
+        let head = plain.head.as_deref().map(decode).transpose()?;
+        Ok(Some(RefSnapshot::new(references, head, plain.format)))
+    }
+}
+
+/// Appends records to the bytes of a journal.
+pub fn encode(records: &[Record], into: &mut Vec<u8>) {
+    for record in records {
+        // A record is made of strings and numbers: it always serialises.
+        let payload = serde_json::to_vec(record).unwrap_or_default();
+        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        into.extend(length.to_be_bytes());
+        into.extend(crc(&payload).to_be_bytes());
+        into.extend(payload);
+    }
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+/// Reads all whole records; returns them and how many bytes of a torn tail were left out.
+pub fn decode(mut bytes: &[u8]) -> (Vec<Record>, usize) {
+    let mut records = Vec::new();
+    while let Some((record, rest)) = decode_one(bytes) {
+        records.push(record);
+        bytes = rest;
+    }
+    (records, bytes.len())
+}
+
+fn decode_one(bytes: &[u8]) -> Option<(Record, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (sum, rest) = rest.split_first_chunk::<4>()?;
+    let length = u32::from_be_bytes(*length);
+    if length > MOST_BYTES {
+        return None;
+    }
+    let payload = rest.get(..length as usize)?;
+    if crc(payload) != u32::from_be_bytes(*sum) {
+        return None;
+    }
+    Some((serde_json::from_slice(payload).ok()?, rest.get(length as usize..)?))
+}
+
+/// An open journal. Every append is durable when it returns.
+#[derive(Debug)]
+pub struct JournalFile {
+    file: fs::File,
+    buffer: Vec<u8>,
+}
+
+impl JournalFile {
+    /// Makes a run's folder and the journal in it.
+    ///
+    /// # Errors
+    /// The file system's, with the path.
+    pub fn create(folder: &Utf8Path) -> std::io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let file = fs::OpenOptions::new().append(true).create(true).open(folder.join(FILE))?;
+        fs::File::open(folder)?.sync_all()?;
+        Ok(Self { file, buffer: Vec::new() })
+    }
+
+    /// Writes records and waits until they are on the disk: one fsync for all of them.
+    ///
+    /// # Errors
+    /// The file system's, with the path.
+    pub fn append(&mut self, records: &[Record]) -> std::io::Result<()> {
+        use std::io::Write as _;
+        self.buffer.clear();
+        encode(records, &mut self.buffer);
+        self.file.write_all(&self.buffer)?;
+        self.file.sync_data()
+    }
+}
+
+/// What a journal says of one container that no record closes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Doubt {
+    /// What was asked for.
+    pub intent: Intent,
+    /// GitLab's id of the move, if its answer was seen.
+    pub move_id: Option<u64>,
+    /// The frozen read, if it was made.
+    pub frozen: Option<Vec<Side>>,
+}
+
+/// A journal, folded.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Folded {
+    /// The environment it is of.
+    pub environment: Option<String>,
+    /// The run ended by itself.
+    pub ended: bool,
+    /// Containers in doubt.
+    pub doubts: BTreeMap<Container, Doubt>,
+    /// Verified moves that the state file does not hold yet: intent, verdict, frozen digest, destination's digest.
+    pub verified: Vec<(Intent, String, Vec<Side>, String)>,
+    /// Quarantines that the state file does not hold yet.
+    pub quarantined: Vec<(Container, QuarantineRecord)>,
+    /// Written by a newer tranship.
+    pub newer: bool,
+}
+
+/// Folds a journal's records, given the digest of the state file as it is now. What stands before the checkpoint of that
+/// digest is in the state; if no checkpoint fits (a person edited the state), the last one counts as written.
+pub fn fold(records: &[Record], state_digest: &str) -> Folded {
+    let checkpoint = |wanted: Option<&str>| {
+        records.iter().rposition(|r| matches!(r, Record::Checkpoint { state } if wanted.is_none_or(|w| w == state)))
+    };
+    let first = records.iter().position(|r| matches!(r, Record::Checkpoint { .. }));
+    let saved = match checkpoint(Some(state_digest)) {
+        Some(at) => Some(at),
+        // Only one checkpoint and the state is none of it: the crash came between the two writes.
+        None if checkpoint(None) == first => None,
+        None => checkpoint(None),
+    };
+    let mut folded = Folded::default();
+    for (at, record) in records.iter().enumerate() {
+        let unsaved = saved.is_none_or(|saved| at > saved);
+        match record {
+            Record::Began { format, environment } => {
+                folded.newer |= *format > FORMAT;
+                folded.environment = Some(environment.clone());
+            }
+            Record::Intent { intent } => {
+                let doubt = Doubt { intent: (**intent).clone(), move_id: None, frozen: None };
+                folded.doubts.insert(intent.container, doubt);
+            }
+            Record::Accepted { container, move_id } => {
+                if let Some(doubt) = folded.doubts.get_mut(container) {
+                    doubt.move_id = Some(*move_id);
+                }
+            }
+            Record::Frozen { container, sides } => {
+                if let Some(doubt) = folded.doubts.get_mut(container) {
+                    doubt.frozen = Some(sides.clone());
+                }
+            }
+            Record::Verified { container, verdict, destination } => {
+                if let Some(doubt) = folded.doubts.remove(container)
+                    && unsaved
+                {
+                    let frozen = doubt.frozen.unwrap_or(doubt.intent.before.clone());
+                    folded.verified.push((doubt.intent, verdict.clone(), frozen, destination.clone()));
+                }
+            }
+            Record::Quarantined { container, quarantine } => {
+                folded.doubts.remove(container);
+                if unsaved {
+                    folded.quarantined.push((*container, (**quarantine).clone()));
+                }
+            }
+            Record::Dropped { container, .. } => {
+                folded.doubts.remove(container);
+            }
+            Record::Checkpoint { .. } => {}
+            Record::Ended => folded.ended = true,
+        }
+    }
+    folded
+}
+
+/// The folders of runs whose journal has no end, oldest first (a run's name begins with its time).
+///
+/// # Errors
+/// The file system's, with the path.
+pub fn unfinished(runs: &Utf8Path) -> std::io::Result<Vec<(Utf8PathBuf, Vec<Record>)>> {
+    let mut found = Vec::new();
+    if !runs.exists() {
+        return Ok(found);
+    }
+    for entry in runs.read_dir_utf8()? {
+        let folder = entry?.into_path();
+        let file = folder.join(FILE);
+        if !file.is_file() {
+            continue;
+        }
+        let (records, _torn) = decode(&fs::read(&file)?);
+        if !records.contains(&Record::Ended) {
+            found.push((folder, records));
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}
+
+/// Packs the journal of a finished run and deletes the oldest packed ones above `keep`.
+///
+/// # Errors
+/// The file system's, with the path.
+pub fn pack(runs: &Utf8Path, run: &str, keep: usize) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let folder = runs.join(run);
+    let packed = folder.join("journal.gz");
+    let mut gz = flate2::write::GzEncoder::new(fs::File::create(&packed)?, flate2::Compression::default());
+    gz.write_all(&fs::read(folder.join(FILE))?)?;
+    gz.finish()?.sync_all()?;
+    fs::remove_file(folder.join(FILE))?;
+    let mut finished: Vec<_> = runs
+        .read_dir_utf8()?
+        .filter_map(|e| e.ok().map(camino::Utf8DirEntry::into_path))
+        .filter(|p| p.join("journal.gz").is_file() && !p.join(FILE).exists())
+        .collect();
+    finished.sort();
+    let surplus = finished.len().saturating_sub(keep);
+    for old in finished.iter().take(surplus) {
+        fs::remove_dir_all(old)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ContainerKind;
+
+    fn container(id: u64) -> Container {
+        Container { kind: ContainerKind::Project, id }
+    }
+
+    fn intent(id: u64) -> Record {
+        Record::Intent {
+            intent: Box::new(Intent {
+                container: container(id),
+                path: format!("web/p{id}"),
+                source: StorageName::new("default").expect("valid"),
+                destination: StorageName::new("gitaly-01").expect("valid"),
+                assignment: Address::new("assignment", "all"),
+                wave: "rest".into(),
+                bytes: Bytes(10),
+                attempt: 1,
+                before_id: 0,
+                at: Timestamp::UNIX_EPOCH,
+                before: vec![Side::new(
+                    RepositoryRole::Main,
+                    "@hashed/x.git".into(),
+                    Some(RefSnapshot::new(
+                        vec![Reference { name: b"refs/heads/\xff".to_vec(), target: "ab".into() }],
+                        None,
+                        None,
+                    )),
+                )],
+                disks_differ: true,
+            }),
+        }
+    }
+
+    fn verified(id: u64) -> Record {
+        Record::Verified { container: container(id), verdict: "attested".into(), destination: "d".into() }
+    }
+
+    #[test]
+    fn every_prefix_of_a_journal_reads_as_its_whole_records() {
+        let records = [
+            Record::Began { format: FORMAT, environment: "e".into() },
+            intent(1),
+            Record::Accepted { container: container(1), move_id: 7 },
+            verified(1),
+            Record::Ended,
+        ];
+        let mut bytes = Vec::new();
+        let mut ends = vec![0];
+        for record in &records {
+            encode(std::slice::from_ref(record), &mut bytes);
+            ends.push(bytes.len());
+        }
+        for cut in 0..=bytes.len() {
+            let whole = ends.iter().filter(|e| **e <= cut).count() - 1;
+            let (read, torn) = decode(&bytes[..cut]);
+            assert_eq!(read, records[..whole], "cut at {cut}");
+            assert_eq!(torn, cut - ends[whole]);
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_ends_the_reading() {
+        let mut bytes = Vec::new();
+        encode(&[Record::Ended, Record::Ended], &mut bytes);
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(decode(&damaged).0.len() < 2, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn what_the_state_holds_is_not_folded_again() {
+        let records =
+            [intent(1), verified(1), Record::Checkpoint { state: "s1".into() }, intent(2), verified(2), intent(3)];
+        let ids = |digest: &str| fold(&records, digest).verified.iter().map(|v| v.0.container.id).collect::<Vec<_>>();
+        assert_eq!(ids("s1"), [2], "the checkpoint's state is on the disk");
+        assert_eq!(ids("s0"), [1, 2], "the crash came before the state was replaced");
+        let folded = fold(&records, "s1");
+        assert_eq!(folded.doubts.keys().copied().collect::<Vec<_>>(), [container(3)]);
+    }
+}
