@@ -223,7 +223,7 @@ pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
         .into_iter()
         .map(|c| (distance(written, c), c))
         .filter(|(d, _)| *d <= limit)
-        .min_by(|a, b| a.cmp(b))
+        .min()
         .map(|(_, c)| c)
 }
 

@@ -288,8 +288,7 @@ impl<'a> Engine<'a> {
         for id in ids {
             // Destinations that wait for their own moves in flight, or for a measurement.
             let mut held = BTreeSet::new();
-            loop {
-                let Some(wave) = self.waves.get_mut(&id) else { break };
+            while let Some(wave) = self.waves.get_mut(&id) {
                 if let Some(cause) = self.closed.get(&wave.source) {
                     wave.close(cause.clone());
                 }
