@@ -1,0 +1,451 @@
+//! The laws, held by planner and engine together over the in-memory fleet: real code on both sides of the ports, a virtual
+//! clock between them. Each test says what would break it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use tokio_util::sync::CancellationToken;
+use tranship::apply::event::{Event, Outcome, Summary};
+use tranship::apply::port::{PortErrorKind, Ports};
+use tranship::apply::{self, Context, RunResult};
+use tranship::diag::{SourceId, Span};
+use tranship::expr::Predicate;
+use tranship::live::{self, Request};
+use tranship::model::{
+    Address, Assignment, Bytes, Connection, Desired, DesiredStorage, Limits, MoveState, Rollout, SandboxConnection,
+    SandboxFault, SandboxStorage, StorageName, Wave, Weight,
+};
+use tranship::plan::{self, Options, Plan};
+use tranship::sandbox::memory::{Handle, KillPoint, MemoryFleet, Write};
+use tranship::state::State;
+use tranship::state::store::{StateError, Store};
+
+const SPAN: Span = Span { source: SourceId(0), start: 0, end: 0 };
+
+fn name(text: &str) -> StorageName {
+    StorageName::new(text).expect("valid")
+}
+
+fn spec(repositories: u32, faults: &[(&str, u32)]) -> SandboxConnection {
+    let storage = |n: &str, gib: u64| SandboxStorage { name: name(n), disk: Bytes(gib << 30), weight: None };
+    SandboxConnection {
+        name: "laws".into(),
+        repositories,
+        real_limit: 0,
+        seed: 7,
+        speed: 1,
+        workers: 4,
+        gitlab_version: "18.2.0-ee".into(),
+        gitaly_version: "18.2.0".into(),
+        storages: vec![storage("default", 2000), storage("pod-a", 2000), storage("pod-b", 2000), storage("other", 2000)],
+        faults: faults.iter().map(|(k, nth)| SandboxFault { kind: (*k).into(), nth: *nth, count: 1 }).collect(),
+    }
+}
+
+/// `default` is drained into `pod-a` and `pod-b`; `other` is not in the configuration.
+fn desired() -> Desired {
+    let storage = |n: &str, weight: Option<u64>, drain: bool| DesiredStorage {
+        address: Address::new("storage", n),
+        name: name(n),
+        endpoint: None,
+        dial: None,
+        token: None,
+        ca: None,
+        weight: weight.map(|w| Weight::new(w).expect("valid")),
+        drain,
+        limits: Limits::default(),
+        span: SPAN,
+    };
+    let storages = [storage("default", None, true), storage("pod-a", Some(100), false), storage("pod-b", Some(50), false)];
+    Desired {
+        environment: "laws".into(),
+        digest: "0".into(),
+        connection: Connection::Sandbox(spec(0, &[])),
+        max_moves: 4,
+        storages: storages.into_iter().map(|s| (s.name.clone(), s)).collect(),
+        assignments: vec![Assignment {
+            address: Address::new("assignment", "everything"),
+            from: vec![name("default")],
+            filter: Predicate::always(),
+            to: vec![name("pod-a"), name("pod-b")],
+            priority: 0,
+            span: SPAN,
+        }],
+        rollout: Rollout {
+            waves: vec![Wave { name: "sample".into(), filter: Predicate::always(), sample: Some(3), span: SPAN }],
+            backup_declined: true,
+        },
+        policies: Vec::new(),
+        later: Vec::new(),
+    }
+}
+
+#[derive(Default)]
+struct MemoryStore(Mutex<Option<State>>);
+
+impl Store for MemoryStore {
+    fn save(&self, state: &State) -> Result<(), StateError> {
+        *self.0.lock().expect("not poisoned") = Some(state.clone());
+        Ok(())
+    }
+}
+
+struct Tool {
+    ports: Ports,
+    fleet: Handle,
+    desired: Desired,
+    store: Arc<MemoryStore>,
+    runs: Utf8PathBuf,
+    _folder: tempfile::TempDir,
+    events: Arc<Mutex<Vec<Event>>>,
+    stop: CancellationToken,
+    run: u32,
+}
+
+impl Tool {
+    fn new(spec: &SandboxConnection) -> Self {
+        let (ports, fleet) = MemoryFleet::new(spec);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let runs = Utf8Path::from_path(folder.path()).expect("UTF-8").join("runs");
+        Self {
+            ports,
+            fleet,
+            desired: desired(),
+            store: Arc::default(),
+            runs,
+            _folder: folder,
+            events: Arc::default(),
+            stop: CancellationToken::new(),
+            run: 0,
+        }
+    }
+
+    fn state(&self) -> State {
+        self.store.0.lock().expect("not poisoned").clone().unwrap_or_else(|| State::new("laws"))
+    }
+
+    async fn plan(&self) -> Plan {
+        let sources = vec![name("default")];
+        let request =
+            Request { declared: self.desired.storages.keys().cloned().collect(), listed: sources.clone(), draining: sources };
+        let observed = live::observe(&self.ports, &request).await.expect("observed");
+        plan::make(&self.desired, &observed, &self.state(), &Options::default()).expect("a plan")
+    }
+
+    fn context(&self, folder: Utf8PathBuf) -> Context {
+        let (events, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let seen = self.events.clone();
+        tokio::spawn(async move {
+            while let Some(event) = receiver.recv().await {
+                seen.lock().expect("not poisoned").push(event);
+            }
+        });
+        Context { ports: self.ports.clone(), store: self.store.clone(), folder, events, stop: self.stop.clone() }
+    }
+
+    async fn run(&mut self, plan: &Plan) -> RunResult {
+        self.run += 1;
+        let folder = self.runs.join(format!("{:04}", self.run));
+        let result = apply::run(plan, self.state(), self.context(folder)).await;
+        assert_eq!(result.fatal, None);
+        result
+    }
+
+    /// What `tranship apply` does: takes up, plans, applies.
+    async fn apply(&mut self) -> Summary {
+        let recovered = apply::recover(self.state(), self.context(self.runs.clone())).await;
+        assert_eq!(recovered.fatal, None);
+        let plan = self.plan().await;
+        self.run(&plan).await.summary
+    }
+
+    fn events(&self) -> Vec<Event> {
+        self.events.lock().expect("not poisoned").clone()
+    }
+
+    fn scheduled(&self) -> Vec<u64> {
+        let writes = self.fleet.writes();
+        writes.iter().filter_map(|w| if let Write::Schedule(c, _) = w { Some(c.id) } else { None }).collect()
+    }
+}
+
+fn passed(summary: &Summary) -> u64 {
+    summary.attested + summary.advanced + summary.bracketed
+}
+
+#[tokio::test]
+async fn law_1_plan_after_apply_is_empty() {
+    let mut tool = Tool::new(&spec(20, &[]));
+    let summary = tool.apply().await;
+    assert_eq!((passed(&summary), summary.failed, summary.unknown, summary.refused), (20, 0, 0, 0), "{summary:?}");
+    let plan = tool.plan().await;
+    assert!(plan.is_empty(), "{:?}", plan.actions);
+    let before = tool.state();
+    let writes = tool.fleet.writes().len();
+    tool.run(&plan).await;
+    assert_eq!(tool.state(), before, "an apply of nothing leaves the state as it is");
+    assert_eq!(tool.fleet.writes().len(), writes);
+}
+
+#[tokio::test]
+async fn law_2_a_plan_changes_nothing() {
+    let tool = Tool::new(&spec(20, &[]));
+    let before = tool.fleet.fingerprint();
+    let plan = tool.plan().await;
+    assert!(!plan.is_empty());
+    assert_eq!(tool.fleet.writes(), []);
+    assert_eq!(tool.fleet.fingerprint(), before);
+    assert!(tool.store.0.lock().expect("not poisoned").is_none(), "no state was written");
+}
+
+#[tokio::test]
+async fn law_3_fences_come_before_moves_and_waves_one_after_the_other() {
+    let mut tool = Tool::new(&spec(20, &[]));
+    let plan = tool.plan().await;
+    let sample: BTreeSet<u64> =
+        plan.moves_of(plan.actions.iter().find(|a| a.address.key.as_deref() == Some("sample")).expect("the sample"))
+            .iter()
+            .map(|m| m.container.id)
+            .collect();
+    assert_eq!(sample.len(), 3);
+    tool.run(&plan).await;
+    let mut weights: BTreeMap<StorageName, Weight> = BTreeMap::new();
+    let mut moved = Vec::new();
+    for write in tool.fleet.writes() {
+        match write {
+            Write::Weights(map) => {
+                assert!(map.values().any(|w| *w > Weight::ZERO), "never all weights at 0");
+                if map[&name("default")] == Weight::ZERO {
+                    assert_eq!(map[&name("pod-a")].get(), 100, "raised before the source is fenced");
+                }
+                weights = map;
+            }
+            Write::Schedule(container, _) => {
+                assert_eq!(weights.get(&name("default")), Some(&Weight::ZERO), "fenced before its first move");
+                moved.push(container.id);
+            }
+        }
+    }
+    assert_eq!(moved[..3].iter().copied().collect::<BTreeSet<_>>(), sample, "the sample goes first");
+    let events = tool.events();
+    let started = |what: &str| {
+        events.iter().position(|e| matches!(e, Event::ActionStarted { address, .. } if address.to_string() == what))
+    };
+    let last_verified = events.iter().rposition(|e| matches!(e, Event::MoveVerified { .. }));
+    assert!(started("drain.default") > last_verified, "the proof comes after the last verdict");
+}
+
+#[tokio::test]
+async fn law_4_a_lost_tip_is_found_named_and_stops_its_source() {
+    let mut tool = Tool::new(&spec(20, &[("corrupt_copy", 2)]));
+    let summary = tool.apply().await;
+    assert_eq!(summary.lost, 1, "{summary:?}");
+    let events = tool.events();
+    let lost = events.iter().find_map(|e| match e {
+        Event::Quarantined { path, evidence, loss: true, .. } => Some((path.clone(), evidence.clone())),
+        _ => None,
+    });
+    let (path, evidence) = lost.expect("told");
+    assert!(!path.is_empty() && evidence.iter().any(|l| l.contains("refs/")), "{evidence:?}");
+    assert!(tool.scheduled().len() < 20, "scheduling from that source stopped");
+    let plan = tool.plan().await;
+    assert_eq!(plan.quarantined.len(), 1);
+    assert!(plan.moves.iter().all(|m| m.path.as_ref() != path), "set aside until a person releases it");
+    assert!(plan.drain_is_stuck());
+}
+
+#[tokio::test]
+async fn law_4_what_cannot_be_proven_is_unknown_and_what_went_on_is_advanced() {
+    let mut tool = Tool::new(&spec(12, &[("lose_reference", 2), ("push_after_move", 4), ("fast_move", 6)]));
+    let summary = tool.apply().await;
+    assert_eq!((summary.unknown, summary.lost), (1, 0), "a reference is gone, its object is not: {summary:?}");
+    assert_eq!(summary.advanced, 1, "{summary:?}");
+    assert_eq!(summary.bracketed, 1, "{summary:?}");
+    assert_eq!(summary.attested, 9, "{summary:?}");
+}
+
+#[tokio::test]
+async fn law_5_killed_at_any_call_the_next_apply_ends_in_the_same_world() {
+    let spec = spec(5, &[]);
+    let mut undisturbed = Tool::new(&spec);
+    undisturbed.apply().await;
+    let (world, state) = (undisturbed.fleet.fingerprint(), undisturbed.state());
+    let calls = undisturbed.fleet.calls();
+    let mut tried = 0;
+    // Every call of the run in one direction or the other; both where a call writes would be twice the time.
+    for call in (1..=calls).step_by(2) {
+        for point in [KillPoint::Before, KillPoint::After] {
+            let mut tool = Tool::new(&spec);
+            tool.fleet.kill_at(call, point);
+            let fleet = tool.fleet.clone();
+            tokio::select! {
+                _ = tool.apply() => panic!("call {call} of {calls} was never made"),
+                () = fleet.killed() => {}
+            }
+            tool.fleet.revive();
+            tool.apply().await;
+            assert_eq!(tool.fleet.fingerprint(), world, "killed {point:?} call {call}");
+            let mut per_project: BTreeMap<u64, u32> = BTreeMap::new();
+            for record in tool.fleet.moves().iter().filter(|m| m.state != MoveState::Failed) {
+                *per_project.entry(record.project).or_default() += 1;
+            }
+            assert!(per_project.values().all(|n| *n == 1), "killed {point:?} call {call}: {per_project:?}");
+            assert!(tool.plan().await.is_empty(), "killed {point:?} call {call}");
+            let digest = |s: &State| {
+                let record = s.records.get(&Address::new("assignment", "everything")).expect("a record").clone();
+                let tranship::state::Record::Assignment(record) = record else { panic!("an assignment's record") };
+                (record.count, record.bytes, record.digest, record.verification)
+            };
+            assert_eq!(digest(&tool.state()), digest(&state), "killed {point:?} call {call}");
+            tried += 1;
+        }
+    }
+    println!("law 5: {tried} kills over {calls} calls");
+}
+
+#[tokio::test]
+async fn law_5_a_stop_follows_what_is_in_flight_and_schedules_nothing_new() {
+    let mut tool = Tool::new(&spec(20, &[]));
+    let plan = tool.plan().await;
+    let (stop, events) = (tool.stop.clone(), tool.events.clone());
+    tokio::spawn(async move {
+        loop {
+            let n = events.lock().expect("not poisoned").iter().filter(|e| matches!(e, Event::MoveVerified { .. })).count();
+            if n >= 4 {
+                stop.cancel();
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let summary = tool.run(&plan).await.summary;
+    assert!(summary.interrupted);
+    assert_eq!(passed(&summary) as usize, tool.scheduled().len(), "all that was scheduled was followed");
+    assert!(tool.scheduled().len() < 20);
+    tool.stop = CancellationToken::new();
+    tool.apply().await;
+    assert_eq!(tool.scheduled().len(), 20, "no move twice, none forgotten");
+    assert!(tool.plan().await.is_empty());
+}
+
+#[tokio::test]
+async fn law_6_what_is_not_ours_stays() {
+    let mut tool = Tool::new(&spec(10, &[]));
+    tool.fleet.set_weight(&name("other"), Weight::new(33).expect("valid"));
+    let foreign = tool.fleet.add_project("else/where", &name("other"));
+    tool.apply().await;
+    for write in tool.fleet.writes() {
+        match write {
+            Write::Weights(map) => assert_eq!(map[&name("other")].get(), 33),
+            Write::Schedule(container, _) => assert_ne!(container.id, foreign),
+        }
+    }
+    let project = tool.fleet.projects().into_iter().find(|p| p.id == foreign).expect("still there");
+    assert_eq!(project.storage, name("other"));
+}
+
+#[tokio::test]
+async fn law_6_a_foreign_move_is_waited_for() {
+    let mut tool = Tool::new(&spec(10, &[]));
+    let plan = tool.plan().await;
+    let id = plan.moves[0].container.id;
+    tool.fleet.foreign_move(id, &name("other")).expect("taken");
+    let summary = tool.run(&plan).await.summary;
+    assert!(!tool.scheduled().contains(&id), "not fought");
+    assert_eq!(summary.moves_skipped, 1, "it is elsewhere now: {summary:?}");
+}
+
+#[tokio::test]
+async fn law_7_same_world_same_bytes() {
+    let (a, b) = (Tool::new(&spec(50, &[])), Tool::new(&spec(50, &[])));
+    let (a, b) = (plan::saved::encode(&a.plan().await), plan::saved::encode(&b.plan().await));
+    assert_eq!(a, b);
+    let mut states = Vec::new();
+    for _ in 0..2 {
+        let mut tool = Tool::new(&spec(10, &[]));
+        tool.apply().await;
+        states.push(tranship::state::format::encode(&tool.state()));
+    }
+    assert_eq!(states[0], states[1]);
+}
+
+#[tokio::test]
+async fn law_8_no_destination_is_filled_above_its_ceiling() {
+    let mut small = spec(60, &[]);
+    small.storages[1].disk = Bytes(96 << 20);
+    small.storages[2].disk = Bytes(48 << 20);
+    let mut tool = Tool::new(&small);
+    let plan = tool.plan().await;
+    assert!(!plan.report.is_empty(), "not all of it fits");
+    tool.run(&plan).await;
+    for storage in [name("pod-a"), name("pod-b")] {
+        let (available, used) = tool.fleet.world(|w| w.disk(&storage)).expect("a disk");
+        assert!(used * 1000 <= (available + used) * 850, "{storage}: {used} of {}", available + used);
+    }
+}
+
+#[tokio::test]
+async fn law_9_no_more_is_scheduled_than_workers_can_take() {
+    let mut tool = Tool::new(&spec(40, &[]));
+    let plan = tool.plan().await;
+    let (fleet, seen) = (tool.fleet.clone(), Arc::new(Mutex::new(0)));
+    let most = seen.clone();
+    let watch = tokio::spawn(async move {
+        loop {
+            let live = fleet.moves().iter().filter(|m| !m.state.is_terminal()).count();
+            let mut most = most.lock().expect("not poisoned");
+            *most = live.max(*most);
+            drop(most);
+            tokio::task::yield_now().await;
+        }
+    });
+    tool.run(&plan).await;
+    watch.abort();
+    let most = *seen.lock().expect("not poisoned");
+    assert!((2..=4).contains(&most), "{most} moves were outstanding at once, 4 workers");
+}
+
+#[tokio::test]
+async fn law_10_an_answer_that_never_came_is_unknown_and_no_proof() {
+    let mut tool = Tool::new(&spec(4, &[]));
+    let plan = tool.plan().await;
+    tool.fleet.fail_next("walk", 1_000, PortErrorKind::Transient);
+    let summary = tool.run(&plan).await.summary;
+    assert_eq!(passed(&summary), 4);
+    assert_eq!((summary.failed, summary.refused), (1, 0), "{summary:?}");
+    let proof = tool.events().into_iter().find_map(|e| match e {
+        Event::ActionEnded { address, outcome: Outcome::Failed { cause } } if address.kind == "drain" => Some(cause),
+        _ => None,
+    });
+    assert!(proof.expect("told").contains("unknown"));
+    assert_eq!(tool.state().storage(&name("default")).and_then(|s| s.drained.clone()), None);
+}
+
+#[tokio::test]
+async fn a_lost_answer_leads_to_one_move_not_two() {
+    let mut tool = Tool::new(&spec(6, &[("lost_response", 3)]));
+    let summary = tool.apply().await;
+    assert_eq!(passed(&summary), 6, "{summary:?}");
+    let mut projects: Vec<u64> = tool.fleet.moves().iter().map(|m| m.project).collect();
+    projects.sort_unstable();
+    projects.dedup();
+    assert_eq!(projects.len(), tool.fleet.moves().len());
+}
+
+#[tokio::test]
+async fn failures_are_retried_within_a_budget_and_then_set_aside() {
+    let mut tool = Tool::new(&spec(6, &[("push_timeout", 2)]));
+    let summary = tool.apply().await;
+    assert_eq!((passed(&summary), summary.quarantined), (6, 0), "{summary:?}");
+    assert!(tool.events().iter().any(|e| matches!(e, Event::MoveRetried { .. })));
+
+    let mut broken = spec(6, &[]);
+    broken.workers = 1;
+    broken.faults = vec![SandboxFault { kind: "fail_move".into(), nth: 1, count: 2 }];
+    let mut tool = Tool::new(&broken);
+    tool.desired.max_moves = 1;
+    tool.desired.rollout.waves.clear();
+    let summary = tool.apply().await;
+    assert!(summary.quarantined <= 1, "{summary:?}");
+}
