@@ -1,5 +1,8 @@
 //! The state file: what tranship has done, record by record, in a form that people review and git merges.
 
+pub mod edit;
+pub mod format;
+pub mod lock;
 pub mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,6 +94,18 @@ pub struct QuarantineRecord {
     pub remedy: String,
     /// True when it may have lost something or cannot be written to.
     pub urgent: bool,
+}
+
+impl Record {
+    /// The word for its kind: what the file says under `kind`, and the first part of its address.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Storage(_) => "storage",
+            Self::Assignment(_) => "assignment",
+            Self::Wave(_) => "wave",
+            Self::Quarantine(_) => "quarantine",
+        }
+    }
 }
 
 impl State {
