@@ -1,6 +1,9 @@
 //! The state file: what tranship has done, record by record, in a form that people review and git merges.
 
+pub mod edit;
+pub mod format;
 pub mod journal;
+pub mod lock;
 pub mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,15 +97,28 @@ pub struct QuarantineRecord {
     pub urgent: bool,
 }
 
+impl Record {
+    /// The word for its kind: what the file says under `kind`, and the first part of its address.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Storage(_) => "storage",
+            Self::Assignment(_) => "assignment",
+            Self::Wave(_) => "wave",
+            Self::Quarantine(_) => "quarantine",
+        }
+    }
+}
+
 impl State {
     /// Makes an empty state.
     pub fn new(environment: impl Into<String>) -> Self {
         Self { environment: environment.into(), records: BTreeMap::new() }
     }
 
-    /// stub
+    /// SHA-256 of the file's canonical text, hex.
     pub fn digest(&self) -> String {
-        String::new()
+        use sha2::Digest as _;
+        hex::encode(sha2::Sha256::digest(format::encode(self)))
     }
 
     /// The address of a storage's record.
