@@ -1,0 +1,74 @@
+//! From addresses and secrets to the ports. Dials nothing: what is checked here is what can be known without a network.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use super::clock::{ScaledClock, SystemClock};
+use super::gitaly::GrpcGitaly;
+use super::gitlab::RestGitLab;
+use crate::apply::port::{Clock, PortError, PortErrorKind, Ports};
+use crate::model::{Endpoint, StorageName};
+
+/// Where the live systems are, secrets resolved.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Without `/api/v4`.
+    pub gitlab_url: String,
+    /// Administrator's token.
+    pub gitlab_token: SecretString,
+    /// PEM text of a private CA.
+    pub gitlab_ca: Option<String>,
+    /// One per declared storage.
+    pub gitaly: BTreeMap<StorageName, GitalyTarget>,
+    /// The fleet's clock; real time when `None`.
+    pub clock: Option<ScaledClock>,
+}
+
+/// One Gitaly.
+#[derive(Debug, Clone)]
+pub struct GitalyTarget {
+    /// As tranship dials it.
+    pub endpoint: Endpoint,
+    /// `None`: no authentication.
+    pub token: Option<SecretString>,
+    /// PEM text of a private CA.
+    pub ca: Option<String>,
+}
+
+/// Makes the ports. Dials nothing yet, and may be called outside an async runtime.
+///
+/// # Errors
+/// A URL, certificate or token that cannot be used.
+pub fn connect(target: &Target) -> Result<Ports, PortError> {
+    install_tls_provider();
+    let gitlab = RestGitLab::new(&target.gitlab_url, &target.gitlab_token, target.gitlab_ca.as_deref())?;
+    let gitaly = GrpcGitaly::new(&target.gitaly)?;
+    let clock: Arc<dyn Clock> = match target.clock {
+        Some(clock) => Arc::new(clock),
+        None => Arc::new(SystemClock),
+    };
+    Ok(Ports { gitlab: Arc::new(gitlab), gitaly: Arc::new(gitaly), clock })
+}
+
+/// Installs the process's one TLS provider (ring), unless one is there already. Idempotent.
+pub fn install_tls_provider() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // An error means that another thread was first, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+}
+
+/// Checks that a PEM text holds certificates, and gives them.
+pub(super) fn certificates(pem: &str, setting: &str) -> Result<Vec<reqwest::Certificate>, PortError> {
+    let error = |message: String| PortError {
+        help: Some(format!("Point `{setting}` to a PEM file with one or more CA certificates.")),
+        ..PortError::new(PortErrorKind::Protocol, format!("reading `{setting}`"), message)
+    };
+    match reqwest::Certificate::from_pem_bundle(pem.as_bytes()) {
+        Ok(found) if found.is_empty() => Err(error("it holds no `BEGIN CERTIFICATE` block".to_owned())),
+        Ok(found) => Ok(found),
+        Err(_) => Err(error("it is not PEM: a `BEGIN CERTIFICATE` block is damaged".to_owned())),
+    }
+}

@@ -1,0 +1,197 @@
+//! One reading of the whole fleet, through the ports alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::StreamExt as _;
+use futures::future::{join, join_all};
+
+use crate::apply::port::{PortError, PortErrorKind, PortResult, Ports};
+use crate::model::{
+    ContainerKind, DiskSpace, GitlabFacts, MoveRecord, Observed, OtherContainers, Reading, Repository, ServerFacts,
+    StorageFacts, StorageName,
+};
+
+/// Storages read at once. Each takes one list's worth of GitLab's requests and two small calls to its own server; at
+/// ten times this a fleet's lists would crowd out everything else that asks GitLab.
+const STORAGES_AT_ONCE: usize = 8;
+/// Walks at once: each reads a whole disk's directories on its server.
+const WALKS_AT_ONCE: usize = 4;
+/// GitLab's lists of moves know no filter by state, so the newest are read until only ended ones come. 20 pages are the
+/// newest 2,000 moves of a family.
+const MOST_MOVE_PAGES: u32 = 20;
+/// Moves end in another order than they began: one page of ended moves may lie before older, slower ones.
+const QUIET_PAGES: u32 = 2;
+
+/// What to read.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// All declared storages: server, disk.
+    pub declared: Vec<StorageName>,
+    /// Those whose repositories are listed (an assignment takes from them, or they drain).
+    pub listed: Vec<StorageName>,
+    /// Draining ones: walked when GitLab lists nothing on them any more.
+    pub draining: Vec<StorageName>,
+}
+
+/// Reads the fleet through the ports, with bounded concurrency. What can be unknown is; what cannot (GitLab's
+/// version, settings, lists) is an error.
+///
+/// A move that never ends can lie deeper than the newest 2,000 of its family, or below two pages of ended ones: it is
+/// not seen here, but is looked for again before its container is moved.
+///
+/// # Errors
+/// The first call that failed for good; all of them, in a fixed order.
+pub async fn observe(ports: &Ports, request: &Request) -> Result<Observed, Vec<PortError>> {
+    let as_of = ports.clock.now();
+    let declared: BTreeSet<_> = request.declared.iter().chain(&request.listed).chain(&request.draining).collect();
+    let gitalys = async {
+        let found = futures::stream::iter(declared.iter().map(|storage| read_storage(ports, storage)))
+            .buffered(STORAGES_AT_ONCE)
+            .collect::<Vec<_>>();
+        Ok(found.await)
+    };
+    // An error of GitLab's ends the reading at once, however slow the Gitalys are.
+    let (storages, gitlab) = futures::future::try_join(gitalys, read_gitlab(ports, request)).await?;
+    let mut storages: BTreeMap<StorageName, StorageFacts> = storages.into_iter().collect();
+    let Lists { facts, repositories, others, moves } = gitlab;
+
+    let occupied: BTreeSet<_> = repositories.iter().map(|r| &r.storage).collect();
+    let empty: BTreeSet<_> = request.draining.iter().filter(|s| !occupied.contains(s)).cloned().collect();
+    let walks = futures::stream::iter(empty.into_iter().map(|storage| async move {
+        let walk = reading(ports.gitaly.walk(&storage).await);
+        (storage, walk)
+    }))
+    .buffered(WALKS_AT_ONCE)
+    .collect::<Vec<_>>()
+    .await;
+    for (storage, walk) in walks {
+        if let Some(facts) = storages.get_mut(&storage) {
+            facts.walk = Some(walk);
+        }
+    }
+    Ok(Observed { as_of, gitlab: facts, storages, repositories, others, moves })
+}
+
+fn reading<T>(result: PortResult<T>) -> Reading<T> {
+    match result {
+        Ok(fact) => Reading::Known(fact),
+        Err(error) => Reading::Unknown(reason(&error)),
+    }
+}
+
+fn reason(error: &PortError) -> String {
+    match &error.help {
+        Some(help) => format!("{error}. {help}"),
+        None => error.to_string(),
+    }
+}
+
+async fn read_storage(ports: &Ports, storage: &StorageName) -> (StorageName, StorageFacts) {
+    let (server, disk) = join(ports.gitaly.server(storage), ports.gitaly.disk(storage)).await;
+    let server: Reading<ServerFacts> = reading(server);
+    let disk: Reading<DiskSpace> = match disk {
+        Ok(Some(space)) => Reading::Known(space),
+        Ok(None) => Reading::Unknown("the server could not find out how full its disk is (it said 0 and 0)".to_owned()),
+        Err(error) => Reading::Unknown(reason(&error)),
+    };
+    (storage.clone(), StorageFacts { server, disk, walk: None })
+}
+
+/// What GitLab says.
+struct Lists {
+    facts: GitlabFacts,
+    repositories: Vec<Repository>,
+    others: BTreeMap<StorageName, OtherContainers>,
+    moves: Vec<MoveRecord>,
+}
+
+async fn read_gitlab(ports: &Ports, request: &Request) -> Result<Lists, Vec<PortError>> {
+    let gitlab = &ports.gitlab;
+    // One after the other: when GitLab cannot be reached, one error says it; and no list is believed before the
+    // settings have proven an administrator's rights.
+    let version = gitlab.version().await.map_err(|e| vec![e])?;
+    let (token, weights) = join(gitlab.token(), gitlab.weights()).await;
+    let weights = weights.map_err(|e| vec![e])?;
+
+    let listed: BTreeSet<_> = request.listed.iter().chain(&request.draining).cloned().collect();
+    let lists = async {
+        futures::stream::iter(listed.iter().map(|storage| list_storage(ports, storage)))
+            .buffered(STORAGES_AT_ONCE)
+            .collect::<Vec<_>>()
+            .await
+    };
+    let kinds = [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki];
+    let families = join_all(kinds.map(|kind| moves_in_flight(ports, kind)));
+    let (lists, families) = join(lists, families).await;
+
+    let mut errors = Vec::new();
+    let mut repositories = BTreeMap::new();
+    let mut others = BTreeMap::new();
+    for (storage, result) in listed.into_iter().zip(lists) {
+        match result {
+            Ok((found, counted)) => {
+                // A repository that moved between two lists is in both: one entry stands, and is looked at again before its move.
+                repositories.extend(found.into_iter().map(|r| (r.container, r)));
+                others.insert(storage, counted);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    let mut moves = BTreeMap::new();
+    for result in families {
+        match result {
+            Ok(found) => moves.extend(found.into_iter().map(|m| ((m.container, m.id), m))),
+            Err(error) => errors.push(error),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Ok(Lists {
+        facts: GitlabFacts { version: version.version, enterprise: version.enterprise, token: reading(token), weights },
+        repositories: repositories.into_values().collect(),
+        others,
+        moves: moves.into_values().collect(),
+    })
+}
+
+async fn list_storage(ports: &Ports, storage: &StorageName) -> PortResult<(Vec<Repository>, OtherContainers)> {
+    let projects = async {
+        let mut found: Vec<Repository> = Vec::new();
+        loop {
+            let page = ports.gitlab.projects(storage, found.last().map_or(0, |r| r.container.id)).await?;
+            if page.is_empty() {
+                return Ok::<_, PortError>(found);
+            }
+            found.extend(page);
+        }
+    };
+    let count = |kind| async move { reading(ports.gitlab.count(kind, storage).await) };
+    let counts = join(count(ContainerKind::Snippet), count(ContainerKind::GroupWiki));
+    let (projects, (snippets, group_wikis)) = join(projects, counts).await;
+    Ok((projects?, OtherContainers { snippets, group_wikis }))
+}
+
+/// The moves of a family that have not ended, newest first.
+async fn moves_in_flight(ports: &Ports, kind: ContainerKind) -> PortResult<Vec<MoveRecord>> {
+    let mut found = Vec::new();
+    let mut quiet = 0;
+    for page in 1..=MOST_MOVE_PAGES {
+        let moves = match ports.gitlab.moves(kind, page).await {
+            Ok(moves) => moves,
+            // An edition or version without moves of this kind has none in flight.
+            Err(error) if error.kind == PortErrorKind::NotFound && kind != ContainerKind::Project => break,
+            Err(error) => return Err(error),
+        };
+        if moves.is_empty() {
+            break;
+        }
+        let before = found.len();
+        found.extend(moves.into_iter().filter(|m| !m.state.is_terminal()));
+        quiet = if found.len() == before { quiet + 1 } else { 0 };
+        if quiet >= QUIET_PAGES {
+            break;
+        }
+    }
+    Ok(found)
+}
