@@ -1,8 +1,24 @@
-//! stub: the embedded fleet.
-use crate::model::{SandboxConnection, StorageName};
+//! The embedded fleet: a GitLab and its Gitalys to try everything on.
+//!
+//! One world ([`world`]), a pure state machine with seeded names and a clock that is handed in, is served twice: over
+//! sockets in a process of its own, and in memory as the engine's ports ([`memory`]), so that a script gives the
+//! same output either way. What storages hold is [`content`]: real bare repositories, or references computed from a seed.
+
+pub mod content;
+pub mod draw;
+pub mod memory;
+pub mod synthetic;
+pub mod world;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+
+use crate::model::{SandboxConnection, StorageName};
+use content::{Content, ContentResult};
+use world::World;
 
 /// How to reach a running fleet. Written by the fleet's process, mode 0600, read by its clients.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +40,7 @@ pub struct Endpoints {
     /// Seconds of the fleet's clock per second.
     pub speed: u32,
 }
+
 /// Why the fleet could not be had.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -64,4 +81,24 @@ pub async fn serve(
 /// [`SandboxError`].
 pub async fn reset(_dir: &Utf8Path) -> Result<(), SandboxError> {
     Ok(())
+}
+
+/// Fills a new world: draws its population and makes the repositories.
+///
+/// # Errors
+/// Files or git failed.
+fn settle(world: &mut World, content: &dyn Content) -> ContentResult<()> {
+    let weights = world.weights();
+    let settlers = draw::population(&world.spec, &weights);
+    let lacking: Vec<u64> = settlers.iter().map(|s| s.project.id).filter(|_| world.strikes("missing_object")).collect();
+    let sizes = content.settle(&settlers, &lacking)?;
+    for (settler, (repository_size, wiki_size)) in settlers.into_iter().zip(sizes) {
+        world.put_project(world::Project { repository_size, wiki_size, ..settler.project });
+    }
+    Ok(())
+}
+
+/// Locks, also after a panic elsewhere: the world is a value that is replaced piece by piece, never left half-made.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
