@@ -1,0 +1,41 @@
+//! An expression that is evaluated later than the configuration: a policy's condition over the finished plan.
+
+use std::collections::BTreeMap;
+
+use super::Value;
+use super::eval::{self, Fault, Names};
+use super::fold::fold;
+use super::tree::{Kind, Node};
+use crate::diag::{SourceId, Span};
+
+/// An expression whose only free name is one root (`plan`); everything else in it is folded to constants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expression {
+    /// Where it stands.
+    pub span: Option<Span>,
+    node: Node,
+}
+
+impl Expression {
+    /// Folds everything but the root `free`.
+    ///
+    /// # Errors
+    /// What cannot be evaluated in the parts that do not depend on it.
+    pub fn compile(node: &Node, names: &dyn Names, free: &str) -> Result<Self, Fault> {
+        Ok(Self { span: Some(node.span), node: fold(node, names, free)? })
+    }
+
+    /// Makes an expression that is always this value.
+    pub fn constant(value: impl Into<Value>) -> Self {
+        let nowhere = Span { source: SourceId(u32::MAX), start: 0, end: 0 };
+        Self { span: None, node: Node::new(Kind::Literal(value.into()), nowhere) }
+    }
+
+    /// Evaluates with the free roots given.
+    ///
+    /// # Errors
+    /// The smallest part at fault.
+    pub fn evaluate(&self, roots: &BTreeMap<String, Value>) -> Result<Value, Fault> {
+        eval::evaluate(&self.node, roots)
+    }
+}

@@ -1,0 +1,507 @@
+//! Predicates: a `where`, compiled once, asked for every repository. The common forms (comparisons of a field with a
+//! constant, `startswith` and its kin, membership, `&&`, `||`, `!`) are asked without any allocation; the rest goes
+//! through the evaluator.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::tz::Offset;
+use regex::Regex;
+
+use super::eval::{Fault, Names, evaluate};
+use super::fold::{REPOSITORY, fold};
+use super::functions::{Takes, parse_time, pattern, print_time};
+use super::operators::holds;
+use super::tree::{Binary, Call, Kind, Node, Unary};
+use super::{Number, Value};
+use crate::diag::{Diagnostic, SourceId, Span};
+
+/// An answer that may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Truth {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// It cannot be answered.
+    Unknown,
+}
+
+impl From<bool> for Truth {
+    fn from(truth: bool) -> Self {
+        if truth { Self::True } else { Self::False }
+    }
+}
+
+/// A field of `repository`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// `project`, `snippet` or `group_wiki`.
+    Kind,
+    /// Full path in GitLab.
+    Path,
+    /// GitLab's id within the kind.
+    Id,
+    /// Bytes, repository and wiki.
+    Size,
+    /// The storage it is on.
+    Storage,
+    /// Read-only in GitLab.
+    Archived,
+    /// The network of forks it belongs to.
+    ForkNetwork,
+    /// When it last changed.
+    LastActivity,
+    /// When it was made.
+    Created,
+}
+
+impl Field {
+    /// All fields by the name they have in `where`.
+    pub const ALL: &'static [(&'static str, Self)] = &[
+        ("kind", Self::Kind),
+        ("path", Self::Path),
+        ("id", Self::Id),
+        ("size", Self::Size),
+        ("storage", Self::Storage),
+        ("archived", Self::Archived),
+        ("fork_network", Self::ForkNetwork),
+        ("last_activity", Self::LastActivity),
+        ("created", Self::Created),
+    ];
+
+    /// Finds a field by its name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, field)| *field)
+    }
+
+    /// What kind of value it has; `None` where rows differ.
+    fn sort(self) -> Option<Sort> {
+        match self {
+            Self::Kind | Self::Path | Self::Storage | Self::LastActivity | Self::Created => Some(Sort::Text),
+            Self::Id | Self::Size => Some(Sort::Number),
+            Self::Archived => Some(Sort::Bool),
+            Self::ForkNetwork => None,
+        }
+    }
+}
+
+/// A field's value, borrowed from the row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum FieldValue<'a> {
+    /// The kind lacks it, or it was not read.
+    Unknown,
+    /// A bool.
+    Bool(bool),
+    /// A whole number.
+    Integer(u64),
+    /// A text.
+    Text(&'a str),
+    /// Seconds since 1970; its text form is RFC 3339.
+    Time(i64),
+}
+
+/// One row that a predicate is asked about.
+pub trait Row {
+    /// Returns a field's value.
+    fn field(&self, field: Field) -> FieldValue<'_>;
+}
+
+/// A `where`, compiled once, asked for every repository.
+#[derive(Debug, Clone)]
+pub struct Predicate {
+    node: Node,
+    test: Arc<Test>,
+}
+
+impl PartialEq for Predicate {
+    fn eq(&self, other: &Self) -> bool {
+        self.node == other.node
+    }
+}
+
+#[derive(Debug)]
+enum Test {
+    Constant(bool),
+    Not(Box<Test>),
+    And(Box<Test>, Box<Test>),
+    Or(Box<Test>, Box<Test>),
+    Flag(Field),
+    Number(Field, Binary, Number),
+    Text(Field, Match, String),
+    OneOf(Field, BTreeSet<String>),
+    Pattern(Field, Regex),
+    /// `timecmp(field, time)` compared with a constant.
+    Time(Field, Timestamp, Binary, i128),
+    General(Node),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Match {
+    Equal,
+    NotEqual,
+    Starts,
+    Ends,
+    Contains,
+}
+
+impl Predicate {
+    /// The predicate that holds for everything.
+    pub fn always() -> Self {
+        let nowhere = Span { source: SourceId(u32::MAX), start: 0, end: 0 };
+        Self { node: Node::new(Kind::Literal(Value::Bool(true)), nowhere), test: Arc::new(Test::Constant(true)) }
+    }
+
+    /// Folds everything but `repository.*`, checks the types and chooses the fast forms.
+    ///
+    /// # Errors
+    /// What cannot be evaluated, unknown fields, wrong types: anything that a row could not mend.
+    pub fn compile(node: &Node, names: &dyn Names) -> Result<Self, Fault> {
+        let node = fold(node, names, REPOSITORY)?;
+        match sort(&node)? {
+            None | Some(Sort::Bool) => {}
+            Some(other) => return Err(mistyped(&node, "true or false for each repository", other)),
+        }
+        if let Kind::Literal(value) = &node.kind
+            && value.as_bool().is_none()
+        {
+            return Err(wrong(&node, "true or false for each repository", value.kind()));
+        }
+        let test = Arc::new(compile(&node));
+        Ok(Self { node, test })
+    }
+
+    /// Asks.
+    ///
+    /// # Errors
+    /// What only a row can show: a pattern that does not match, a division by a field that is 0.
+    pub fn test(&self, row: &dyn Row) -> Result<Truth, Fault> {
+        self.test.ask(row)
+    }
+}
+
+impl Test {
+    fn ask(&self, row: &dyn Row) -> Result<Truth, Fault> {
+        Ok(match self {
+            Self::Constant(truth) => (*truth).into(),
+            Self::Not(inner) => match inner.ask(row)? {
+                Truth::True => Truth::False,
+                Truth::False => Truth::True,
+                Truth::Unknown => Truth::Unknown,
+            },
+            Self::And(left, right) => match left.ask(row)? {
+                Truth::False => Truth::False,
+                Truth::True => right.ask(row)?,
+                Truth::Unknown => match right.ask(row)? {
+                    Truth::False => Truth::False,
+                    _ => Truth::Unknown,
+                },
+            },
+            Self::Or(left, right) => match left.ask(row)? {
+                Truth::True => Truth::True,
+                Truth::False => right.ask(row)?,
+                Truth::Unknown => match right.ask(row)? {
+                    Truth::True => Truth::True,
+                    _ => Truth::Unknown,
+                },
+            },
+            Self::Flag(field) => match row.field(*field) {
+                FieldValue::Bool(truth) => truth.into(),
+                _ => Truth::Unknown,
+            },
+            Self::Number(field, operator, number) => match row.field(*field) {
+                FieldValue::Integer(n) => holds(*operator, Number::Int(n.into()).cmp(number)).into(),
+                _ => Truth::Unknown,
+            },
+            Self::Text(field, how, text) => match row.field(*field) {
+                FieldValue::Text(found) => match how {
+                    Match::Equal => found == text,
+                    Match::NotEqual => found != text,
+                    Match::Starts => found.starts_with(text.as_str()),
+                    Match::Ends => found.ends_with(text.as_str()),
+                    Match::Contains => found.contains(text.as_str()),
+                }
+                .into(),
+                _ => Truth::Unknown,
+            },
+            Self::OneOf(field, texts) => match row.field(*field) {
+                FieldValue::Text(found) => texts.contains(found).into(),
+                _ => Truth::Unknown,
+            },
+            Self::Pattern(field, pattern) => match row.field(*field) {
+                FieldValue::Text(found) => pattern.is_match(found).into(),
+                _ => Truth::Unknown,
+            },
+            Self::Time(field, time, operator, number) => match row.field(*field) {
+                FieldValue::Time(seconds) => match Timestamp::from_second(seconds) {
+                    Ok(found) => {
+                        let order: Ordering = found.cmp(time);
+                        holds(*operator, (order as i128).cmp(number)).into()
+                    }
+                    Err(_) => Truth::Unknown,
+                },
+                _ => Truth::Unknown,
+            },
+            Self::General(node) => match evaluate(node, &RowNames(row))? {
+                Value::Bool(truth) => truth.into(),
+                Value::Unknown => Truth::Unknown,
+                other => return Err(wrong(node, "true or false for each repository", other.kind())),
+            },
+        })
+    }
+}
+
+/// The names that are left in a folded expression: none but the row's fields.
+struct RowNames<'a>(&'a dyn Row);
+
+impl Names for RowNames<'_> {
+    fn get(&self, _name: &str) -> Option<&Value> {
+        None
+    }
+
+    fn roots(&self) -> Vec<String> {
+        vec![REPOSITORY.to_owned()]
+    }
+
+    fn field(&self, field: Field) -> Value {
+        match self.0.field(field) {
+            FieldValue::Unknown => Value::Unknown,
+            FieldValue::Bool(truth) => truth.into(),
+            FieldValue::Integer(number) => number.into(),
+            FieldValue::Text(text) => text.into(),
+            FieldValue::Time(seconds) => {
+                Timestamp::from_second(seconds).map_or(Value::Unknown, |time| print_time(time, Offset::UTC).into())
+            }
+        }
+    }
+
+    fn is_partial(&self) -> bool {
+        true
+    }
+}
+
+/// Chooses the fast form of a folded node, or the evaluator.
+fn compile(node: &Node) -> Test {
+    fast(node).unwrap_or_else(|| Test::General(node.clone()))
+}
+
+fn fast(node: &Node) -> Option<Test> {
+    match &node.kind {
+        Kind::Literal(value) => value.as_bool().map(Test::Constant),
+        Kind::Field(field) if field.sort() == Some(Sort::Bool) => Some(Test::Flag(*field)),
+        Kind::Unary(Unary::Not, inner) => Some(Test::Not(Box::new(compile(inner)))),
+        Kind::Binary(Binary::And, left, right) => Some(Test::And(Box::new(compile(left)), Box::new(compile(right)))),
+        Kind::Binary(Binary::Or, left, right) => Some(Test::Or(Box::new(compile(left)), Box::new(compile(right)))),
+        Kind::Binary(operator, left, right) => {
+            comparison(*operator, left, right).or_else(|| comparison(mirrored(*operator)?, right, left))
+        }
+        Kind::Call(call) if !call.expand => function(call),
+        _ => None,
+    }
+}
+
+/// `a < b` is `b > a`; arithmetic has no mirror.
+fn mirrored(operator: Binary) -> Option<Binary> {
+    Some(match operator {
+        Binary::Less => Binary::Greater,
+        Binary::LessEqual => Binary::GreaterEqual,
+        Binary::Greater => Binary::Less,
+        Binary::GreaterEqual => Binary::LessEqual,
+        Binary::Equal | Binary::NotEqual => operator,
+        _ => return None,
+    })
+}
+
+fn comparison(operator: Binary, left: &Node, right: &Node) -> Option<Test> {
+    mirrored(operator)?;
+    let Kind::Literal(constant) = &right.kind else { return None };
+    match (&left.kind, constant) {
+        (Kind::Field(field @ (Field::Id | Field::Size)), Value::Number(number)) => {
+            Some(Test::Number(*field, operator, *number))
+        }
+        (Kind::Field(field @ (Field::Kind | Field::Path | Field::Storage)), Value::String(text)) => {
+            let how = match operator {
+                Binary::Equal => Match::Equal,
+                Binary::NotEqual => Match::NotEqual,
+                _ => return None,
+            };
+            Some(Test::Text(*field, how, text.clone()))
+        }
+        (Kind::Field(field @ Field::Archived), Value::Bool(truth)) => match operator {
+            Binary::Equal | Binary::NotEqual if *truth == (operator == Binary::Equal) => Some(Test::Flag(*field)),
+            Binary::Equal | Binary::NotEqual => Some(Test::Not(Box::new(Test::Flag(*field)))),
+            _ => None,
+        },
+        (Kind::Call(call), Value::Number(number)) if call.name == "timecmp" && !call.expand => {
+            let [Node { kind: Kind::Field(field @ (Field::LastActivity | Field::Created)), .. }, time] =
+                call.arguments.as_slice()
+            else {
+                return None;
+            };
+            let Kind::Literal(Value::String(time)) = &time.kind else { return None };
+            let (time, _) = parse_time(time).ok()?;
+            Some(Test::Time(*field, time, operator, number.as_int()?))
+        }
+        _ => None,
+    }
+}
+
+fn function(call: &Call) -> Option<Test> {
+    let arguments: Vec<&Kind> = call.arguments.iter().map(|a| &a.kind).collect();
+    let plain = |field: &Field| matches!(field, Field::Kind | Field::Path | Field::Storage);
+    match (call.name.as_str(), arguments.as_slice()) {
+        (name, [Kind::Field(field), Kind::Literal(Value::String(text))]) if plain(field) => {
+            let how = match name {
+                "startswith" => Match::Starts,
+                "endswith" => Match::Ends,
+                "strcontains" => Match::Contains,
+                _ => return None,
+            };
+            Some(Test::Text(*field, how, text.clone()))
+        }
+        ("contains", [Kind::Literal(list @ (Value::List(_) | Value::Set(_))), Kind::Field(field)]) if plain(field) => {
+            // An element that is no text equals no text.
+            let texts = list.elements()?.filter_map(Value::as_str).map(str::to_owned).collect();
+            Some(Test::OneOf(*field, texts))
+        }
+        ("can", [Kind::Call(inner)]) if inner.name == "regex" && !inner.expand => match inner.arguments.as_slice() {
+            [Node { kind: Kind::Literal(Value::String(text)), .. }, Node { kind: Kind::Field(field), .. }]
+                if plain(field) =>
+            {
+                Some(Test::Pattern(*field, pattern(text).ok()?))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// What is known of a node's value before any row is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Bool,
+    Number,
+    Text,
+}
+
+impl Sort {
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Bool => "a bool",
+            Self::Number => "a number",
+            Self::Text => "a string",
+        }
+    }
+}
+
+fn wrong(node: &Node, expected: &str, found: &str) -> Fault {
+    Diagnostic::error("expr/wrong-type", "Wrong type")
+        .detail(format!("Expected {expected}; this is {found}."))
+        .at(node.span)
+        .into()
+}
+
+fn mistyped(node: &Node, expected: &str, found: Sort) -> Fault {
+    wrong(node, expected, found.describe())
+}
+
+/// Finds wrong types that no row could mend.
+fn sort(node: &Node) -> Result<Option<Sort>, Fault> {
+    let must = |node: &Node, wanted: Sort, beside: &str| match sort(node)? {
+        Some(found) if found != wanted => {
+            Err(mistyped(node, &format!("{} beside `{beside}`", wanted.describe()), found))
+        }
+        _ => Ok(()),
+    };
+    Ok(match &node.kind {
+        Kind::Literal(Value::Bool(_)) => Some(Sort::Bool),
+        Kind::Literal(Value::Number(_)) => Some(Sort::Number),
+        Kind::Literal(Value::String(_)) => Some(Sort::Text),
+        Kind::Field(field) => field.sort(),
+        Kind::Template(_) => Some(Sort::Text),
+        Kind::Unary(operator, inner) => {
+            let (wanted, sign) = match operator {
+                Unary::Not => (Sort::Bool, "!"),
+                Unary::Negate => (Sort::Number, "-"),
+            };
+            must(inner, wanted, sign)?;
+            Some(wanted)
+        }
+        Kind::Binary(Binary::Equal | Binary::NotEqual, left, right) => {
+            if let (Some(a), Some(b)) = (sort(left)?, sort(right)?)
+                && a != b
+            {
+                let detail = format!("{} and {} are never equal.", a.describe(), b.describe());
+                return Err(Diagnostic::error("expr/wrong-type", "Wrong type").detail(detail).at(node.span).into());
+            }
+            Some(Sort::Bool)
+        }
+        Kind::Binary(operator, left, right) => {
+            let logic = matches!(operator, Binary::And | Binary::Or);
+            let wanted = if logic { Sort::Bool } else { Sort::Number };
+            must(left, wanted, operator.as_str())?;
+            must(right, wanted, operator.as_str())?;
+            Some(if mirrored(*operator).is_some() || logic { Sort::Bool } else { Sort::Number })
+        }
+        Kind::Conditional(condition, yes, no) => {
+            must(condition, Sort::Bool, "?")?;
+            let (yes, no) = (sort(yes)?, sort(no)?);
+            if yes == no { yes } else { None }
+        }
+        Kind::Call(call) => call_sort(call)?,
+        _ => None,
+    })
+}
+
+/// Finds constant arguments that no row could mend: times and patterns.
+fn constants_fit(call: &Call) -> Result<(), Fault> {
+    for (i, argument) in call.arguments.iter().enumerate() {
+        let Kind::Literal(Value::String(text)) = &argument.kind else { continue };
+        let outcome = match (call.name.as_str(), i) {
+            ("timecmp", _) | ("timeadd", 0) => parse_time(text).map(|_| ()),
+            ("regex" | "regexall", 0) => pattern(text).map(|_| ()),
+            _ => Ok(()),
+        };
+        if let Err(message) = outcome {
+            let diagnostic = Diagnostic::error("expr/call", "Function cannot give a value");
+            return Err(diagnostic.detail(format!("`{}`: {message}", call.name)).at(argument.span).into());
+        }
+    }
+    Ok(())
+}
+
+fn call_sort(call: &Call) -> Result<Option<Sort>, Fault> {
+    if call.name == "can" {
+        return Ok(Some(Sort::Bool));
+    }
+    if call.name == "try" {
+        return Ok(None);
+    }
+    let function = super::functions::find(call)?;
+    if !call.expand {
+        for (i, argument) in call.arguments.iter().enumerate() {
+            let Some((_, takes)) = function.parameters.get(i).or(function.parameters.last()) else { continue };
+            let Some(found) = sort(argument)? else { continue };
+            let fits = match takes {
+                Takes::Any => true,
+                Takes::Text => found == Sort::Text,
+                Takes::Number | Takes::Whole => found == Sort::Number,
+                Takes::List | Takes::Object => false,
+            };
+            if !fits {
+                return Err(mistyped(argument, &format!("{} in `{}`", takes.describe(), call.name), found));
+            }
+        }
+    }
+    constants_fit(call)?;
+    Ok(match call.name.as_str() {
+        "startswith" | "endswith" | "strcontains" | "contains" | "alltrue" | "anytrue" | "tobool" => Some(Sort::Bool),
+        "length" | "timecmp" | "abs" | "ceil" | "floor" | "max" | "min" | "pow" | "tonumber" => Some(Sort::Number),
+        "lower" | "upper" | "substr" | "trimprefix" | "trimsuffix" | "trimspace" | "replace" | "tostring" => {
+            Some(Sort::Text)
+        }
+        _ => None,
+    })
+}
