@@ -123,18 +123,17 @@ impl<'a> Engine<'a> {
         let began = self.ports().clock.now();
         loop {
             if !self.stopping && self.fatal.is_none() {
-                while let Some(id) = self.queue.next() {
+                for id in self.queue.ready() {
                     self.start(id);
                 }
                 self.fill();
             }
-            self.close_waves().await;
-            if self.running == 0 && self.waves.is_empty() {
-                // Closing a wave may have made others ready.
-                if self.stopping || self.fatal.is_some() || !self.queue.has_ready() {
-                    break;
-                }
+            if self.close_waves().await {
+                // That may have made others ready.
                 continue;
+            }
+            if self.running == 0 && self.waves.is_empty() {
+                break;
             }
             let stop = self.stop.clone();
             tokio::select! {
@@ -158,7 +157,7 @@ impl<'a> Engine<'a> {
     }
 
     async fn finish(mut self, began: jiff::Timestamp) -> (RunResult, bool) {
-        for id in self.queue.left() {
+        for id in self.queue.not_started() {
             if let Some(action) = self.action(id) {
                 self.summary.not_started += 1;
                 self.tell(Event::ActionEnded { address: action.address.clone(), outcome: Outcome::NotStarted });
@@ -468,10 +467,11 @@ impl<'a> Engine<'a> {
         self.save().await;
     }
 
-    /// Ends the waves that have nothing more to do.
-    async fn close_waves(&mut self) {
+    /// Ends the waves that have nothing more to do; false when there was none.
+    async fn close_waves(&mut self) -> bool {
         let stop = self.stopping || self.fatal.is_some();
         let over: Vec<ActionId> = self.waves.iter().filter(|(_, w)| w.is_over(stop)).map(|(id, _)| *id).collect();
+        let any = !over.is_empty();
         for id in over {
             let Some(wave) = self.waves.remove(&id) else { continue };
             let outcome = wave.outcome(stop);
@@ -483,6 +483,7 @@ impl<'a> Engine<'a> {
             }
             self.end(id, outcome);
         }
+        any
     }
 
     fn end(&mut self, id: ActionId, outcome: Outcome) {
@@ -501,8 +502,8 @@ impl<'a> Engine<'a> {
         if well {
             self.queue.finish(id);
         } else if !stopped {
-            for (skipped, because) in self.queue.fail(id) {
-                if let (Some(skipped), Some(because)) = (self.action(skipped), self.action(because)) {
+            for skipped in self.queue.fail(id) {
+                if let (Some(skipped), Some(because)) = (self.action(skipped.id), self.action(skipped.because)) {
                     self.summary.skipped += 1;
                     let outcome = Outcome::Skipped { because: because.address.clone() };
                     self.tell(Event::ActionEnded { address: skipped.address.clone(), outcome });

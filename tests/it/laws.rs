@@ -394,9 +394,10 @@ async fn law_9_no_more_is_scheduled_than_workers_can_take() {
     let watch = tokio::spawn(async move {
         loop {
             let live = fleet.moves().iter().filter(|m| !m.state.is_terminal()).count();
-            let mut most = most.lock().expect("not poisoned");
-            *most = live.max(*most);
-            drop(most);
+            {
+                let mut most = most.lock().expect("not poisoned");
+                *most = live.max(*most);
+            }
             tokio::task::yield_now().await;
         }
     });
