@@ -1,8 +1,46 @@
-//! stub: views of plans, events, states and diagnostics. Only reads.
-use crate::apply::event::{Event, Summary};
-use crate::diag::{Diagnostics, SourceMap};
-use crate::plan::Plan;
-use crate::state::State;
+//! Views of diagnostics, plans, graphs, states, events and summaries. Only reads.
+//!
+//! Everything here returns text, except for the two [`View`]s in `streams`, which write it. Texts make sense without
+//! colour: words stand beside symbols, and the text with colour is the text without it plus escape codes. What users
+//! of GitLab can choose (paths, reference names) is escaped before it reaches a terminal.
+//!
+//! | file | shows |
+//! | --- | --- |
+//! | `diagnostics` | errors and warnings with the lines at fault |
+//! | `overview` | what a plan comes to, derived once for text and JSON |
+//! | `plan`, `graph` | a plan |
+//! | `state` | a state and its records |
+//! | `progress`, `streams` | a run as it goes |
+//! | `summary` | the end of a run |
+//! | `approval` | the question before it |
+//! | `words`, `text` | closed sets in words; escaping, columns, durations |
+
+mod approval;
+mod diagnostics;
+mod graph;
+mod overview;
+mod plan;
+mod progress;
+mod state;
+mod streams;
+mod summary;
+mod text;
+mod words;
+
+pub use approval::{Answer, approval_question, parse_answer};
+pub use diagnostics::{diagnostics, diagnostics_json};
+pub use graph::{graph_dot, graph_json};
+pub use overview::{
+    DrainRow, EstimateRow, MoveRef, NotPlannedRow, Overview, PlanSummary, RoomRow, Route, WaveRow, WeightRow,
+};
+pub use plan::{plan, plan_json};
+pub use progress::{Progress, Said};
+pub use state::{state, state_list, state_show};
+pub use streams::{json_line, json_lines, people};
+pub use summary::summary;
+pub use words::{Advice, Gravity};
+
+use crate::apply::event::Event;
 
 /// How to draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,55 +49,21 @@ pub struct Style {
     pub color: bool,
     /// Columns.
     pub width: usize,
-    /// Standard error is a terminal: bars and redrawing allowed.
+    /// Standard error is a terminal: bars and redrawing allowed, prose is broken at `width`.
     pub tty: bool,
 }
-/// Diagnostics as text with snippets.
-pub fn diagnostics(_d: &Diagnostics, _s: &SourceMap, _style: Style) -> String {
-    String::new()
-}
-/// Diagnostics in the shape of `terraform validate -json`.
-pub fn diagnostics_json(_d: &Diagnostics, _s: &SourceMap) -> String {
-    String::new()
-}
-/// A plan as text; `verbose` lists every move.
-pub fn plan(_p: &Plan, _style: Style, _verbose: bool) -> String {
-    String::new()
-}
-/// A plan as JSON; carries everything the text shows.
-pub fn plan_json(_p: &Plan) -> String {
-    String::new()
-}
-/// A plan's graph for Graphviz.
-pub fn graph_dot(_p: &Plan) -> String {
-    String::new()
-}
-/// A plan's graph as JSON.
-pub fn graph_json(_p: &Plan) -> String {
-    String::new()
-}
-/// A state as text.
-pub fn state(_s: &State, _style: Style) -> String {
-    String::new()
-}
-/// The end of a run as text.
-pub fn summary(_s: &Summary, _style: Style) -> String {
-    String::new()
-}
+
 /// Consumes the events of a run.
 pub trait View: Send {
     /// Takes one event; `at` is the fleet's clock.
     fn event(&mut self, event: &Event, at: jiff::Timestamp);
 }
-/// For people, on standard error: bars on a terminal, plain lines elsewhere.
-pub fn people(_style: Style) -> Box<dyn View> {
-    struct N;
-    impl View for N {
-        fn event(&mut self, _: &Event, _: jiff::Timestamp) {}
+
+/// JSON for people and machines: two-space indent, a final newline.
+fn pretty(value: &impl serde::Serialize) -> String {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => text + "\n",
+        // Maps with text keys and numbers only: this cannot happen, and is told rather than panicked about.
+        Err(error) => format!("{{\"error\": {:?}}}\n", error.to_string()),
     }
-    Box::new(N)
-}
-/// JSON lines on standard output, in the shape of Terraform's stream (`@level`, `@message`, `@module`, `@timestamp`, `type`).
-pub fn json_lines() -> Box<dyn View> {
-    people(Style { color: false, width: 80, tty: false })
 }

@@ -1,0 +1,451 @@
+//! A plan as text and as JSON. Short by default; every line that names an action or a repository is complete on its
+//! own, so that `grep ADDRESS` finds it.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::Style;
+use super::overview::{EstimateRow, MoveRef, NotPlannedRow, Overview, RoomRow, Route, WeightRow};
+use super::text::{self, Paint, Table, escape, escape_lines, percent, prose, repositories};
+use super::words;
+use crate::model::Address;
+use crate::plan::{Basis, Drift, Finding, Level, Plan, PlannedMove, PolicyVerdict, Quarantined, Verdict};
+
+/// Rows of a table that are shown without `-v`.
+const ROWS: usize = 20;
+/// Moves of a route that are shown without `-v`.
+const MOVES: usize = 5;
+/// Moves that are shown without `-v` in all.
+const MOVES_IN_ALL: usize = 20;
+
+/// A plan as text; `verbose` lists every move, every weight and what the plan was made from.
+pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
+    let Overview { summary, weights, routes, waves, rooms, drains, not_planned, estimate, next } = &Overview::of(plan);
+    // Every field is named, so that a new one cannot be forgotten.
+    let Plan {
+        format: _, // the JSON's
+        environment,
+        as_of,
+        basis,
+        actions: _, // by their kinds, in the overview
+        edges: _,   // `tranship graph`
+        moves: _,   // by route
+        drift,
+        findings,
+        report: _, // in words: `not_planned`
+        quarantined,
+        weights: _,   // in the overview
+        storages: _,  // `rooms`
+        max_moves: _, // in the estimate
+        estimate: _,  // in words
+        policies,
+        samples: _, // with the waves
+    } = plan;
+    let mut page = Page { out: String::new(), paint: Paint::new(style), style, verbose };
+    let headline = page.paint.bold(&summary.text);
+    let _ = writeln!(page.out, "{headline}");
+    let bare = plan.is_empty()
+        && not_planned.is_empty()
+        && quarantined.is_empty()
+        && drift.is_empty()
+        && findings.is_empty()
+        && policies.is_empty();
+    if bare && !verbose {
+        return page.out;
+    }
+    let _ = writeln!(page.out, "Environment {}, observed {as_of}.", escape(environment));
+    page.quarantined(quarantined);
+    page.drift(drift);
+    page.findings("Danger", findings.iter().filter(|f| f.level != Level::Notice));
+    page.weights(weights);
+    page.routes(plan, routes);
+    page.waves(waves);
+    page.rooms(rooms);
+    page.drains(drains);
+    page.not_planned(not_planned);
+    page.policies(policies);
+    page.estimate(estimate.as_ref());
+    page.findings("Notices", findings.iter().filter(|f| f.level == Level::Notice));
+    if verbose {
+        page.basis(basis);
+    }
+    let _ = writeln!(page.out, "\n{headline}");
+    for line in next {
+        page.out.push_str(&prose(style, 0, line));
+    }
+    if !verbose && routes.iter().any(|r| r.repositories > 0) {
+        page.out.push_str("`-v` lists every move.\n");
+    }
+    page.out
+}
+
+/// The text as it grows.
+struct Page {
+    out: String,
+    paint: Paint,
+    style: Style,
+    verbose: bool,
+}
+
+impl Page {
+    fn heading(&mut self, title: &str, rest: &str) {
+        let title = self.paint.bold(title);
+        let _ = writeln!(self.out, "\n{title}{rest}");
+    }
+
+    /// How many rows of a table are shown.
+    fn shown(&self, rows: usize) -> usize {
+        if self.verbose { rows } else { rows.min(ROWS) }
+    }
+
+    fn more(&mut self, left: usize, what: &str) {
+        if left > 0 {
+            let _ = writeln!(self.out, "    and {left} more {what} (`-v` lists all)");
+        }
+    }
+
+    fn help(&mut self, indent: usize, help: &str) {
+        if !help.is_empty() {
+            self.out.push_str(&prose(self.style, indent, &format!("what to do: {}", escape_lines(help))));
+        }
+    }
+
+    fn address(&self, address: &Address) -> String {
+        self.paint.change(&escape(&address.to_string()))
+    }
+
+    fn reason(&self, reason: &str) -> String {
+        if reason.is_empty() { String::new() } else { self.paint.dim(&format!("# {}", escape(reason))) }
+    }
+
+    fn quarantined(&mut self, items: &[Quarantined]) {
+        if items.is_empty() {
+            return;
+        }
+        self.heading(
+            "Quarantined",
+            &format!(": {} set aside until a person releases it", repositories(items.len() as u64)),
+        );
+        // What may have lost something comes first and is never folded away.
+        let mut order: Vec<&Quarantined> = items.iter().collect();
+        order.sort_by_key(|q| !q.urgent);
+        let urgent = order.iter().filter(|q| q.urgent).count();
+        let shown = self.shown(order.len()).max(urgent);
+        for Quarantined { container, path, source, cause, remedy, urgent } in order.iter().take(shown) {
+            let word = if *urgent { self.paint.danger("! URGENT") } else { self.paint.warning("!") };
+            let name = escape(&words::named(*container, path)).into_owned();
+            let _ = writeln!(self.out, "  {word} quarantine.{name} on {source}: {}", escape(cause));
+            self.help(6, remedy);
+        }
+        self.more(order.len() - shown, "quarantined");
+    }
+
+    fn drift(&mut self, items: &[Drift]) {
+        if items.is_empty() {
+            return;
+        }
+        self.heading("Changed outside of tranship", "");
+        let mut table = Table::new(&[]);
+        let shown = self.shown(items.len());
+        for Drift { address, fact, recorded, observed } in items.iter().take(shown) {
+            table.row([
+                format!("{} {}", self.paint.warning("~"), self.address(address)),
+                format!("{}:", escape(fact)),
+                format!("recorded {} -> observed {}", escape(recorded), escape(observed)),
+            ]);
+        }
+        self.out.push_str(&table.render(2));
+        self.more(items.len() - shown, "changes");
+    }
+
+    fn findings<'a>(&mut self, title: &str, items: impl Iterator<Item = &'a Finding>) {
+        let mut items: Vec<&Finding> = items.collect();
+        if items.is_empty() {
+            return;
+        }
+        items.sort();
+        self.heading(title, "");
+        for Finding { level, code, subject, message, help, blocks_drain } in items {
+            let word = match level {
+                Level::Error => self.paint.danger("! error"),
+                Level::Danger => self.paint.warning("! danger"),
+                Level::Notice => "notice".to_owned(),
+            };
+            debug_assert!(word.contains(words::level(*level)));
+            let drain = if *blocks_drain { " (a drain cannot end because of it)" } else { "" };
+            let line = format!("{word} [{}] {}: {}{drain}", escape(code), escape(subject), escape_lines(message));
+            self.out.push_str(&prose(self.style, 2, &line));
+            self.help(6, help);
+        }
+    }
+
+    fn weights(&mut self, rows: &[WeightRow]) {
+        let changed = rows.iter().filter(|r| r.address.is_some()).count();
+        if changed == 0 {
+            return;
+        }
+        self.heading("Weights", ": before -> after, and the share of new repositories that this gives");
+        let rest = rows.len() - changed;
+        let shown = self.shown(changed);
+        let rest_shown = if self.verbose || rest <= MOVES { rest } else { 0 };
+        let mut table = Table::new(&[1, 3, 5, 7]);
+        let changed_rows = rows.iter().take(shown);
+        for row in changed_rows.chain(rows.iter().skip(changed).take(rest_shown)) {
+            let WeightRow { storage, address, before, after, share_before_permille, share_after_permille, reason } =
+                row;
+            let share = |permille: Option<u64>| permille.map_or_else(|| "none".to_owned(), percent);
+            let (name, why) = match address {
+                Some(address) => {
+                    (format!("{} {}", self.paint.warning("~"), self.address(address)), self.reason(reason))
+                }
+                None => (format!("  {storage}"), self.paint.dim("# weight unchanged")),
+            };
+            table.row([
+                name,
+                before.to_string(),
+                "->".to_owned(),
+                after.to_string(),
+                " share".to_owned(),
+                share(*share_before_permille),
+                "->".to_owned(),
+                share(*share_after_permille),
+                why,
+            ]);
+        }
+        self.out.push_str(&table.render(2));
+        self.more(changed - shown, "weights to set");
+        if rest > rest_shown {
+            let _ = writeln!(
+                self.out,
+                "    and {} with unchanged weights",
+                text::count(rest as u64, "storage", "storages")
+            );
+        }
+    }
+
+    fn routes(&mut self, plan: &Plan, rows: &[Route]) {
+        if rows.is_empty() {
+            return;
+        }
+        self.heading("Moves", ": source -> destination");
+        let mut left = if self.verbose { usize::MAX } else { MOVES_IN_ALL };
+        let shown = self.shown(rows.len());
+        for Route { source, destination, repositories: number, bytes, waves, moves } in rows.iter().take(shown) {
+            let waves: Vec<_> = waves.iter().map(|w| escape(w)).collect();
+            let word = if waves.len() == 1 { "wave" } else { "waves" };
+            let _ = writeln!(
+                self.out,
+                "  {} {source} -> {destination}: {}, {bytes}, {word} {}",
+                self.paint.change("->"),
+                repositories(*number),
+                waves.join(", ")
+            );
+            let listed = if self.verbose { moves.len() } else { moves.len().min(MOVES).min(left) };
+            left = left.saturating_sub(listed);
+            for MoveRef { index, action } in moves.iter().take(listed) {
+                let item = plan.moves.get(*index as usize);
+                let action = plan.actions.get(*action as usize);
+                if let (Some(item), Some(action)) = (item, action) {
+                    self.one_move(item, &action.address);
+                }
+            }
+            if listed > 0 {
+                self.more(moves.len() - listed, "on this route");
+            }
+        }
+        self.more(rows.len() - shown, "routes");
+    }
+
+    /// One line, complete on its own.
+    fn one_move(&mut self, item: &PlannedMove, action: &Address) {
+        let PlannedMove { container, path, source, destination, assignment, bytes, empty } = item;
+        let size = if *empty { "empty".to_owned() } else { bytes.to_string() };
+        let name = words::named(*container, path);
+        let _ = writeln!(
+            self.out,
+            "      {} {source} -> {destination} ({size}) {} for {}",
+            escape(&name),
+            self.address(action),
+            escape(&assignment.to_string())
+        );
+    }
+
+    fn waves(&mut self, rows: &[super::overview::WaveRow]) {
+        if rows.is_empty() {
+            return;
+        }
+        self.heading("Waves", ": in this order, each off one storage");
+        let shown = self.shown(rows.len());
+        let mut table = Table::new(&[2, 3]);
+        for row in rows.iter().take(shown) {
+            let super::overview::WaveRow { position, wave, address, source, repositories: n, bytes, sample, reason } =
+                row;
+            let sampled = match sample {
+                Some(threshold) if self.verbose => format!(" (sample up to {})", escape(threshold)),
+                Some(_) => " (sample)".to_owned(),
+                None => String::new(),
+            };
+            table.row([
+                format!("{} {}", self.paint.change("->"), self.address(address)),
+                format!("{}. {}{sampled}", u64::from(*position) + 1, escape(wave)),
+                repositories(*n),
+                bytes.to_string(),
+                format!("off {source}"),
+                self.reason(reason),
+            ]);
+        }
+        self.out.push_str(&table.render(2));
+        self.more(rows.len() - shown, "waves");
+    }
+
+    fn rooms(&mut self, rows: &[RoomRow]) {
+        if rows.is_empty() {
+            return;
+        }
+        self.heading("Room", ": fullest while the moves run, and the ceiling that none may cross");
+        let shown = self.shown(rows.len());
+        let mut table = Table::new(&[]);
+        for row in rows.iter().take(shown) {
+            let RoomRow {
+                storage,
+                incoming_count,
+                incoming,
+                outgoing_count,
+                outgoing,
+                used,
+                capacity,
+                used_permille,
+                full_permille,
+                disk_ceiling_permille,
+                max_moves,
+            } = row;
+            let unknown = || "unknown".to_owned();
+            let share = |permille: Option<u64>| permille.map_or_else(unknown, percent);
+            let bytes = |b: Option<crate::model::Bytes>| b.map_or_else(unknown, |b| b.to_string());
+            table.row([
+                storage.to_string(),
+                if *incoming_count > 0 { format!("+ {incoming_count} ({incoming})") } else { String::new() },
+                if *outgoing_count > 0 { format!("- {outgoing_count} ({outgoing})") } else { String::new() },
+                format!("used {} of {}:", bytes(*used), bytes(*capacity)),
+                format!("{} -> {}", share(*used_permille), share(*full_permille)),
+                format!("ceiling {},", percent(*disk_ceiling_permille)),
+                format!("{} at once", text::count(u64::from(*max_moves), "move", "moves")),
+            ]);
+        }
+        self.out.push_str(&table.render(4));
+        self.more(rows.len() - shown, "storages");
+    }
+
+    fn drains(&mut self, rows: &[super::overview::DrainRow]) {
+        if rows.is_empty() {
+            return;
+        }
+        self.heading("Drains", ": proven empty twice, by GitLab's lists and by Gitaly's walk");
+        let shown = self.shown(rows.len());
+        let mut table = Table::new(&[]);
+        for super::overview::DrainRow { address, storage, reason } in rows.iter().take(shown) {
+            table.row([
+                format!("{} {}", self.paint.warning("-"), self.address(address)),
+                format!("prove {storage} empty"),
+                self.reason(reason),
+            ]);
+        }
+        self.out.push_str(&table.render(2));
+        self.more(rows.len() - shown, "drains");
+    }
+
+    fn not_planned(&mut self, rows: &[NotPlannedRow]) {
+        if rows.is_empty() {
+            return;
+        }
+        self.heading("Not planned", ", and why");
+        let shown = self.shown(rows.len());
+        for NotPlannedRow { subject, count, advice, examples, blocks_drain } in rows.iter().take(shown) {
+            let number = if *count > 0 { format!(" ({})", repositories(*count)) } else { String::new() };
+            let drain =
+                if *blocks_drain { self.paint.warning(" (a drain cannot end because of it)") } else { String::new() };
+            let line = format!("? {}{number}: {}{drain}", escape(subject), escape_lines(&advice.message));
+            self.out.push_str(&prose(self.style, 2, &line));
+            let listed = if self.verbose { examples.len() } else { examples.len().min(3) };
+            if listed > 0 {
+                let names: Vec<_> = examples.iter().take(listed).map(|e| escape(e)).collect();
+                let rest = if (listed as u64) < *count { " …" } else { "" };
+                let _ = writeln!(self.out, "      such as {}{rest}", names.join(", "));
+            }
+            self.help(6, &advice.help);
+        }
+        self.more(rows.len() - shown, "reasons");
+    }
+
+    fn policies(&mut self, items: &[PolicyVerdict]) {
+        if items.is_empty() {
+            return;
+        }
+        self.heading("Policies", "");
+        let mut order: Vec<&PolicyVerdict> = items.iter().collect();
+        order.sort_by_key(|p| p.verdict == Verdict::Pass);
+        for PolicyVerdict { address, verdict, message } in order {
+            let word = words::verdict(*verdict);
+            let word = if *verdict == Verdict::Pass { word.to_owned() } else { self.paint.danger(word) };
+            let colon = if message.is_empty() { "" } else { ": " };
+            let line = format!("{} {word}{colon}{}", self.address(address), escape_lines(message));
+            self.out.push_str(&prose(self.style, 2, &line));
+        }
+    }
+
+    fn estimate(&mut self, row: Option<&EstimateRow>) {
+        let Some(row) = row else { return };
+        let EstimateRow { duration, frozen, longest, longest_repository, longest_path, max_moves, assumption } = row;
+        self.heading("Estimate", "");
+        let at_once = text::count(u64::from(*max_moves), "move", "moves");
+        let _ = writeln!(self.out, "    about {duration}, with {at_once} at once");
+        let which = longest_repository
+            .map(|c| format!(" ({})", escape(&words::named(c, longest_path.as_deref().unwrap_or("")))));
+        let _ = writeln!(
+            self.out,
+            "    each repository is read-only while it moves: {frozen} in all, {longest} at most{}",
+            which.unwrap_or_default()
+        );
+        if !assumption.is_empty() {
+            self.out.push_str(&prose(self.style, 4, &format!("assumes {}", escape_lines(assumption))));
+        }
+    }
+
+    fn basis(&mut self, basis: &Basis) {
+        let Basis { configuration, state, observed, filesystem_ids } = basis;
+        self.heading("Made from", "");
+        let mut table = Table::new(&[]);
+        for (name, digest) in [("configuration", configuration), ("state", state), ("observed facts", observed)] {
+            table.row([name.to_owned(), escape(digest).into_owned()]);
+        }
+        for (storage, id) in filesystem_ids {
+            table.row([format!("filesystem of {storage}"), escape(id).into_owned()]);
+        }
+        self.out.push_str(&table.render(4));
+    }
+}
+
+/// The plan with what the text derives of it. Fields of the plan stand at the top level, under their own names.
+#[derive(Serialize)]
+struct Json<'a> {
+    format_version: &'static str,
+    /// An apply would do something and may begin.
+    applyable: bool,
+    /// Nothing to do.
+    empty: bool,
+    #[serde(flatten)]
+    plan: &'a Plan,
+    overview: Overview,
+}
+
+/// A plan as JSON; carries everything the text shows: the plan itself, and `overview` with the text's groups.
+pub fn plan_json(plan: &Plan) -> String {
+    super::pretty(&Json {
+        format_version: "1.0",
+        applyable: !plan.is_empty() && !plan.is_blocked(),
+        empty: plan.is_empty(),
+        plan,
+        overview: Overview::of(plan),
+    })
+}

@@ -1,0 +1,143 @@
+//! The only place of this folder that writes to streams: views for people on standard error, JSON lines on standard
+//! output. A closed pipe ends the writing, not the run.
+
+use std::io::Write;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::progress::{Progress, Said};
+use super::text::Paint;
+use super::words::{self, Gravity};
+use super::{Style, View};
+use crate::apply::event::Event;
+
+/// For people, on standard error: a bar on a terminal, plain lines elsewhere.
+pub fn people(style: Style) -> Box<dyn View> {
+    let paint = Paint::new(style);
+    if style.tty {
+        Box::new(Bar { paint, progress: Progress::new(), bar: None })
+    } else {
+        Box::new(Plain { paint, progress: Progress::new(), out: std::io::stderr() })
+    }
+}
+
+fn painted(paint: Paint, gravity: Gravity, text: &str) -> String {
+    match gravity {
+        Gravity::Info => text.to_owned(),
+        Gravity::Warn => paint.warning(text),
+        Gravity::Error => paint.danger(text),
+    }
+}
+
+/// Plain lines.
+struct Plain<W> {
+    paint: Paint,
+    progress: Progress,
+    out: W,
+}
+
+impl<W: Write + Send> View for Plain<W> {
+    fn event(&mut self, event: &Event, at: Timestamp) {
+        for said in self.progress.take(event, at) {
+            let line = match said {
+                Said::Line { gravity, text } => painted(self.paint, gravity, &text),
+                Said::Totals(text) => text,
+            };
+            // Standard error is gone: nobody is left to tell.
+            let _ = writeln!(self.out, "{line}");
+        }
+    }
+}
+
+/// A bar at the foot, lines above it.
+struct Bar {
+    paint: Paint,
+    progress: Progress,
+    bar: Option<ProgressBar>,
+}
+
+impl View for Bar {
+    fn event(&mut self, event: &Event, at: Timestamp) {
+        let said = self.progress.take(event, at);
+        if let (None, Event::RunStarted { moves, .. }) = (&self.bar, event)
+            && *moves > 0
+        {
+            let bar = ProgressBar::with_draw_target(Some(*moves), ProgressDrawTarget::stderr());
+            if let Ok(look) = ProgressStyle::with_template("[{bar:24}] {wide_msg}") {
+                bar.set_style(look.progress_chars("=> "));
+            }
+            self.bar = Some(bar);
+        }
+        let lines = said.into_iter().filter_map(|said| match said {
+            Said::Line { gravity, text } => Some(painted(self.paint, gravity, &text)),
+            // The bar shows them.
+            Said::Totals(_) => None,
+        });
+        let write = || {
+            let mut err = std::io::stderr().lock();
+            for line in lines {
+                let _ = writeln!(err, "{line}");
+            }
+        };
+        match &self.bar {
+            None => write(),
+            Some(bar) => {
+                bar.suspend(write);
+                bar.set_position(self.progress.handled().min(self.progress.moves()));
+                bar.set_message(self.progress.totals());
+                if matches!(event, Event::RunEnded { .. }) {
+                    bar.abandon();
+                }
+            }
+        }
+    }
+}
+
+/// JSON lines on standard output, in the shape of Terraform's stream (`@level`, `@message`, `@module`, `@timestamp`, `type`).
+pub fn json_lines() -> Box<dyn View> {
+    Box::new(JsonLines { out: std::io::stdout(), closed: false })
+}
+
+struct JsonLines<W> {
+    out: W,
+    closed: bool,
+}
+
+impl<W: Write + Send> View for JsonLines<W> {
+    fn event(&mut self, event: &Event, at: Timestamp) {
+        if self.closed {
+            return;
+        }
+        let line = json_line(event, at);
+        self.closed = writeln!(self.out, "{line}").and_then(|()| self.out.flush()).is_err();
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(rename = "@level")]
+    level: &'static str,
+    #[serde(rename = "@message")]
+    message: String,
+    #[serde(rename = "@module")]
+    module: &'static str,
+    #[serde(rename = "@timestamp")]
+    timestamp: Timestamp,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+/// One event as one line of JSON, without its line end; `at` is the fleet's clock.
+pub fn json_line(event: &Event, at: Timestamp) -> String {
+    let line = Line {
+        level: words::gravity(event).as_str(),
+        message: words::event(event),
+        module: "tranship.ui",
+        timestamp: at,
+        event,
+    };
+    // Maps with text keys and numbers only: this cannot fail, and an empty line is better than a panic.
+    serde_json::to_string(&line).unwrap_or_default()
+}

@@ -1,0 +1,178 @@
+//! The end of a run, in words: what was lost or set aside first, then the counts, then what to do next.
+
+use std::fmt::Write as _;
+
+use super::Style;
+use super::text::{Paint, Table, duration, escape, prose, repositories};
+use crate::apply::event::Summary;
+
+/// Moves that ended with any verdict.
+pub(super) fn verified(summary: &Summary) -> u64 {
+    let Summary { attested, advanced, bracketed, unknown, .. } = summary;
+    attested.saturating_add(*advanced).saturating_add(*bracketed).saturating_add(*unknown)
+}
+
+/// True when nothing is left to look at.
+pub(super) fn is_clean(summary: &Summary) -> bool {
+    let Summary {
+        done: _,
+        failed,
+        skipped,
+        stale,
+        not_started,
+        refused,
+        attested: _,
+        advanced: _,
+        bracketed: _,
+        unknown,
+        moves_skipped,
+        moves_moot,
+        quarantined,
+        lost,
+        bytes: _,
+        seconds: _,
+        interrupted,
+        remarks: _,
+    } = summary;
+    let open = [*failed, *skipped, *stale, *not_started, *refused, *unknown, *quarantined, *lost];
+    open.iter().all(|n| *n == 0) && moves_skipped <= moves_moot && !interrupted
+}
+
+/// The end of a run as text.
+pub fn summary(summary: &Summary, style: Style) -> String {
+    let Summary {
+        done,
+        failed,
+        skipped,
+        stale,
+        not_started,
+        refused,
+        attested,
+        advanced,
+        bracketed,
+        unknown,
+        moves_skipped,
+        moves_moot,
+        quarantined,
+        lost,
+        bytes,
+        seconds,
+        interrupted,
+        remarks,
+    } = summary;
+    let paint = Paint::new(style);
+    let mut out = String::new();
+    if *lost > 0 {
+        let line = format!(
+            "POSSIBLE LOSS: {} on the destination {} a reference that the source had when it was frozen.",
+            repositories(*lost),
+            if *lost == 1 { "lacks" } else { "lack" }
+        );
+        let _ = writeln!(out, "{}", paint.danger(&line));
+        out.push_str(&prose(
+            style,
+            0,
+            "Do not delete anything on the source's disk and do not run housekeeping there: what is missing may still be \
+             recovered from it. `tranship state list` names the repositories (quarantine.…), `tranship state show` \
+             each one's evidence and remedy.",
+        ));
+        out.push('\n');
+    }
+    let clean = is_clean(summary);
+    let headline = if clean {
+        "Apply complete."
+    } else if *interrupted {
+        "Apply interrupted."
+    } else {
+        "Apply ended in part."
+    };
+    let headline = if clean { paint.bold(headline) } else { paint.warning(headline) };
+    let moved = verified(summary);
+    let _ = write!(out, "{headline}");
+    if moved > 0 {
+        let _ = write!(out, " {} moved ({bytes})", repositories(moved));
+    }
+    let _ = writeln!(out, "{} {}.", if moved > 0 { " in" } else { " Took" }, duration(*seconds));
+
+    let mut table = Table::new(&[1]);
+    let mut rows = |title: &str, lines: &[(u64, &str, &str)]| {
+        let mut title = paint.bold(title);
+        for (number, word, meaning) in lines.iter().filter(|(n, _, _)| *n > 0) {
+            table.row([std::mem::take(&mut title), number.to_string(), (*word).to_owned(), (*meaning).to_owned()]);
+        }
+    };
+    rows(
+        "Actions",
+        &[
+            (*done, "done", ""),
+            (*failed, "failed", "see the lines above"),
+            (*skipped, "skipped", "because an action that they depend on did not end well"),
+            (*stale, "stale", "the fleet had changed since the plan; nothing was forced"),
+            (*refused, "refused", "a storage was not proven empty"),
+            (*not_started, "not started", "or not finished when the run was stopped"),
+        ],
+    );
+    rows(
+        "Moves",
+        &[
+            (*attested, "attested", "source read while frozen, equal to the destination"),
+            (*advanced, "advanced", "every frozen tip exists on the destination; pushes landed there since"),
+            (
+                *bracketed,
+                "bracketed",
+                "copied before the frozen source could be read; read before the move, equal to the destination",
+            ),
+            (*unknown, "unknown", "moved, but could not be compared: not a pass"),
+            (moves_skipped.saturating_sub(*moves_moot), "skipped", "not made; the next plan has them again if needed"),
+            (*moves_moot, "needless", "deleted meanwhile, or already in place"),
+        ],
+    );
+    rows(
+        "Set aside",
+        &[
+            (quarantined.saturating_sub(*lost), "quarantined", "not tried again until a person releases them"),
+            (*lost, "quarantined", "POSSIBLE LOSS: a reference tip is missing on the destination"),
+        ],
+    );
+    out.push_str(&table.render(2));
+    for remark in remarks {
+        out.push_str(&prose(style, 2, &format!("{} {}", paint.warning("!"), escape(remark))));
+    }
+    let next = next(summary);
+    if !next.is_empty() {
+        let _ = writeln!(out, "\n{}", paint.bold("Next"));
+        for line in next {
+            out.push_str(&prose(style, 2, line));
+        }
+    }
+    out
+}
+
+/// What to do next, a line each; commands stand alone on their lines.
+fn next(summary: &Summary) -> Vec<&'static str> {
+    let mut lines = Vec::new();
+    if summary.quarantined > 0 {
+        lines.push("- Follow each quarantined repository's remedy, then release it:");
+        lines.push("    tranship state list");
+        lines.push("    tranship state show quarantine.…");
+        lines.push("    tranship state rm quarantine.…");
+    }
+    if summary.unknown > 0 {
+        lines.push("- Look at the moves with the verdict unknown above: compare source and destination by hand.");
+    }
+    if summary.refused > 0 {
+        lines.push("- What is left on a storage that was refused stands above; see to it, then plan again.");
+    }
+    let undone = [summary.failed, summary.skipped, summary.stale, summary.not_started, summary.refused];
+    let skipped = summary.moves_skipped > summary.moves_moot;
+    if summary.interrupted || skipped || undone.iter().any(|n| *n > 0) {
+        lines.push("- Run it again: it takes up from here and repeats nothing that is done:");
+        lines.push("    tranship apply");
+    }
+    if summary.done > 0 || summary.quarantined > 0 || verified(summary) > 0 {
+        lines.push("- Put the state under version control:");
+        lines.push("    git add tranship.state.json");
+        lines.push("    git commit");
+    }
+    lines
+}

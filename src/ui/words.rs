@@ -1,0 +1,270 @@
+//! Closed sets of the plan and of the events, in words that an operator can act on.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::text::{self, milliseconds};
+use crate::apply::event::{Event, Outcome};
+use crate::model::Container;
+use crate::plan::{Action, Change, Level, Verdict, WaitingOn};
+
+/// What is the matter and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Advice {
+    /// Why.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// Says why something was not planned.
+pub(super) fn waiting_on(reason: &WaitingOn) -> Advice {
+    let (message, help): (String, String) = match reason {
+        WaitingOn::Assignment => (
+            "the storage drains, but no assignment sends them anywhere".into(),
+            "Write an `assignment` with this storage in `from` that selects them.".into(),
+        ),
+        WaitingOn::Room { destinations, free, needed } => {
+            let names: Vec<&str> = destinations.iter().map(|d| d.as_str()).collect();
+            (
+                format!("no room: {needed} needed, at most {free} free below the ceiling on {}", list(&names)),
+                "Enlarge a disk, raise `limits.disk_ceiling`, or name another storage in the assignment's `to`.".into(),
+            )
+        }
+        WaitingOn::GitlabToKnow { storage } => (
+            format!("GitLab does not know the storage {storage}"),
+            "Declare it in GitLab (gitlab.rb or the chart's values), reconfigure, then plan again.".into(),
+        ),
+        WaitingOn::Move { state, destination } => (
+            format!("a move of somebody else is under way (state {state}, to {destination})"),
+            "Wait until it has ended, then plan again.".into(),
+        ),
+        WaitingOn::Field { assignment } => (
+            format!("`where` of {assignment} cannot be answered: a field that it asks for is not known"),
+            "Write the condition so that it can do without, or give these repositories an assignment of their own."
+                .into(),
+        ),
+        WaitingOn::Release => {
+            ("in quarantine".into(), "Follow the remedy, then release it: `tranship state rm quarantine.…`.".into())
+        }
+        WaitingOn::Family { family } => (
+            format!("{} cannot be moved by this version", families(family)),
+            "Move them with GitLab's own API for now, or wait for a version that does.".into(),
+        ),
+        WaitingOn::Count { family, cause } => (
+            format!("the number of {} could not be read: {cause}", families(family)),
+            "See to the cause, then plan again: what cannot be counted cannot be proven gone.".into(),
+        ),
+        WaitingOn::Selection => {
+            ("left out by --target or --exclude".into(), "Plan without them, or select it too.".into())
+        }
+        WaitingOn::Leftovers => (
+            "Gitaly holds repositories here that GitLab does not know on this storage".into(),
+            "Find out what each is (a copy that a move left, an object pool) and remove it by hand once that is sure."
+                .into(),
+        ),
+        WaitingOn::Storage { storage } => (
+            format!("the storage {storage} cannot be reached or cannot be trusted"),
+            "The findings say why; resolve them, then plan again.".into(),
+        ),
+    };
+    Advice { message, help }
+}
+
+fn families(family: &str) -> String {
+    match family {
+        "snippet" => "snippets".to_owned(),
+        "group_wiki" => "group wikis".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn list(names: &[&str]) -> String {
+    match names {
+        [] => "any storage".to_owned(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+/// The word for a finding's level.
+pub(super) fn level(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Danger => "danger",
+        Level::Notice => "notice",
+    }
+}
+
+/// The word for a policy's answer.
+pub(super) fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "holds",
+        Verdict::Fail => "fails",
+        Verdict::Unknown => "cannot be answered",
+    }
+}
+
+/// Says what an action does, in a line.
+pub(super) fn action(action: &Action) -> String {
+    match &action.change {
+        Change::SetWeight { storage, from, to } => format!("set the weight of {storage}: {from} -> {to}"),
+        Change::Moves { wave, position: _, source, first: _, count, bytes } => {
+            format!("move {} ({bytes}) off {source}, wave {wave}", text::repositories(u64::from(*count)))
+        }
+        Change::ProveEmpty { storage } => format!("prove {storage} empty"),
+    }
+}
+
+/// How grave an event is: the `@level` of a JSON line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gravity {
+    /// Goes well.
+    Info,
+    /// To be looked at.
+    Warn,
+    /// Went wrong.
+    Error,
+}
+
+impl Gravity {
+    /// The word in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// Says how grave an event is.
+pub(super) fn gravity(event: &Event) -> Gravity {
+    match event {
+        Event::RunStarted { .. }
+        | Event::Resumed { .. }
+        | Event::ActionStarted { .. }
+        | Event::MoveScheduled { .. }
+        | Event::Waiting { .. } => Gravity::Info,
+        Event::ActionEnded { outcome, .. } => match outcome {
+            Outcome::Done { .. } => Gravity::Info,
+            Outcome::NotStarted | Outcome::Skipped { .. } | Outcome::Stale { .. } => Gravity::Warn,
+            Outcome::Failed { .. } | Outcome::Refused { .. } => Gravity::Error,
+        },
+        Event::MoveVerified { verdict, .. } => {
+            if verdict == "unknown" {
+                Gravity::Warn
+            } else {
+                Gravity::Info
+            }
+        }
+        Event::MoveSkipped { done, .. } => {
+            if *done {
+                Gravity::Info
+            } else {
+                Gravity::Warn
+            }
+        }
+        Event::MoveRetried { .. } | Event::Warning { .. } | Event::Stopping { .. } => Gravity::Warn,
+        Event::Quarantined { .. } => Gravity::Error,
+        Event::RunEnded { summary } => {
+            if summary.lost > 0 || summary.failed > 0 {
+                Gravity::Error
+            } else if super::summary::is_clean(summary) {
+                Gravity::Info
+            } else {
+                Gravity::Warn
+            }
+        }
+    }
+}
+
+/// Says what happened, in a line (a quarantine's evidence and remedy apart), not yet escaped for a terminal.
+pub(super) fn event(event: &Event) -> String {
+    match event {
+        Event::RunStarted { run, actions, moves, bytes, expected_seconds } => {
+            let mut line = format!("run {run}: {}", text::count(*actions, "action", "actions"));
+            if *moves > 0 {
+                let _ = write!(
+                    line,
+                    ", {} to move ({bytes}), about {}",
+                    text::repositories(*moves),
+                    text::duration(*expected_seconds)
+                );
+            }
+            line
+        }
+        Event::Resumed { run, in_doubt } => {
+            format!("taking up run {run}: the end of {} was not seen", text::count(*in_doubt, "move", "moves"))
+        }
+        Event::ActionStarted { address, what } => format!("{address}: begins: {what}"),
+        Event::ActionEnded { address, outcome } => format!("{address}: {}", self::outcome(outcome)),
+        Event::MoveScheduled { container, path, source, destination, move_id, attempt } => {
+            let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+            format!("scheduled {}: {source} -> {destination} (move {move_id}{again})", named(*container, path))
+        }
+        Event::MoveVerified { container, path, source, destination, bytes, verdict, detail, frozen_ms } => {
+            let mut line = format!(
+                "moved {}: {source} -> {destination} ({bytes}, {verdict}, read-only {})",
+                named(*container, path),
+                milliseconds(*frozen_ms)
+            );
+            if !detail.is_empty() {
+                line.push_str(": ");
+                line.push_str(detail);
+            }
+            line
+        }
+        Event::MoveRetried { container, path, cause, attempt, after_seconds } => format!(
+            "attempt {attempt} failed for {}: {cause}; tried again in {}",
+            named(*container, path),
+            text::duration(*after_seconds)
+        ),
+        Event::MoveSkipped { container, path, why, done } => {
+            let word = if *done { "nothing to do for" } else { "skipped" };
+            format!("{word} {}: {why}", named(*container, path))
+        }
+        Event::Quarantined { container, path, cause, evidence: _, remedy: _, loss } => {
+            let word = if *loss { "POSSIBLE LOSS, quarantined" } else { "quarantined" };
+            format!("{word} {}: {cause}", named(*container, path))
+        }
+        Event::Waiting { what } => format!("waiting: {what}"),
+        Event::Warning { message } => format!("warning: {message}"),
+        Event::Stopping { in_flight, expected_seconds } => format!(
+            "stopping: nothing new is scheduled; following {} in flight for at most about {}. \
+             A second signal leaves at once: GitLab goes on by itself, and the next apply takes up from there.",
+            text::count(*in_flight, "move", "moves"),
+            text::duration(*expected_seconds)
+        ),
+        Event::RunEnded { summary } => {
+            let verified = super::summary::verified(summary);
+            format!(
+                "run ended: {} done, {} failed, {} skipped, {} moved ({})",
+                summary.done,
+                summary.failed,
+                summary.skipped,
+                text::repositories(verified),
+                summary.bytes
+            )
+        }
+    }
+}
+
+/// Says how an action ended.
+fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Done { detail } if detail.is_empty() => "done".to_owned(),
+        Outcome::Done { detail } => format!("done: {detail}"),
+        Outcome::Failed { cause } => format!("failed: {cause}"),
+        Outcome::Stale { cause } => format!("stale: {cause}"),
+        Outcome::Skipped { because } => format!("skipped because of {because}"),
+        Outcome::NotStarted => "not started, or not finished: the run was stopped".to_owned(),
+        Outcome::Refused { cause } => format!("refused: {cause}"),
+    }
+}
+
+/// `project-12 web/shop`.
+pub(super) fn named(container: Container, path: &str) -> String {
+    if path.is_empty() { container.to_string() } else { format!("{container} {path}") }
+}
