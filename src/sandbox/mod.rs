@@ -65,3 +65,10 @@ pub async fn serve(
 pub async fn reset(_dir: &Utf8Path) -> Result<(), SandboxError> {
     Ok(())
 }
+/// Finds a running fleet without starting one.
+///
+/// # Errors
+/// [`SandboxError`].
+pub fn running(_dir: &Utf8Path) -> Result<Option<Endpoints>, SandboxError> {
+    Ok(None)
+}
