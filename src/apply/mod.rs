@@ -97,16 +97,20 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
     };
     let (result, in_doubt) = engine::Engine::new(plan, state, mover, context.store, context.stop).run().await;
     if !in_doubt && result.fatal.is_none() {
-        let ended = journal.append(vec![log::Record::Ended]).await.map_err(|e| e.to_string());
-        let runs = context.folder.parent().unwrap_or(Utf8Path::new("."));
-        let packed = ended.and_then(|()| log::pack(runs, &run, KEEP_RUNS).map_err(|e| e.to_string()));
-        if let Err(e) = packed {
-            let message = format!("the journal of this run could not be packed: {e}");
-            let _ = context.events.send(Event::Warning { message });
+        if let Err(e) = journal.append(vec![log::Record::Ended]).await {
+            let _ = context.events.send(Event::Warning { message: e.to_string() });
         }
     }
     let _ = context.events.send(Event::RunEnded { summary: result.summary.clone() });
     result
+}
+
+/// Packs the journal of a finished run and keeps at most the newest [`KEEP_RUNS`].
+///
+/// # Errors
+/// The file system's, with the path.
+pub fn finish(runs: &Utf8Path, run: &str) -> Result<(), String> {
+    log::pack(runs, run, KEEP_RUNS).map_err(|e| e.to_string())
 }
 
 /// A run that was cut short.

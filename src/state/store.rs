@@ -186,7 +186,7 @@ mod tests {
         FileStore::new(&file).save(&state()).expect("saved");
         assert_eq!(load(&file, "e"), Ok(state()));
         let names: Vec<_> = folder.read_dir_utf8().expect("folder").map(|e| e.expect("entry").into_path()).collect();
-        assert_eq!(names, [file.clone()]);
+        assert_eq!(names, std::slice::from_ref(&file));
         let error = load(&file, "other").expect_err("another environment");
         assert!(error.message.contains("belongs to environment \"e\""), "{error}");
     }

@@ -1,0 +1,345 @@
+//! `apply`: lock, take up what was cut short, plan, ask, carry out, and plan again while the fleet moves on.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::args;
+use super::context::{self, Context, Session};
+use super::exit::{self, Exit};
+use super::failure::Failure;
+use super::plan::read_saved;
+use crate::apply::event::Summary;
+use crate::apply::{self, RunResult};
+use crate::model::{Address, StorageName};
+use crate::plan::{Basis, Change, Plan};
+use crate::state::State;
+use crate::ui::{self, View};
+
+/// How often a fleet that moves on is planned for within one apply. A fleet that brings new repositories faster than
+/// they are moved would otherwise keep the apply for ever.
+const ROUNDS: u32 = 3;
+
+/// Runs the command.
+pub(super) async fn apply(context: &Context, args: &args::Apply) -> Result<Exit, Failure> {
+    let asks = args.file.is_none() && !args.auto_approve;
+    if asks && args.json {
+        return Err(Failure::with(
+            Exit::Usage,
+            "--json asks nothing, so it needs a saved plan or --auto-approve",
+            "tranship apply --auto-approve --json",
+        ));
+    }
+    if asks && !context.terminal.interactive() {
+        return Err(Failure::new(
+            "there is no terminal to ask for approval on; nothing was done",
+            "Save a plan, look at it, and apply exactly that: `tranship plan --out FILE`, `tranship apply FILE`.\n\
+             Or approve unseen: `tranship apply --auto-approve`.",
+        ));
+    }
+    let project = context::load(&context.terminal, &args.variables)?;
+    let _lock = context::lock("apply")?;
+    let saved = args.file.as_deref().map(read_saved).transpose()?;
+    let session = project.connect(&context.signals, &args.selection).await?;
+    let mut apply = Apply::new(context, args, &session);
+    let result = match apply.recover().await {
+        Ok(()) => apply.carry_out(saved, asks).await,
+        Err(failure) => Err(failure),
+    };
+    result.map_err(|failure| failure.after(apply.exit))
+}
+
+/// One apply, over all its rounds.
+struct Apply<'a> {
+    context: &'a Context,
+    args: &'a args::Apply,
+    session: &'a Session,
+    runs: Utf8PathBuf,
+    /// Taken out while a run's events are shown.
+    view: Option<Box<dyn View>>,
+    /// What the runs so far mean.
+    exit: Exit,
+}
+
+impl<'a> Apply<'a> {
+    fn new(context: &'a Context, args: &'a args::Apply, session: &'a Session) -> Self {
+        let view = if args.json { ui::json_lines() } else { ui::people(context.terminal.err) };
+        let runs = context::runs(args.run_dir.as_deref());
+        Self { context, args, session, runs, view: Some(view), exit: Exit::Done }
+    }
+
+    /// Follows, compares and records the moves of runs that were cut short.
+    async fn recover(&mut self) -> Result<(), Failure> {
+        if context::unfinished(&self.runs)?.is_empty() {
+            return Ok(());
+        }
+        let state = self.session.state()?;
+        let result = self.watch(self.runs.clone(), |engine| apply::recover(state, engine)).await;
+        self.exit = self.exit.and(Exit::of_summary(&result.summary));
+        self.summary(&result.summary)?;
+        self.ended(&result)?;
+        if result.summary.interrupted {
+            return Err(Failure::interrupted());
+        }
+        if result.summary.lost > 0 {
+            return Err(Failure::new(
+                "a move of the run that was cut short may have lost something; nothing new was begun",
+                "Look at it first: tranship quarantine list",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Plans and runs, in rounds.
+    async fn carry_out(&mut self, saved: Option<Plan>, asks: bool) -> Result<Exit, Failure> {
+        let signals = &self.context.signals;
+        let is_saved = saved.is_some();
+        let mut state = self.session.state()?;
+        let mut plan = self.session.plan(signals, &state).await?;
+        if let Some(mut saved) = saved {
+            check_fresh(&saved, &plan)?;
+            if let Some(most) = self.args.selection.parallelism {
+                saved.max_moves = saved.max_moves.min(most);
+            }
+            plan = saved;
+        }
+        self.show(&plan)?;
+        if let Some(exit) = self.forbidden(&plan) {
+            return Ok(exit);
+        }
+        if plan.is_empty() {
+            return Ok(self.exit.and(Exit::of_plan(&plan)));
+        }
+        if asks && !self.approved(&plan).await? {
+            return Err(Failure::new("not approved; nothing was done", ""));
+        }
+        let scope = Scope::of(&plan);
+        let mut refused = 0;
+        for round in 1..=ROUNDS {
+            let result = self.run(&plan, state).await?;
+            // A proof refused in one round may be given in the next; only the last one's counts.
+            refused = result.summary.refused;
+            let counted = Summary { refused: 0, ..result.summary.clone() };
+            self.exit = self.exit.and(Exit::of_summary(&counted));
+            self.summary(&result.summary)?;
+            self.ended(&result)?;
+            let again = goes_on(&result.summary) && !signals.stop.is_cancelled();
+            if !again {
+                break;
+            }
+            state = result.state;
+            let next = self.session.plan(signals, &state).await?;
+            if next.is_empty() {
+                plan = next;
+                refused = 0;
+                break;
+            }
+            if is_saved || round == ROUNDS || !scope.holds(&next) || next.is_blocked() {
+                self.leave(&next, is_saved);
+                plan = next;
+                break;
+            }
+            plan = next;
+            self.talk(&format!("\nThe fleet has moved on meanwhile; round {} of {ROUNDS}.\n", round + 1));
+            self.show(&plan)?;
+        }
+        if refused > 0 {
+            self.exit = self.exit.and(Exit::Partial);
+        }
+        Ok(self.exit.and(Exit::of_plan(&plan)))
+    }
+
+    /// Carries out one plan in a run of its own.
+    async fn run(&mut self, plan: &Plan, state: State) -> Result<RunResult, Failure> {
+        let name = new_run(&self.runs)?;
+        let result = self.watch(self.runs.join(&name), |engine| apply::run(plan, state, engine)).await;
+        // A run whose moves were not all followed to their end keeps its journal as it is: the next apply reads it.
+        let open = context::unfinished(&self.runs)?.iter().any(|run| run.run == name);
+        if result.fatal.is_none()
+            && !open
+            && let Err(error) = apply::finish(&self.runs, &name)
+        {
+            self.talk(&format!("Warning: the journal of run {name} was not packed: {error}\n"));
+        }
+        Ok(result)
+    }
+
+    /// Runs the engine, its events shown as they come.
+    async fn watch<F: Future<Output = RunResult>>(
+        &mut self,
+        folder: Utf8PathBuf,
+        engine: impl FnOnce(apply::Context) -> F,
+    ) -> RunResult {
+        let (events, mut incoming) = unbounded_channel();
+        let ports = self.session.ports.clone();
+        let clock = Arc::clone(&ports.clock);
+        let view = self.view.take();
+        let shown = tokio::spawn(async move {
+            let mut view = view;
+            while let Some(event) = incoming.recv().await {
+                if let Some(view) = &mut view {
+                    view.event(&event, clock.now());
+                }
+            }
+            view
+        });
+        let store = Arc::new(context::file_store());
+        let stop = self.context.signals.stop.clone();
+        // The engine's sender is dropped with its context, which ends the view.
+        let result = engine(apply::Context { ports, store, folder, events, stop }).await;
+        self.view = shown.await.ok().flatten();
+        result
+    }
+
+    /// Prints a plan for people; events in JSON speak for themselves.
+    fn show(&self, plan: &Plan) -> Result<(), Failure> {
+        let terminal = &self.context.terminal;
+        if self.args.json { Ok(()) } else { terminal.data(&ui::plan(plan, terminal.out, terminal.verbose > 0)) }
+    }
+
+    /// Prints the end of a run; in JSON it is the last event.
+    fn summary(&self, summary: &Summary) -> Result<(), Failure> {
+        let terminal = &self.context.terminal;
+        if self.args.json { Ok(()) } else { terminal.data(&ui::summary(summary, terminal.out)) }
+    }
+
+    fn talk(&self, text: &str) {
+        self.context.terminal.talk(text);
+    }
+
+    /// The exit code when a plan must not be carried out.
+    fn forbidden(&self, plan: &Plan) -> Option<Exit> {
+        if !plan.is_blocked() {
+            return None;
+        }
+        let why =
+            if exit::has_errors(plan) { "what was found above must be settled first" } else { "a policy said no" };
+        self.talk(&format!("\nNothing was done: {why}.\n"));
+        Some(self.exit.and(Exit::of_plan(plan)))
+    }
+
+    /// Ends with an error when a run could not go on.
+    fn ended(&self, result: &RunResult) -> Result<(), Failure> {
+        match &result.fatal {
+            None => Ok(()),
+            Some(cause) => Err(Failure::with(
+                Exit::Error,
+                cause,
+                "Moves in flight go on in GitLab. Settle the cause, then run apply again: it takes up from there.",
+            )),
+        }
+    }
+
+    /// Tells what is left for another apply.
+    fn leave(&mut self, next: &Plan, is_saved: bool) {
+        self.exit = self.exit.and(Exit::Partial);
+        let what = if next.is_blocked() {
+            "what is left must not be carried out as it stands"
+        } else if is_saved {
+            "a saved plan does what it says and no more"
+        } else {
+            "the fleet moves on faster than this apply, or wants what was not approved"
+        };
+        self.talk(&format!("\nThere is more to do: {what}. `tranship plan` shows it.\n"));
+    }
+
+    /// Asks until the answer is one of the three.
+    async fn approved(&self, plan: &Plan) -> Result<bool, Failure> {
+        loop {
+            let terminal = self.context.terminal;
+            let asked = tokio::task::spawn_blocking(move || terminal.ask("\nCarry this out? [yes, no, details] "));
+            let answer = self.context.signals.or_stop(asked).await?.ok().flatten();
+            match answer.as_deref() {
+                Some("yes") => return Ok(true),
+                Some("no") | None => return Ok(false),
+                Some("details") => terminal.data(&ui::plan(plan, terminal.out, true))?,
+                Some(_) => self.talk("Please answer yes, no or details.\n"),
+            }
+        }
+    }
+}
+
+/// True when planning again makes sense: something was done, and nothing failed for good.
+fn goes_on(summary: &Summary) -> bool {
+    let progressed = summary.done + summary.attested + summary.advanced + summary.bracketed + summary.unknown > 0;
+    progressed && summary.failed == 0 && summary.lost == 0 && !summary.interrupted
+}
+
+/// Finds a saved plan stale, before the first action.
+fn check_fresh(saved: &Plan, fresh: &Plan) -> Result<(), Failure> {
+    let stale = |what: String| {
+        Failure::with(
+            Exit::Stale,
+            format!("the saved plan is stale: {what}"),
+            "Nothing was done. Plan again, look at it, and apply that: tranship plan --out FILE",
+        )
+    };
+    if saved.environment != fresh.environment {
+        return Err(stale(format!(
+            "it is for environment {:?}, the configuration is of environment {:?}",
+            saved.environment, fresh.environment
+        )));
+    }
+    // Not the filesystem ids: those are of the storages that a plan's moves touch, and the digest covers them.
+    let Basis { configuration, state, observed, filesystem_ids: _ } = &saved.basis;
+    let pairs = [
+        (configuration, &fresh.basis.configuration, "the configuration or its variables have changed"),
+        (state, &fresh.basis.state, "the state file has changed"),
+        (observed, &fresh.basis.observed, "weights, versions or file systems of the fleet have changed"),
+    ];
+    match pairs.into_iter().filter(|(then, now, _)| then != now).map(|(_, _, what)| what).collect::<Vec<_>>() {
+        changed if changed.is_empty() => Ok(()),
+        changed => Err(stale(format!("{} since it was made", changed.join("; ")))),
+    }
+}
+
+/// What was approved with the first plan; later rounds stay inside.
+struct Scope {
+    moves: BTreeSet<(StorageName, Address)>,
+    others: BTreeSet<Address>,
+}
+
+impl Scope {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            moves: plan.moves.iter().map(|planned| (planned.source.clone(), planned.assignment.clone())).collect(),
+            others: Self::others(plan).cloned().collect(),
+        }
+    }
+
+    /// The addresses of actions that are no moves.
+    fn others(plan: &Plan) -> impl Iterator<Item = &Address> {
+        let no_move = plan.actions.iter().filter(|action| !matches!(action.change, Change::Moves { .. }));
+        no_move.map(|action| &action.address)
+    }
+
+    fn holds(&self, plan: &Plan) -> bool {
+        let moves = plan.moves.iter().all(|planned| {
+            self.moves.iter().any(|(source, assignment)| *source == planned.source && *assignment == planned.assignment)
+        });
+        moves && Self::others(plan).all(|address| self.others.contains(address))
+    }
+}
+
+/// Makes the folder of a new run: named by the time, so that names sort by age.
+fn new_run(runs: &Utf8Path) -> Result<String, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(
+            format!("the journal cannot be kept: {error}"),
+            "Make room for it, or keep it elsewhere: --run-dir DIR",
+        )
+    };
+    fs_err::create_dir_all(runs).map_err(failed)?;
+    let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let mut name = time.clone();
+    for number in 2.. {
+        match fs_err::create_dir(runs.join(&name)) {
+            Ok(()) => break,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => name = format!("{time}-{number:02}"),
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(name)
+}

@@ -1,0 +1,367 @@
+//! What may be typed. Only what was typed stands here; what is needed is built from it in `context`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::exit::Exit;
+use crate::model::{Address, Container};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tranship",
+    version,
+    about = "Moves a GitLab installation's Git storage to Kubernetes: plan, apply, verify, record",
+    after_long_help = format!(
+        "Examples:\n  tranship -C examples/first-move plan\n  tranship -C examples/first-move apply\n\n{}",
+        Exit::help()
+    ),
+    max_term_width = 100,
+    propagate_version = false,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Works as if started in this folder
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    pub(crate) directory: Option<PathBuf>,
+    /// When to colour: NO_COLOR, CLICOLOR_FORCE and TERM=dumb are honoured by `auto`
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, global = true)]
+    pub(crate) color: Color,
+    /// Short for --color never
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+    /// Says more: every move in a plan; twice, what is being done, on standard error
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On terminals.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Checks the configuration, offline, and reports all errors at once
+    #[command(after_long_help = "Examples:
+  tranship validate
+  tranship validate --json | jq .diagnostics")]
+    Validate(Validate),
+    /// Shows what an apply would do; changes nothing
+    #[command(after_long_help = "Examples:
+  tranship plan
+  tranship plan --out monday.plan
+  tranship plan --target 'assignment.heavy' -v
+  tranship plan --detailed-exitcode        # 2 when there is something to do")]
+    Plan(Plan),
+    /// Carries out a plan: moves, verifies, records
+    #[command(after_long_help = "Examples:
+  tranship apply                           # plans, shows, asks, does
+  tranship apply monday.plan               # a saved plan asks nothing, and is refused when stale
+  tranship apply --auto-approve --json | tee events.jsonl
+
+The first Ctrl-C schedules nothing new and follows what is in flight; the second leaves at once.
+The next apply takes up from there.")]
+    Apply(Apply),
+    /// Shows a saved plan, or the state
+    #[command(after_long_help = "Examples:
+  tranship show                            # the state
+  tranship show monday.plan
+  tranship show monday.plan --json")]
+    Show(Show),
+    /// Prints the plan's graph for Graphviz, or as JSON
+    #[command(after_long_help = "Examples:
+  tranship graph | dot -Tsvg > plan.svg
+  tranship graph monday.plan --json")]
+    Graph(Graph),
+    /// Lists, shows, renames or removes records of the state file
+    #[command(
+        subcommand,
+        after_long_help = "Examples:
+  tranship state list
+  tranship state show storage.default
+  tranship state mv assignment.rest assignment.everything-else --dry-run
+
+Only tranship's memory is edited; no live system is touched."
+    )]
+    State(StateCommand),
+    /// Shows or releases repositories that were set aside
+    #[command(
+        subcommand,
+        after_long_help = "Examples:
+  tranship quarantine list
+  tranship quarantine release project-12"
+    )]
+    Quarantine(QuarantineCommand),
+    /// Runs or resets the embedded fleet of a `sandbox` block
+    #[cfg(feature = "sandbox")]
+    #[command(
+        subcommand,
+        after_long_help = "Examples:
+  tranship sandbox serve                   # until Ctrl-C, for other clients
+  tranship sandbox status
+  tranship sandbox reset                   # the world is made anew by the next command"
+    )]
+    Sandbox(SandboxCommand),
+    /// Prints completions for a shell
+    #[command(after_long_help = "Examples:
+  tranship completions bash > /etc/bash_completion.d/tranship
+  tranship completions zsh > ~/.zfunc/_tranship")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Prints the version
+    #[command(after_long_help = "Examples:
+  tranship version
+  tranship version --json")]
+    Version {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Where values of variables come from.
+#[derive(Debug, Args)]
+pub(crate) struct Variables {
+    /// Sets a variable; wins over files and the environment
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub(crate) var: Vec<(String, String)>,
+    /// Reads variables from a file; later files win
+    #[arg(long = "var-file", value_name = "FILE")]
+    pub(crate) var_file: Vec<String>,
+}
+
+/// Which part of the plan.
+#[derive(Debug, Args)]
+pub(crate) struct Selection {
+    /// Only this address and what it depends on; `*` matches any text
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) target: Vec<String>,
+    /// Not this address; `*` matches any text
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) exclude: Vec<String>,
+    /// At most this many moves outstanding at once; lowers the configuration's number, never raises it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) parallelism: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    pub(crate) variables: Variables,
+    /// As JSON, in the shape of `terraform validate -json`
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) variables: Variables,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Saves the plan for `tranship apply FILE`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<camino::Utf8PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Ends with 2 when there is something to do
+    #[arg(long)]
+    pub(crate) detailed_exitcode: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// A plan saved by `tranship plan --out`
+    #[arg(conflicts_with_all = ["target", "exclude"])]
+    pub(crate) file: Option<camino::Utf8PathBuf>,
+    #[command(flatten)]
+    pub(crate) variables: Variables,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Asks nothing
+    #[arg(long)]
+    pub(crate) auto_approve: bool,
+    /// Events as JSON lines on standard output; asks nothing, so it needs FILE or --auto-approve
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where journals are kept instead of .tranship/runs
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Option<camino::Utf8PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// A saved plan; left out, or `state`: the state
+    pub(crate) file: Option<camino::Utf8PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Graph {
+    /// A saved plan; left out, one is made
+    #[arg(conflicts_with_all = ["target", "exclude"])]
+    pub(crate) file: Option<camino::Utf8PathBuf>,
+    #[command(flatten)]
+    pub(crate) variables: Variables,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// Lists the addresses of all records
+    #[command(after_long_help = "Examples:\n  tranship state list\n  tranship state list storage --json")]
+    List {
+        /// Only these: `storage`, `storage.default`
+        prefix: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints one record as JSON
+    #[command(after_long_help = "Examples:\n  tranship state show storage.default")]
+    Show {
+        /// Which record
+        address: Address,
+    },
+    /// Puts a record under another address
+    #[command(after_long_help = "Examples:\n  tranship state mv assignment.rest assignment.everything-else --dry-run")]
+    Mv {
+        /// The record's address
+        from: Address,
+        /// Its new address
+        to: Address,
+        /// Prints what would change, changes nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Removes records: tranship forgets what it did there
+    #[command(after_long_help = "Examples:\n  tranship state rm wave.sample --dry-run")]
+    Rm {
+        /// Which records
+        #[arg(required = true)]
+        addresses: Vec<Address>,
+        /// Prints what would change, changes nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuarantineCommand {
+    /// Lists repositories that were set aside, with the cause and what to do
+    #[command(after_long_help = "Examples:\n  tranship quarantine list\n  tranship quarantine list --json")]
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lets the next plan take them up again
+    #[command(after_long_help = "Examples:\n  tranship quarantine release project-12 project-40 --dry-run")]
+    Release {
+        /// `project-12`, as `quarantine list` prints it
+        #[arg(required = true, value_parser = container)]
+        containers: Vec<Container>,
+        /// Prints what would change, changes nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Subcommand)]
+pub(crate) enum SandboxCommand {
+    /// Serves the fleet for other clients and prints the environment to use
+    #[command(after_long_help = "Examples:\n  tranship -C examples/first-move sandbox serve")]
+    Serve(SandboxServe),
+    /// Stops the fleet and deletes its world and the journals of runs on it
+    #[command(after_long_help = "Examples:\n  tranship sandbox reset\n  tranship sandbox reset --state")]
+    Reset {
+        /// Deletes the state file too: it tells of a world that is gone
+        #[arg(long)]
+        state: bool,
+    },
+    /// Says whether a world exists and a fleet runs
+    #[command(after_long_help = "Examples:\n  tranship sandbox status")]
+    Status,
+}
+
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub(crate) struct SandboxServe {
+    #[command(flatten)]
+    pub(crate) variables: Variables,
+    /// The world's folder; it must hold a world. What tranship itself starts its fleet with
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) dir: Option<camino::Utf8PathBuf>,
+    /// Ends when nobody has asked for so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) idle: Option<u64>,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+fn container(text: &str) -> Result<Container, String> {
+    Container::try_from(text.to_owned()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn clap_finds_no_fault_with_it() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_in_its_long_help() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Examples:\n  tranship "), "{}: {help}", command.get_name());
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn the_values_of_variables_may_hold_anything() {
+        assert_eq!(assignment("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert_eq!(assignment("a="), Ok(("a".into(), String::new())));
+        assert!(assignment("=b").is_err());
+        assert!(assignment("a").is_err());
+    }
+}

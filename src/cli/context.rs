@@ -1,0 +1,302 @@
+//! Wiring: from what was typed to the configuration, the connections, the observed fleet, the state and the plan.
+
+use std::collections::BTreeSet;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::args::{Selection, Variables};
+use super::failure::Failure;
+use super::secrets;
+use super::signals::Signals;
+use super::terminal::Terminal;
+use crate::apply;
+use crate::apply::port::Ports;
+use crate::config::{self, Loaded, VariableInputs};
+use crate::diag::{Diagnostic, Diagnostics, SourceMap};
+use crate::live::{self, GitalyTarget, Target};
+use crate::model::{Connection, Desired, LiveConnection, StorageName};
+use crate::plan::{self, Plan};
+use crate::state::State;
+use crate::state::lock::{self, Lock, Owner};
+use crate::state::store::{self, FILE_NAME, FileStore};
+use crate::ui;
+
+/// The configuration's folder: `-C` has changed into it.
+pub(crate) const FOLDER: &str = ".";
+
+/// What every command has at hand.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) terminal: Terminal,
+    pub(crate) signals: Signals,
+}
+
+/// A configuration without errors.
+#[derive(Debug)]
+pub(crate) struct Project {
+    pub(crate) desired: Desired,
+    pub(crate) sources: SourceMap,
+}
+
+/// A configuration whose live systems can be asked.
+pub(crate) struct Session {
+    pub(crate) project: Project,
+    pub(crate) ports: Ports,
+    request: live::Request,
+    options: plan::Options,
+}
+
+/// Reads the configuration with all its diagnostics.
+pub(crate) fn read(variables: &Variables) -> Loaded {
+    const PREFIX: &str = "TRANSHIP_VAR_";
+    let environment = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?.strip_prefix(PREFIX)?.to_owned();
+        Some((name, value.into_string().ok()?))
+    });
+    let mut environment: Vec<_> = environment.collect();
+    environment.sort();
+    let inputs = VariableInputs { environment, files: variables.var_file.clone(), assignments: variables.var.clone() };
+    config::load(Utf8Path::new(FOLDER), &inputs)
+}
+
+/// Reads the configuration; prints its warnings.
+pub(crate) fn load(terminal: &Terminal, variables: &Variables) -> Result<Project, Failure> {
+    let Loaded { sources, desired, diagnostics } = read(variables);
+    match desired {
+        Some(desired) if !diagnostics.has_errors() => {
+            if !diagnostics.is_empty() {
+                terminal.talk(&ui::diagnostics(&diagnostics, &sources, terminal.err));
+            }
+            Ok(Project { desired, sources })
+        }
+        _ if diagnostics.has_errors() => Err(Failure::diagnostics(diagnostics, sources)),
+        _ => Err(Failure::new(
+            "the configuration could not be read",
+            "There must be at least one *.hcl file in the folder; take another with -C.",
+        )),
+    }
+}
+
+impl Project {
+    /// Ends with diagnostics about this configuration.
+    fn refuse(self, diagnostics: impl Into<Diagnostics>) -> Failure {
+        Failure::diagnostics(diagnostics.into(), self.sources)
+    }
+
+    /// Resolves secrets, starts the embedded fleet where one is configured, and makes the ports.
+    pub(crate) async fn connect(mut self, signals: &Signals, selection: &Selection) -> Result<Session, Failure> {
+        if !self.desired.later.is_empty() {
+            let later = std::mem::take(&mut self.desired.later);
+            return Err(self.refuse(Diagnostics { items: later }));
+        }
+        let target = match &self.desired.connection {
+            Connection::Live(connection) => live_target(&self.desired, connection)?,
+            #[cfg(feature = "sandbox")]
+            Connection::Sandbox(spec) => {
+                let absent = absent_storages(&self.desired, spec);
+                if !absent.is_empty() {
+                    return Err(self.refuse(Diagnostics { items: absent }));
+                }
+                let exe = std::env::current_exe().map_err(|error| {
+                    Failure::new(
+                        format!("this program's own file cannot be found: {error}"),
+                        "Start it by its full path.",
+                    )
+                })?;
+                let folder = world(&spec.name)?;
+                sandbox_target(&self.desired, signals.or_stop(crate::sandbox::ensure(&folder, &exe, spec)).await??)
+            }
+            #[cfg(not(feature = "sandbox"))]
+            Connection::Sandbox(_) => {
+                return Err(Failure::new(
+                    "this build has no sandbox",
+                    "Use a build with the cargo feature `sandbox`, or configure a real `gitlab`.",
+                ));
+            }
+            Connection::None => {
+                return Err(self.refuse(
+                    Diagnostic::error("connection/none", "there is nothing to connect to")
+                        .detail("The configuration has neither a `gitlab` nor a `sandbox` block.")
+                        .help("Add a `gitlab` block with url and token, or a `sandbox` block to try things on."),
+                ));
+            }
+        };
+        if let Some(most) = selection.parallelism {
+            self.desired.max_moves = self.desired.max_moves.min(most);
+        }
+        let ports = live::connect(&target)?;
+        let request = request(&self.desired);
+        let options = plan::Options { target: selection.target.clone(), exclude: selection.exclude.clone() };
+        Ok(Session { project: self, ports, request, options })
+    }
+}
+
+impl Session {
+    /// Observes the fleet and plans.
+    pub(crate) async fn plan(&self, signals: &Signals, state: &State) -> Result<Plan, Failure> {
+        let observed = signals.or_stop(live::observe(&self.ports, &self.request)).await?.map_err(Failure::calls)?;
+        plan::make(&self.project.desired, &observed, state, &self.options)
+            .map_err(|diagnostics| Failure::diagnostics(diagnostics, self.project.sources.clone()))
+    }
+
+    /// Reads the state of this environment.
+    pub(crate) fn state(&self) -> Result<State, Failure> {
+        Ok(store::load(Utf8Path::new(FILE_NAME), &self.project.desired.environment)?)
+    }
+}
+
+/// The state file's store.
+pub(crate) fn file_store() -> FileStore {
+    FileStore::new(FILE_NAME)
+}
+
+/// Takes the lock for a command that writes.
+pub(crate) fn lock(command: &str) -> Result<Lock, Failure> {
+    let owner = Owner {
+        pid: std::process::id(),
+        host: host(),
+        user: std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned()),
+        command: command.to_owned(),
+        since: jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default(),
+    };
+    Ok(lock::acquire(Utf8Path::new(FOLDER), &owner)?)
+}
+
+fn host() -> String {
+    let file = || fs_err::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = file().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    if name.trim().is_empty() { "this machine".to_owned() } else { name.trim().to_owned() }
+}
+
+/// The folder of all runs' journals.
+pub(crate) fn runs(run_dir: Option<&Utf8Path>) -> Utf8PathBuf {
+    run_dir.map_or_else(|| Utf8Path::new(FOLDER).join(".tranship/runs"), ToOwned::to_owned)
+}
+
+/// The runs that were cut short, oldest first.
+pub(crate) fn unfinished(runs: &Utf8Path) -> Result<Vec<apply::Unfinished>, Failure> {
+    if !runs.exists() {
+        return Ok(Vec::new());
+    }
+    apply::unfinished(runs).map_err(|error| {
+        Failure::new(
+            format!("the journal of an earlier run cannot be read: {error}"),
+            format!(
+                "The live systems are the truth: move the run's folder out of {runs} and plan again. Moves that were in \
+                 flight are then adopted with the verdict unknown."
+            ),
+        )
+    })
+}
+
+/// Where the world of a sandbox lives, as an absolute path: its process outlives this one.
+#[cfg(feature = "sandbox")]
+pub(crate) fn world(name: &str) -> Result<Utf8PathBuf, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(format!("the sandbox's folder: {error}"), "The folder's whole path must be readable and UTF-8.")
+    };
+    let own = lock::own_folder(Utf8Path::new(FOLDER)).map_err(failed)?;
+    Ok(own.canonicalize_utf8().map_err(failed)?.join("sandbox").join(name))
+}
+
+/// What to read: everything declared; the lists of what assignments take from and of what drains.
+fn request(desired: &Desired) -> live::Request {
+    let draining = desired.storages.values().filter(|storage| storage.drain).map(|storage| storage.name.clone());
+    let draining: BTreeSet<StorageName> = draining.collect();
+    let sources = desired.assignments.iter().flat_map(|assignment| assignment.from.iter().cloned());
+    let listed: BTreeSet<StorageName> = sources.chain(draining.iter().cloned()).collect();
+    live::Request {
+        declared: desired.storages.keys().cloned().collect(),
+        listed: listed.into_iter().collect(),
+        draining: draining.into_iter().collect(),
+    }
+}
+
+/// Resolves what a real fleet needs.
+fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<Target, Failure> {
+    let folder = Utf8Path::new(FOLDER);
+    let LiveConnection { gitlab, gitaly_token, gitaly_ca } = connection;
+    let certificate = |what: &str, path: &Option<String>| match path {
+        None => Ok(None),
+        Some(path) => fs_err::read_to_string(folder.join(path)).map(Some).map_err(|error| {
+            let help = "`ca` names a PEM file; a relative path begins at the configuration's folder.";
+            Failure::new(format!("{what}: {error}"), help)
+        }),
+    };
+    let gitlab_token = secrets::resolve("the GitLab token", &gitlab.token, folder)?;
+    let mut gitaly = std::collections::BTreeMap::new();
+    for (name, storage) in &desired.storages {
+        let Some(endpoint) = storage.dial.as_ref().or(storage.endpoint.as_ref()) else {
+            return Err(Failure::new(
+                format!("{}: it has no address", storage.address),
+                "Give it `address = \"tcp://host:port\"`, as GitLab dials it.",
+            ));
+        };
+        let what = format!("the Gitaly token of {}", storage.address);
+        let token = storage.token.as_ref().or(gitaly_token.as_ref());
+        let token = token.map(|reference| secrets::resolve(&what, reference, folder)).transpose()?;
+        let ca = certificate(
+            &format!("the CA of {}", storage.address),
+            storage.ca.as_ref().map_or(gitaly_ca, |_| &storage.ca),
+        )?;
+        gitaly.insert(name.clone(), GitalyTarget { endpoint: endpoint.clone(), token, ca });
+    }
+    Ok(Target {
+        gitlab_url: gitlab.url.clone(),
+        gitlab_token,
+        gitlab_ca: certificate("the CA of gitlab", &gitlab.ca)?,
+        gitaly,
+        clock: None,
+    })
+}
+
+/// Storages that are declared but not part of the sandbox: nothing could ever be moved to or from them.
+#[cfg(feature = "sandbox")]
+fn absent_storages(desired: &Desired, spec: &crate::model::SandboxConnection) -> Vec<Diagnostic> {
+    let known: BTreeSet<&StorageName> = spec.storages.iter().map(|storage| &storage.name).collect();
+    let absent = desired.storages.values().filter(|storage| !known.contains(&storage.name));
+    let diagnostic = |storage: &crate::model::DesiredStorage| {
+        let names: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
+        Diagnostic::error("sandbox/storage-missing", "the sandbox has no such storage")
+            .at(storage.span)
+            .detail(format!(
+                "{} is storage `{}` in GitLab; the sandbox {:?} has {}.",
+                storage.address,
+                storage.name,
+                spec.name,
+                if names.is_empty() { "no storage".to_owned() } else { names.join(", ") },
+            ))
+            .help(format!("Add it to the `sandbox` block: storage \"{}\" {{ disk = \"20Gi\" }}", storage.name))
+    };
+    absent.map(diagnostic).collect()
+}
+
+/// How to reach the embedded fleet's declared storages.
+#[cfg(feature = "sandbox")]
+fn sandbox_target(desired: &Desired, endpoints: crate::sandbox::Endpoints) -> Target {
+    use crate::live::ScaledClock;
+    use crate::model::{Endpoint, Scheme};
+    use secrecy::SecretString;
+    let crate::sandbox::Endpoints {
+        pid: _,
+        gitlab_url,
+        gitlab_token,
+        gitaly,
+        gitaly_token,
+        fleet_epoch,
+        real_epoch,
+        speed,
+    } = endpoints;
+    let declared = gitaly.into_iter().filter(|(name, _)| desired.storages.contains_key(name));
+    let gitaly = declared.map(|(name, authority)| {
+        let endpoint = Endpoint { scheme: Scheme::Tcp, authority };
+        (name, GitalyTarget { endpoint, token: Some(SecretString::from(gitaly_token.clone())), ca: None })
+    });
+    Target {
+        gitlab_url,
+        gitlab_token: SecretString::from(gitlab_token),
+        gitlab_ca: None,
+        gitaly: gitaly.collect(),
+        clock: Some(ScaledClock { fleet_epoch, real_epoch, speed }),
+    }
+}
