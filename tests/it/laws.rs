@@ -38,7 +38,12 @@ fn spec(repositories: u32, faults: &[(&str, u32)]) -> SandboxConnection {
         workers: 4,
         gitlab_version: "18.2.0-ee".into(),
         gitaly_version: "18.2.0".into(),
-        storages: vec![storage("default", 2000), storage("pod-a", 2000), storage("pod-b", 2000), storage("other", 2000)],
+        storages: vec![
+            storage("default", 2000),
+            storage("pod-a", 2000),
+            storage("pod-b", 2000),
+            storage("other", 2000),
+        ],
         faults: faults.iter().map(|(k, nth)| SandboxFault { kind: (*k).into(), nth: *nth, count: 1 }).collect(),
     }
 }
@@ -57,7 +62,8 @@ fn desired() -> Desired {
         limits: Limits::default(),
         span: SPAN,
     };
-    let storages = [storage("default", None, true), storage("pod-a", Some(100), false), storage("pod-b", Some(50), false)];
+    let storages =
+        [storage("default", None, true), storage("pod-a", Some(100), false), storage("pod-b", Some(50), false)];
     Desired {
         environment: "laws".into(),
         digest: "0".into(),
@@ -127,8 +133,11 @@ impl Tool {
 
     async fn plan(&self) -> Plan {
         let sources = vec![name("default")];
-        let request =
-            Request { declared: self.desired.storages.keys().cloned().collect(), listed: sources.clone(), draining: sources };
+        let request = Request {
+            declared: self.desired.storages.keys().cloned().collect(),
+            listed: sources.clone(),
+            draining: sources,
+        };
         let observed = live::observe(&self.ports, &request).await.expect("observed");
         plan::make(&self.desired, &observed, &self.state(), &Options::default()).expect("a plan")
     }
@@ -203,11 +212,11 @@ async fn law_2_a_plan_changes_nothing() {
 async fn law_3_fences_come_before_moves_and_waves_one_after_the_other() {
     let mut tool = Tool::new(&spec(20, &[]));
     let plan = tool.plan().await;
-    let sample: BTreeSet<u64> =
-        plan.moves_of(plan.actions.iter().find(|a| a.address.key.as_deref() == Some("sample")).expect("the sample"))
-            .iter()
-            .map(|m| m.container.id)
-            .collect();
+    let sample: BTreeSet<u64> = plan
+        .moves_of(plan.actions.iter().find(|a| a.address.key.as_deref() == Some("sample")).expect("the sample"))
+        .iter()
+        .map(|m| m.container.id)
+        .collect();
     assert_eq!(sample.len(), 3);
     tool.run(&plan).await;
     let mut weights: BTreeMap<StorageName, Weight> = BTreeMap::new();
@@ -311,7 +320,8 @@ async fn law_5_a_stop_follows_what_is_in_flight_and_schedules_nothing_new() {
     let (stop, events) = (tool.stop.clone(), tool.events.clone());
     tokio::spawn(async move {
         loop {
-            let n = events.lock().expect("not poisoned").iter().filter(|e| matches!(e, Event::MoveVerified { .. })).count();
+            let n =
+                events.lock().expect("not poisoned").iter().filter(|e| matches!(e, Event::MoveVerified { .. })).count();
             if n >= 4 {
                 stop.cancel();
                 break;
