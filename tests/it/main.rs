@@ -1,5 +1,20 @@
-//! All integration tests, one binary.
+//! The integration tests: one binary, so that linking is paid once.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
+mod cli;
+mod common;
+mod first_move;
+#[cfg(feature = "sandbox")]
 mod laws;
+mod layers;
+#[cfg(feature = "sandbox")]
+mod live_fake;
+#[cfg(feature = "sandbox")]
+mod live_gitaly;
+#[cfg(feature = "sandbox")]
+mod live_gitaly_real;
+#[cfg(feature = "sandbox")]
+mod live_gitlab;
+#[cfg(feature = "sandbox")]
+mod live_observe;
+mod readme;
+mod scripts;

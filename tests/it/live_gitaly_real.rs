@@ -1,0 +1,1 @@
+//! The adapter against a real `gitaly`, when there is one on PATH.
