@@ -67,3 +67,8 @@ fn pretty(value: &impl serde::Serialize) -> String {
         Err(error) => format!("{{\"error\": {:?}}}\n", error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;

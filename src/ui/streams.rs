@@ -61,7 +61,8 @@ struct Bar {
 impl View for Bar {
     fn event(&mut self, event: &Event, at: Timestamp) {
         let said = self.progress.take(event, at);
-        if let (None, Event::RunStarted { moves, .. }) = (&self.bar, event)
+        // A run may have rounds: each begins anew.
+        if let Event::RunStarted { moves, .. } = event
             && *moves > 0
         {
             let bar = ProgressBar::with_draw_target(Some(*moves), ProgressDrawTarget::stderr());
@@ -140,4 +141,50 @@ pub fn json_line(event: &Event, at: Timestamp) -> String {
     };
     // Maps with text keys and numbers only: this cannot fail, and an empty line is better than a panic.
     serde_json::to_string(&line).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes one line, then is closed.
+    struct Closed(Vec<u8>);
+
+    impl Write for Closed {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            if self.0.contains(&b'\n') {
+                return Err(std::io::ErrorKind::BrokenPipe.into());
+            }
+            self.0.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn waiting() -> Event {
+        Event::Waiting { what: "\u{1b}[2Jsoak".into() }
+    }
+
+    #[test]
+    fn plain_lines_hold_no_escape_code() {
+        let paint = Paint::new(Style { color: false, width: 80, tty: false });
+        let mut view = Plain { paint, progress: Progress::new(), out: Vec::new() };
+        view.event(&waiting(), Timestamp::UNIX_EPOCH);
+        view.event(&Event::Warning { message: "late".into() }, Timestamp::UNIX_EPOCH);
+        assert_eq!(String::from_utf8_lossy(&view.out), "waiting: \\u{1b}[2Jsoak\nwarning: late\n");
+    }
+
+    #[test]
+    fn a_closed_pipe_ends_the_writing_and_not_the_run() {
+        let mut view = JsonLines { out: Closed(Vec::new()), closed: false };
+        for _ in 0..3 {
+            view.event(&waiting(), Timestamp::UNIX_EPOCH);
+        }
+        assert!(view.closed);
+        let written = String::from_utf8_lossy(&view.out.0).into_owned();
+        let value: serde_json::Value = serde_json::from_str(written.trim_end()).expect("one whole line");
+        assert_eq!((&value["type"], &value["@level"]), (&"waiting".into(), &"info".into()));
+    }
 }

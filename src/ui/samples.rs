@@ -1,0 +1,245 @@
+//! Plans, states and events that the tests of this folder look at. Built by hand: what is shown must not depend on the
+//! planner.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Address, Bytes, Container, ContainerKind, StorageName, Weight};
+use crate::plan::{
+    Action, ActionId, Basis, Change, Drift, Edge, Estimate, Finding, Level, NotPlanned, Plan, PlannedMove,
+    PolicyVerdict, Quarantined, StoragePlan, Verdict, WaitingOn, WeightChange,
+};
+
+pub(super) fn storage(name: &str) -> StorageName {
+    StorageName::new(name).expect("a storage's name")
+}
+
+pub(super) fn weight(w: u64) -> Weight {
+    Weight::new(w).expect("a weight")
+}
+
+pub(super) fn project(id: u64) -> Container {
+    Container { kind: ContainerKind::Project, id }
+}
+
+pub(super) fn address(text: &str) -> Address {
+    text.parse().expect("an address")
+}
+
+/// Nothing to do.
+pub(super) fn empty() -> Plan {
+    Plan {
+        format: Plan::FORMAT,
+        environment: "staging".into(),
+        as_of: "2026-01-02T03:04:05Z".parse().expect("a time"),
+        basis: Basis {
+            configuration: "c0ffee".into(),
+            state: "5eed".into(),
+            observed: "0b5e".into(),
+            filesystem_ids: BTreeMap::new(),
+        },
+        actions: Vec::new(),
+        edges: Vec::new(),
+        moves: Vec::new(),
+        drift: Vec::new(),
+        findings: Vec::new(),
+        report: Vec::new(),
+        quarantined: Vec::new(),
+        weights: BTreeMap::new(),
+        storages: BTreeMap::new(),
+        max_moves: 8,
+        estimate: Estimate {
+            duration_seconds: 0,
+            freeze_seconds: 0,
+            longest_freeze_seconds: 0,
+            longest: None,
+            assumption: String::new(),
+        },
+        policies: Vec::new(),
+        samples: BTreeMap::new(),
+    }
+}
+
+fn action(at: &str, change: Change, reason: &str) -> Action {
+    Action { address: address(at), change, reason: reason.into() }
+}
+
+/// One storage drained into another: `n` repositories of 1 MiB times their id modulo 7, in two waves.
+pub(super) fn first_move(n: u64) -> Plan {
+    let mut plan = empty();
+    let archived = n / 4;
+    plan.moves = (1..=n)
+        .map(|id| PlannedMove {
+            container: project(id),
+            path: format!("group-{}/project-{id}", id % 3).into(),
+            source: storage("default"),
+            destination: storage("second"),
+            assignment: address("assignment.everything"),
+            bytes: Bytes((id % 7) << 20),
+            empty: id % 7 == 0,
+        })
+        .collect();
+    let split = usize::try_from(archived).expect("few");
+    let sum = |moves: &[PlannedMove]| Bytes(moves.iter().map(|m| m.bytes.0).sum());
+    let wave = |name: &str, position: u32, first: usize, moves: &[PlannedMove]| Change::Moves {
+        wave: name.into(),
+        position,
+        source: storage("default"),
+        first: u32::try_from(first).expect("few"),
+        count: u32::try_from(moves.len()).expect("few"),
+        bytes: sum(moves),
+    };
+    let set = |name: &str, from: u64, to: u64| Change::SetWeight {
+        storage: storage(name),
+        from: weight(from),
+        to: weight(to),
+    };
+    plan.actions = vec![
+        action("weight.second", set("second", 0, 100), "the configuration says 100"),
+        action("weight.default", set("default", 100, 0), "it drains"),
+        action("moves.default[\"archived\"]", wave("archived", 0, 0, &plan.moves[..split]), "assigned elsewhere"),
+        action("moves.default[\"rest\"]", wave("rest", 1, split, &plan.moves[split..]), "assigned elsewhere"),
+        action("drain.default", Change::ProveEmpty { storage: storage("default") }, "it drains"),
+    ];
+    let edge = |from, to, reason: &str| Edge { from: ActionId(from), to: ActionId(to), reason: reason.into() };
+    plan.edges = vec![
+        edge(0, 1, "new repositories need a home first"),
+        edge(1, 2, "no new repository may come while it is emptied"),
+        edge(2, 3, "waves in their order"),
+        edge(3, 4, "every move verified"),
+    ];
+    let change = |before, after| WeightChange { before: weight(before), after: weight(after) };
+    plan.weights = BTreeMap::from([
+        (storage("default"), change(100, 0)),
+        (storage("old"), change(50, 50)),
+        (storage("second"), change(0, 100)),
+    ]);
+    let total = sum(&plan.moves);
+    let room = |used: u64, incoming: Bytes, outgoing: Bytes| StoragePlan {
+        max_moves: 4,
+        disk_ceiling_permille: 850,
+        used: Some(Bytes(used)),
+        capacity: Some(Bytes(20 << 30)),
+        incoming,
+        outgoing,
+        incoming_count: if incoming.0 > 0 { n } else { 0 },
+        outgoing_count: if outgoing.0 > 0 { n } else { 0 },
+    };
+    plan.storages = BTreeMap::from([
+        (storage("default"), room(3 << 30, Bytes(0), total)),
+        (storage("second"), room(1 << 30, total, Bytes(0))),
+    ]);
+    plan.estimate = Estimate {
+        duration_seconds: 7503,
+        freeze_seconds: 9000,
+        longest_freeze_seconds: 65,
+        longest: Some(project(6)),
+        assumption: "2 s a move and 100 MiB/s".into(),
+    };
+    plan.policies =
+        vec![PolicyVerdict { address: address("policy.small-steps"), verdict: Verdict::Pass, message: String::new() }];
+    plan.findings = vec![Finding {
+        level: Level::Danger,
+        code: "no-backup".into(),
+        subject: "rollout".into(),
+        message: "no backup is named: a lost reference could not be restored".into(),
+        help: "Set `backup = hook.NAME`, or `backup = \"none\"` to say that there is none.".into(),
+        blocks_drain: false,
+    }];
+    plan.samples = BTreeMap::from([("archived".into(), "00ff00ff00ff00ff".into())]);
+    plan.basis.filesystem_ids =
+        BTreeMap::from([(storage("default"), "fs-a".into()), (storage("second"), "fs-b".into())]);
+    plan
+}
+
+/// Every reason not to plan, every level of finding, every answer of a policy, drift and quarantine; odd characters.
+pub(super) fn everything() -> Plan {
+    let mut plan = first_move(4);
+    plan.moves[0].path = "odd/\u{1b}[31mred\u{202e}\nline".into();
+    plan.moves[1].path = "odd/日本 語".into();
+    let reasons = [
+        WaitingOn::Assignment,
+        WaitingOn::Room {
+            destinations: vec![storage("second"), storage("third")],
+            free: Bytes(1 << 30),
+            needed: Bytes(3 << 29),
+        },
+        WaitingOn::GitlabToKnow { storage: storage("third") },
+        WaitingOn::Move { state: "started".into(), destination: "second".into() },
+        WaitingOn::Field { assignment: address("assignment.heavy") },
+        WaitingOn::Release,
+        WaitingOn::Family { family: "snippet".into() },
+        WaitingOn::Count { family: "group_wiki".into(), cause: "GET /groups: 500".into() },
+        WaitingOn::Selection,
+        WaitingOn::Leftovers,
+        WaitingOn::Storage { storage: storage("third") },
+    ];
+    plan.report = reasons
+        .into_iter()
+        .zip(0u64..)
+        .map(|(reason, i)| NotPlanned {
+            subject: if i % 2 == 0 { "storage.default".into() } else { format!("project-{}", 100 + i) },
+            reason,
+            count: i,
+            examples: (0..i.min(5)).map(|e| format!("project-{} web/shop-{e}", 200 + e)).collect(),
+            blocks_drain: i % 3 == 0,
+        })
+        .collect();
+    let finding = |level, code: &str, blocks_drain| Finding {
+        level,
+        code: code.into(),
+        subject: "default, second".into(),
+        message: "both are one file system: a move between them would delete its own copy".into(),
+        help: "Check the addresses: two names must not lead to one Gitaly.".into(),
+        blocks_drain,
+    };
+    plan.findings.push(finding(Level::Error, "equal-filesystem-ids", true));
+    plan.findings.push(finding(Level::Notice, "old-version", false));
+    plan.policies.push(PolicyVerdict {
+        address: address("policy.size"),
+        verdict: Verdict::Fail,
+        message: "Split this: more than 3 moves in one plan.".into(),
+    });
+    plan.policies.push(PolicyVerdict {
+        address: address("policy.age"),
+        verdict: Verdict::Unknown,
+        message: "`plan.age` is not known".into(),
+    });
+    plan.drift = drifted().drift;
+    plan.quarantined = quarantined().quarantined;
+    plan
+}
+
+/// Nothing to do, but two repositories set aside.
+pub(super) fn quarantined() -> Plan {
+    let mut plan = empty();
+    let item = |id, cause: &str, urgent| Quarantined {
+        container: project(id),
+        path: format!("web/shop-{id}"),
+        source: storage("default"),
+        cause: cause.into(),
+        remedy: "Run `git fsck` on the source, then move it again.\nKeep the source's copy.".into(),
+        urgent,
+    };
+    plan.quarantined = vec![item(12, "move failed 3 times", false), item(13, "missing reference", true)];
+    plan
+}
+
+/// Nothing to do, but a weight that somebody changed.
+pub(super) fn drifted() -> Plan {
+    let mut plan = empty();
+    plan.drift = vec![
+        Drift {
+            address: address("storage.default"),
+            fact: "weight".into(),
+            recorded: "100".into(),
+            observed: "50".into(),
+        },
+        Drift {
+            address: address("storage.second"),
+            fact: "filesystem_id".into(),
+            recorded: "fs-b".into(),
+            observed: "fs-x".into(),
+        },
+    ];
+    plan
+}
