@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Style;
@@ -54,7 +55,7 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
     if bare && !verbose {
         return page.out;
     }
-    let _ = writeln!(page.out, "Environment {}, observed {as_of}.", escape(environment));
+    let _ = writeln!(page.out, "Environment {}.", escape(environment));
     page.quarantined(quarantined);
     page.drift(drift);
     page.findings("Danger", findings.iter().filter(|f| f.level != Level::Notice));
@@ -68,7 +69,7 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
     page.estimate(estimate.as_ref());
     page.findings("Notices", findings.iter().filter(|f| f.level == Level::Notice));
     if verbose {
-        page.basis(basis);
+        page.basis(basis, *as_of);
     }
     let _ = writeln!(page.out, "\n{headline}");
     for line in next {
@@ -418,10 +419,12 @@ impl Page {
         }
     }
 
-    fn basis(&mut self, basis: &Basis) {
+    fn basis(&mut self, basis: &Basis, as_of: Timestamp) {
         let Basis { configuration, state, observed, filesystem_ids } = basis;
         self.heading("Made from", "");
         let mut table = Table::new(self.style, &[]);
+        // Only here: two plans of an unchanged fleet read the same.
+        table.row(["observed at".to_owned(), as_of.to_string()]);
         for (name, digest) in [("configuration", configuration), ("state", state), ("observed facts", observed)] {
             table.row([name.to_owned(), escape(digest).into_owned()]);
         }

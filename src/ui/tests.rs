@@ -169,6 +169,14 @@ fn no_line_ends_in_a_space_and_the_headline_stands_first_and_last() {
 }
 
 #[test]
+fn two_plans_of_an_unchanged_fleet_read_the_same() {
+    let mut later = everything();
+    later.as_of = at(1);
+    assert_eq!(super::plan(&later, PIPE, false), super::plan(&everything(), PIPE, false));
+    assert!(super::plan(&later, PIPE, true).contains(&at(1).to_string()));
+}
+
+#[test]
 fn a_plan_that_waits_does_not_claim_to_be_complete() {
     let mut plan = empty();
     plan.report = everything().report;
