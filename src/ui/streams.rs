@@ -17,7 +17,13 @@ use crate::apply::event::Event;
 pub fn people(style: Style) -> Box<dyn View> {
     let paint = Paint::new(style);
     if style.tty {
-        Box::new(Bar { paint, progress: Progress::new(), bar: None })
+        Box::new(Bar {
+            paint,
+            progress: Progress::new(),
+            bar: None,
+            target: ProgressDrawTarget::stderr,
+            out: std::io::stderr(),
+        })
     } else {
         Box::new(Plain { paint, progress: Progress::new(), out: std::io::stderr() })
     }
@@ -52,20 +58,22 @@ impl<W: Write + Send> View for Plain<W> {
 }
 
 /// A bar at the foot, lines above it.
-struct Bar {
+struct Bar<W> {
     paint: Paint,
     progress: Progress,
     bar: Option<ProgressBar>,
+    target: fn() -> ProgressDrawTarget,
+    out: W,
 }
 
-impl View for Bar {
+impl<W: Write + Send> View for Bar<W> {
     fn event(&mut self, event: &Event, at: Timestamp) {
         let said = self.progress.take(event, at);
         // A run may have rounds: each begins anew.
         if let Event::RunStarted { moves, .. } = event
             && *moves > 0
         {
-            let bar = ProgressBar::with_draw_target(Some(*moves), ProgressDrawTarget::stderr());
+            let bar = ProgressBar::with_draw_target(Some(*moves), (self.target)());
             if let Ok(look) = ProgressStyle::with_template("[{bar:24}] {wide_msg}") {
                 bar.set_style(look.progress_chars("=> "));
             }
@@ -77,9 +85,8 @@ impl View for Bar {
             Said::Totals(_) => None,
         });
         let write = || {
-            let mut err = std::io::stderr().lock();
             for line in lines {
-                let _ = writeln!(err, "{line}");
+                let _ = writeln!(self.out, "{line}");
             }
         };
         match &self.bar {
@@ -174,6 +181,31 @@ mod tests {
         view.event(&waiting(), Timestamp::UNIX_EPOCH);
         view.event(&Event::Warning { message: "late".into() }, Timestamp::UNIX_EPOCH);
         assert_eq!(String::from_utf8_lossy(&view.out), "waiting: \\u{1b}[2Jsoak\nwarning: late\n");
+    }
+
+    #[test]
+    fn a_bar_follows_the_moves_and_the_lines_stand_above_it() {
+        let paint = Paint::new(Style { color: true, width: 80, tty: true });
+        let (progress, target) = (Progress::new(), ProgressDrawTarget::hidden);
+        let mut view = Bar { paint, progress, bar: None, target, out: Vec::new() };
+        let bytes = crate::model::Bytes(1);
+        let started = Event::RunStarted { run: "r".into(), actions: 1, moves: 2, bytes, expected_seconds: 1 };
+        view.event(&started, Timestamp::UNIX_EPOCH);
+        let container = crate::ui::samples::project(1);
+        let skipped = Event::MoveSkipped { container, path: "a/b".into(), why: "no room".into(), done: false };
+        view.event(&skipped, Timestamp::UNIX_EPOCH);
+        let bar = view.bar.as_ref().expect("a bar");
+        assert_eq!((bar.position(), bar.length()), (1, Some(2)));
+        assert_eq!(bar.message(), "moved 0/2 repositories · 1 not moved · 0/1 B");
+        let written = String::from_utf8_lossy(&view.out).into_owned();
+        let lines: Vec<String> = written.lines().map(|l| console::strip_ansi_codes(l).into_owned()).collect();
+        assert_eq!(
+            lines,
+            ["run r: 1 action, 2 repositories to move (1 B), about 1 s", "skipped project-1 a/b: no room"]
+        );
+        let summary = crate::apply::event::Summary::default();
+        view.event(&Event::RunEnded { summary }, Timestamp::UNIX_EPOCH);
+        assert!(view.bar.as_ref().is_some_and(ProgressBar::is_finished));
     }
 
     #[test]
