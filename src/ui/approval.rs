@@ -47,7 +47,7 @@ pub enum Answer {
     Details,
 }
 
-/// Reads an answer; `None`: ask again. Only a whole `yes` is one: a slip of a finger moves no repository.
+/// Reads an answer; `None`: ask again (at the end of input the caller takes it for a no). Only a whole `yes` is one: a slip of a finger moves no repository.
 pub fn parse_answer(typed: &str) -> Option<Answer> {
     match typed.trim().to_ascii_lowercase().as_str() {
         "yes" => Some(Answer::Yes),

@@ -80,9 +80,25 @@ fn render(item: &Diagnostic, sources: &SourceMap, style: Style) -> String {
     renderer.term_width(width).render(&[group])
 }
 
+/// A span to mark, with its label.
 struct Mark {
     span: Span,
     label: Option<String>,
+}
+
+/// Where a mark is drawn: line from 0, columns from 0, the last one exclusive.
+struct Place<'m> {
+    line: usize,
+    first: usize,
+    last: usize,
+    mark: &'m Mark,
+}
+
+/// Consecutive lines that are shown together, both from 0 and inclusive.
+struct Window<'m> {
+    from: usize,
+    to: usize,
+    places: Vec<Place<'m>>,
 }
 
 /// The stretches of one source around its marks: a snippet for each, marks on nearby lines together.
@@ -94,67 +110,68 @@ fn snippets<'a>(
 ) -> Vec<Snippet<'a, Annotation<'a>>> {
     let Some(source) = sources.get(id) else { return Vec::new() };
     let lines: Vec<&str> = source.text.split('\n').collect();
-    let mut places: Vec<(usize, usize, usize, &Mark)> = Vec::new();
+    let mut windows: Vec<Window<'_>> = Vec::new();
     for mark in marks {
-        let (Some(start), Some(end)) =
-            (sources.position(id, mark.span.start), sources.position(id, mark.span.end.max(mark.span.start)))
-        else {
-            continue;
-        };
-        let line = start.line - 1;
-        // A block that spans lines is marked on its first line only: the smallest thing that says where.
-        let length = lines.get(line).map_or(0, |l| l.trim_end_matches('\r').chars().count());
-        let last = if end.line == start.line { end.column - 1 } else { length };
-        places.push((line, start.column - 1, last.max(start.column - 1), mark));
-    }
-    let mut groups: Vec<(usize, usize, Vec<(usize, usize, usize, &Mark)>)> = Vec::new();
-    for place in places {
-        let from = place.0.saturating_sub(CONTEXT);
-        let to = (place.0 + CONTEXT).min(lines.len().saturating_sub(1));
-        match groups.iter_mut().find(|(a, b, _)| from <= *b + 1 && to + 1 >= *a) {
-            Some((a, b, members)) => {
-                *a = (*a).min(from);
-                *b = (*b).max(to);
-                members.push(place);
+        let Some(place) = place(sources, mark, &lines) else { continue };
+        let from = place.line.saturating_sub(CONTEXT);
+        let to = (place.line + CONTEXT).min(lines.len().saturating_sub(1));
+        match windows.iter_mut().find(|w| from <= w.to + 1 && to + 1 >= w.from) {
+            Some(window) => {
+                window.from = window.from.min(from);
+                window.to = window.to.max(to);
+                window.places.push(place);
             }
-            None => groups.push((from, to, vec![place])),
+            None => windows.push(Window { from, to, places: vec![place] }),
         }
     }
-    let mut made = Vec::new();
-    for (from, to, members) in groups {
-        let mut shown = String::new();
-        let mut starts = Vec::new();
-        for line in lines.iter().take(to + 1).skip(from) {
-            starts.push(shown.len());
-            shown.extend(line.trim_end_matches('\r').chars().map(visible));
-            shown.push('\n');
-        }
-        // The last line's own end would be shown as one line more.
-        shown.pop();
-        let offset = |line: usize, column: usize| {
-            let start = starts.get(line - from).copied().unwrap_or(0);
-            let rest = shown.get(start..).unwrap_or("");
-            let rest = rest.split('\n').next().unwrap_or("");
-            start + rest.char_indices().nth(column).map_or(rest.len(), |(i, _)| i)
-        };
-        let mut annotations = Vec::new();
-        for (line, first, last, mark) in members {
-            let kind = if primary == Some(mark.span) && mark.label.is_none() {
-                AnnotationKind::Primary
-            } else {
-                AnnotationKind::Context
+    windows
+        .into_iter()
+        .map(|Window { from, to, places }| {
+            let mut shown = String::new();
+            let mut starts = Vec::new();
+            for line in lines.iter().take(to + 1).skip(from) {
+                if !starts.is_empty() {
+                    shown.push('\n');
+                }
+                starts.push(shown.len());
+                // A carriage return at the end of a line stays one column, but is nothing to see.
+                let text = line.trim_end_matches('\r');
+                shown.extend(text.chars().map(visible));
+                shown.extend(line.chars().skip(text.chars().count()).map(|_| ' '));
+            }
+            // An empty last line would not count as a line, and a mark at the end of the file would slip up.
+            if shown.is_empty() || shown.ends_with('\n') {
+                shown.push(' ');
+            }
+            let offset = |line: usize, column: usize| {
+                let start = starts.get(line - from).copied().unwrap_or(0);
+                let rest = shown.get(start..).and_then(|r| r.split('\n').next()).unwrap_or("");
+                start + rest.char_indices().nth(column).map_or(rest.len(), |(i, _)| i)
             };
-            annotations.push(kind.span(offset(line, first)..offset(line, last)).label(mark.label.clone()));
-        }
-        made.push(
-            Snippet::source(shown)
-                .line_start(from + 1)
-                .path(text::escape(&source.name).into_owned())
-                .fold(false)
-                .annotations(annotations),
-        );
-    }
-    made
+            let annotations: Vec<_> = places
+                .iter()
+                .map(|Place { line, first, last, mark }| {
+                    let is_primary = mark.label.is_none() && primary == Some(mark.span);
+                    let kind = if is_primary { AnnotationKind::Primary } else { AnnotationKind::Context };
+                    kind.span(offset(*line, *first)..offset(*line, *last)).label(mark.label.clone())
+                })
+                .collect();
+            let path = text::escape(&source.name).into_owned();
+            Snippet::source(shown).line_start(from + 1).path(path).fold(false).annotations(annotations)
+        })
+        .collect()
+}
+
+/// Finds where a mark is drawn. A block that spans lines is marked on its first line only: the smallest thing that
+/// says where.
+fn place<'m>(sources: &SourceMap, mark: &'m Mark, lines: &[&str]) -> Option<Place<'m>> {
+    let Mark { span, label: _ } = mark;
+    let start = sources.position(span.source, span.start)?;
+    let end = sources.position(span.source, span.end.max(span.start))?;
+    let (line, first) = (start.line - 1, start.column - 1);
+    let length = lines.get(line).map_or(0, |l| l.trim_end_matches('\r').chars().count());
+    let last = if end.line == start.line { end.column - 1 } else { length };
+    Some(Place { line, first, last: last.max(first), mark })
 }
 
 /// One character for one, so that columns hold: control characters as their pictures, other tricks as a box.

@@ -47,7 +47,7 @@ use crate::apply::event::Event;
 pub struct Style {
     /// ANSI colours allowed.
     pub color: bool,
-    /// Columns.
+    /// Columns of the terminal; used only when `tty` is set: a pipe gets whole lines, so that `grep` finds them.
     pub width: usize,
     /// Standard error is a terminal: bars and redrawing allowed, prose is broken at `width`.
     pub tty: bool,
@@ -67,3 +67,8 @@ fn pretty(value: &impl serde::Serialize) -> String {
         Err(error) => format!("{{\"error\": {:?}}}\n", error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;

@@ -329,9 +329,16 @@ fn weights(plan: &Plan) -> Vec<WeightRow> {
     rows
 }
 
+/// What gathers for one route.
+#[derive(Default)]
+struct Gathered<'p> {
+    bytes: u64,
+    waves: BTreeSet<(u32, &'p str)>,
+    moves: Vec<MoveRef>,
+}
+
 fn moves(plan: &Plan) -> (Vec<Route>, Vec<WaveRow>) {
-    let mut routes: BTreeMap<(&StorageName, &StorageName), (Bytes, BTreeSet<(u32, &str)>, Vec<MoveRef>)> =
-        BTreeMap::new();
+    let mut routes: BTreeMap<(&StorageName, &StorageName), Gathered<'_>> = BTreeMap::new();
     let mut waves = Vec::new();
     for (number, action) in plan.actions.iter().enumerate() {
         let Change::Moves { wave, position, source, first, count, bytes } = &action.change else { continue };
@@ -346,22 +353,19 @@ fn moves(plan: &Plan) -> (Vec<Route>, Vec<WaveRow>) {
             reason: action.reason.clone(),
         });
         for (offset, item) in plan.moves_of(action).iter().enumerate() {
-            let (bytes, waves, members) = routes.entry((&item.source, &item.destination)).or_default();
-            *bytes = Bytes(bytes.0.saturating_add(item.bytes.0));
-            // Looked up first: a million moves share a handful of waves.
-            if !waves.contains(&(*position, wave.as_str())) {
-                waves.insert((*position, wave));
-            }
+            let route = routes.entry((&item.source, &item.destination)).or_default();
+            route.bytes = route.bytes.saturating_add(item.bytes.0);
+            route.waves.insert((*position, wave));
             let index = first.saturating_add(u32::try_from(offset).unwrap_or(u32::MAX));
-            members.push(MoveRef { index, action: u32::try_from(number).unwrap_or(u32::MAX) });
+            route.moves.push(MoveRef { index, action: u32::try_from(number).unwrap_or(u32::MAX) });
         }
     }
     waves.sort_by(|a, b| (a.position, &a.wave, &a.source).cmp(&(b.position, &b.wave, &b.source)));
-    let routes = routes.into_iter().map(|((source, destination), (bytes, waves, moves))| Route {
+    let routes = routes.into_iter().map(|((source, destination), Gathered { bytes, waves, moves })| Route {
         source: source.clone(),
         destination: destination.clone(),
         repositories: moves.len() as u64,
-        bytes,
+        bytes: Bytes(bytes),
         waves: waves.into_iter().map(|(_, name)| name.to_owned()).collect(),
         moves,
     });

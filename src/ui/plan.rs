@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Style;
@@ -54,7 +55,7 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
     if bare && !verbose {
         return page.out;
     }
-    let _ = writeln!(page.out, "Environment {}, observed {as_of}.", escape(environment));
+    let _ = writeln!(page.out, "Environment {}.", escape(environment));
     page.quarantined(quarantined);
     page.drift(drift);
     page.findings("Danger", findings.iter().filter(|f| f.level != Level::Notice));
@@ -68,7 +69,7 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
     page.estimate(estimate.as_ref());
     page.findings("Notices", findings.iter().filter(|f| f.level == Level::Notice));
     if verbose {
-        page.basis(basis);
+        page.basis(basis, *as_of);
     }
     let _ = writeln!(page.out, "\n{headline}");
     for line in next {
@@ -107,7 +108,11 @@ impl Page {
 
     fn help(&mut self, indent: usize, help: &str) {
         if !help.is_empty() {
-            self.out.push_str(&prose(self.style, indent, &format!("what to do: {}", escape_lines(help))));
+            self.out.push_str(&prose(
+                self.style,
+                indent,
+                &format!("what to do: {}", escape_lines(help).replace('\n', "\n  ")),
+            ));
         }
     }
 
@@ -146,7 +151,7 @@ impl Page {
             return;
         }
         self.heading("Changed outside of tranship", "");
-        let mut table = Table::new(&[]);
+        let mut table = Table::new(self.style, &[]);
         let shown = self.shown(items.len());
         for Drift { address, fact, recorded, observed } in items.iter().take(shown) {
             table.row([
@@ -172,7 +177,6 @@ impl Page {
                 Level::Danger => self.paint.warning("! danger"),
                 Level::Notice => "notice".to_owned(),
             };
-            debug_assert!(word.contains(words::level(*level)));
             let drain = if *blocks_drain { " (a drain cannot end because of it)" } else { "" };
             let line = format!("{word} [{}] {}: {}{drain}", escape(code), escape(subject), escape_lines(message));
             self.out.push_str(&prose(self.style, 2, &line));
@@ -189,7 +193,7 @@ impl Page {
         let rest = rows.len() - changed;
         let shown = self.shown(changed);
         let rest_shown = if self.verbose || rest <= MOVES { rest } else { 0 };
-        let mut table = Table::new(&[1, 3, 5, 7]);
+        let mut table = Table::new(self.style, &[1, 3, 5, 7]);
         let changed_rows = rows.iter().take(shown);
         for row in changed_rows.chain(rows.iter().skip(changed).take(rest_shown)) {
             let WeightRow { storage, address, before, after, share_before_permille, share_after_permille, reason } =
@@ -201,17 +205,19 @@ impl Page {
                 }
                 None => (format!("  {storage}"), self.paint.dim("# weight unchanged")),
             };
-            table.row([
-                name,
-                before.to_string(),
-                "->".to_owned(),
-                after.to_string(),
-                " share".to_owned(),
-                share(*share_before_permille),
-                "->".to_owned(),
-                share(*share_after_permille),
+            table.row_with(
+                [
+                    name,
+                    before.to_string(),
+                    "->".to_owned(),
+                    after.to_string(),
+                    " share".to_owned(),
+                    share(*share_before_permille),
+                    "->".to_owned(),
+                    share(*share_after_permille),
+                ],
                 why,
-            ]);
+            );
         }
         self.out.push_str(&table.render(2));
         self.more(changed - shown, "weights to set");
@@ -236,8 +242,8 @@ impl Page {
             let word = if waves.len() == 1 { "wave" } else { "waves" };
             let _ = writeln!(
                 self.out,
-                "  {} {source} -> {destination}: {}, {bytes}, {word} {}",
-                self.paint.change("->"),
+                "  {} {} {source} -> {destination} ({bytes}), {word} {}",
+                self.paint.change("move"),
                 repositories(*number),
                 waves.join(", ")
             );
@@ -277,7 +283,7 @@ impl Page {
         }
         self.heading("Waves", ": in this order, each off one storage");
         let shown = self.shown(rows.len());
-        let mut table = Table::new(&[2, 3]);
+        let mut table = Table::new(self.style, &[2, 3]);
         for row in rows.iter().take(shown) {
             let super::overview::WaveRow { position, wave, address, source, repositories: n, bytes, sample, reason } =
                 row;
@@ -286,14 +292,16 @@ impl Page {
                 Some(_) => " (sample)".to_owned(),
                 None => String::new(),
             };
-            table.row([
-                format!("{} {}", self.paint.change("->"), self.address(address)),
-                format!("{}. {}{sampled}", u64::from(*position) + 1, escape(wave)),
-                repositories(*n),
-                bytes.to_string(),
-                format!("off {source}"),
+            table.row_with(
+                [
+                    format!("{} {}", self.paint.change("->"), self.address(address)),
+                    format!("{}. {}{sampled}", u64::from(*position) + 1, escape(wave)),
+                    repositories(*n),
+                    bytes.to_string(),
+                    format!("off {source}"),
+                ],
                 self.reason(reason),
-            ]);
+            );
         }
         self.out.push_str(&table.render(2));
         self.more(rows.len() - shown, "waves");
@@ -305,7 +313,7 @@ impl Page {
         }
         self.heading("Room", ": fullest while the moves run, and the ceiling that none may cross");
         let shown = self.shown(rows.len());
-        let mut table = Table::new(&[]);
+        let mut table = Table::new(self.style, &[]);
         for row in rows.iter().take(shown) {
             let RoomRow {
                 storage,
@@ -343,13 +351,12 @@ impl Page {
         }
         self.heading("Drains", ": proven empty twice, by GitLab's lists and by Gitaly's walk");
         let shown = self.shown(rows.len());
-        let mut table = Table::new(&[]);
+        let mut table = Table::new(self.style, &[]);
         for super::overview::DrainRow { address, storage, reason } in rows.iter().take(shown) {
-            table.row([
-                format!("{} {}", self.paint.warning("-"), self.address(address)),
-                format!("prove {storage} empty"),
+            table.row_with(
+                [format!("{} {}", self.paint.warning("-"), self.address(address)), format!("prove {storage} empty")],
                 self.reason(reason),
-            ]);
+            );
         }
         self.out.push_str(&table.render(2));
         self.more(rows.len() - shown, "drains");
@@ -412,10 +419,12 @@ impl Page {
         }
     }
 
-    fn basis(&mut self, basis: &Basis) {
+    fn basis(&mut self, basis: &Basis, as_of: Timestamp) {
         let Basis { configuration, state, observed, filesystem_ids } = basis;
         self.heading("Made from", "");
-        let mut table = Table::new(&[]);
+        let mut table = Table::new(self.style, &[]);
+        // Only here: two plans of an unchanged fleet read the same.
+        table.row(["observed at".to_owned(), as_of.to_string()]);
         for (name, digest) in [("configuration", configuration), ("state", state), ("observed facts", observed)] {
             table.row([name.to_owned(), escape(digest).into_owned()]);
         }

@@ -85,7 +85,7 @@ impl Progress {
                 self.verified = self.verified.saturating_add(1);
                 self.verified_bytes = self.verified_bytes.saturating_add(bytes.0);
                 let every = self.moves.div_ceil(SAID_ONE_BY_ONE).max(1);
-                always = verdict == "unknown" || !detail.is_empty() || self.verified % every == 0;
+                always = verdict == "unknown" || !detail.is_empty() || self.verified.is_multiple_of(every);
                 self.sample(at);
             }
             Event::MoveSkipped { .. } | Event::Quarantined { .. } => {
@@ -151,11 +151,15 @@ impl Progress {
 
     /// `moved 312/5000 repositories · 1.2/9.8 TiB · 41 MiB/s · ETA 2 h 05`.
     pub fn totals(&self) -> String {
-        let mut parts = vec![format!("moved {}/{} repositories", self.verified, self.moves)];
+        // Taking up an earlier run's moves, nobody says how many there are in all.
+        let known = self.moves > 0;
+        let moved = if known { format!("{}/{}", self.verified, self.moves) } else { self.verified.to_string() };
+        let mut parts = vec![format!("moved {moved} repositories")];
         if self.set_aside > 0 {
             parts.push(format!("{} not moved", self.set_aside));
         }
-        parts.push(of_bytes(Bytes(self.verified_bytes), Bytes(self.bytes)));
+        let bytes = Bytes(self.verified_bytes);
+        parts.push(if known { of_bytes(bytes, Bytes(self.bytes)) } else { bytes.to_string() });
         let window = self.samples.front().zip(self.samples.back());
         if let Some((first, last)) = window {
             let seconds = seconds_between(first.at, last.at);

@@ -19,9 +19,9 @@ pub fn state(state: &State, style: Style) -> String {
     }
     let address = |a: &Address| paint.change(&escape(&a.to_string()));
     let mut quarantined = String::new();
-    let mut storages = Table::new(&[]);
-    let mut assignments = Table::new(&[1, 2]);
-    let mut waves = Table::new(&[]);
+    let mut storages = Table::new(style, &[]);
+    let mut assignments = Table::new(style, &[1, 2]);
+    let mut waves = Table::new(style, &[]);
     for (at, record) in records {
         match record {
             Record::Quarantine(record) => {
@@ -95,14 +95,13 @@ pub fn state_list(state: &State) -> String {
 pub fn state_show(state: &State, address: &Address) -> Option<String> {
     let record = state.records.get(address)?;
     let mut out = format!("# {}\n", escape(&address.to_string()));
-    let mut table = Table::new(&[]);
     // By way of its serialised form: a fact that the file has cannot be forgotten here.
     if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(record) {
+        let width = fields.keys().map(|name| name.chars().count()).max().unwrap_or(0);
         for (name, value) in &fields {
-            table.row([escape(name).into_owned(), "=".to_owned(), literal(value, 0)]);
+            let _ = writeln!(out, "{:width$} = {}", escape(name), literal(value, 0));
         }
     }
-    out.push_str(&table.render(0).replace("  =  ", " = "));
     Some(out)
 }
 

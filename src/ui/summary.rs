@@ -94,11 +94,11 @@ pub fn summary(summary: &Summary, style: Style) -> String {
     }
     let _ = writeln!(out, "{} {}.", if moved > 0 { " in" } else { " Took" }, duration(*seconds));
 
-    let mut table = Table::new(&[1]);
+    let mut table = Table::new(style, &[1]);
     let mut rows = |title: &str, lines: &[(u64, &str, &str)]| {
         let mut title = paint.bold(title);
         for (number, word, meaning) in lines.iter().filter(|(n, _, _)| *n > 0) {
-            table.row([std::mem::take(&mut title), number.to_string(), (*word).to_owned(), (*meaning).to_owned()]);
+            table.row_with([std::mem::take(&mut title), number.to_string(), (*word).to_owned()], (*meaning).to_owned());
         }
     };
     rows(

@@ -83,45 +83,55 @@ impl Paint {
 }
 
 /// Columns that line up by what a terminal shows, with two spaces between; no line ends in a space.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
-    rows: Vec<Vec<String>>,
+    rows: Vec<(Vec<String>, String)>,
     right: Vec<usize>,
+    /// No line is broken beyond this.
+    width: usize,
 }
 
 impl Table {
     /// Makes a table; the columns with these indices are set to the right.
-    pub(super) fn new(right: &[usize]) -> Self {
-        Self { rows: Vec::new(), right: right.to_vec() }
+    pub(super) fn new(style: Style, right: &[usize]) -> Self {
+        let width = if style.tty && style.width >= NARROWEST { style.width } else { usize::MAX };
+        Self { rows: Vec::new(), right: right.to_vec(), width }
     }
 
     /// Adds a row; rows may differ in length.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.row_with(cells, String::new());
+    }
+
+    /// Adds a row with a note behind it, which goes to a line of its own where a terminal is too narrow.
+    pub(super) fn row_with(&mut self, cells: impl IntoIterator<Item = String>, note: String) {
+        self.rows.push((cells.into_iter().collect(), note));
     }
 
     /// Renders all rows, each behind `indent` spaces.
     pub(super) fn render(&self, indent: usize) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let columns = self.rows.iter().map(|(row, _)| row.len()).max().unwrap_or(0);
         let mut widths = vec![0; columns];
-        for row in &self.rows {
+        for (row, _) in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(measure_text_width(cell));
             }
         }
         let mut out = String::new();
-        for row in &self.rows {
+        for (row, note) in &self.rows {
             let mut line = " ".repeat(indent);
             for (index, (cell, width)) in row.iter().zip(&widths).enumerate() {
                 let gap = " ".repeat(width.saturating_sub(measure_text_width(cell)));
-                if self.right.contains(&index) {
-                    line.push_str(&gap);
-                    line.push_str(cell);
-                } else {
-                    line.push_str(cell);
-                    line.push_str(&gap);
+                let (before, after) = if self.right.contains(&index) { (gap.as_str(), "") } else { ("", gap.as_str()) };
+                let _ = write!(line, "{before}{cell}{after}  ");
+            }
+            if !note.is_empty() {
+                if measure_text_width(&line) + measure_text_width(note) > self.width {
+                    out.push_str(line.trim_end());
+                    out.push('\n');
+                    line = " ".repeat(indent + 4);
                 }
-                line.push_str("  ");
+                line.push_str(note);
             }
             out.push_str(line.trim_end());
             out.push('\n');
@@ -205,14 +215,19 @@ pub(super) fn milliseconds(ms: u64) -> String {
 
 /// Thousandths as per cent with at most one decimal: `33.3 %`, `50 %`.
 pub(super) fn percent(permille: u64) -> String {
-    if permille % 10 == 0 { format!("{} %", permille / 10) } else { format!("{}.{} %", permille / 10, permille % 10) }
+    if permille.is_multiple_of(10) {
+        format!("{} %", permille / 10)
+    } else {
+        format!("{}.{} %", permille / 10, permille % 10)
+    }
 }
 
 /// `1.2/9.8 TiB`: both in the unit that suits the whole.
 pub(super) fn of_bytes(part: Bytes, whole: Bytes) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut unit = 0;
-    while unit + 1 < UNITS.len() && whole.0 >> (10 * (unit + 1)) > 0 {
+    let largest = part.0.max(whole.0);
+    while unit + 1 < UNITS.len() && largest >> (10 * (unit + 1)) > 0 {
         unit += 1;
     }
     let show = |bytes: u64| {
@@ -226,6 +241,8 @@ pub(super) fn of_bytes(part: Bytes, whole: Bytes) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PIPE: Style = Style { color: false, width: 40, tty: false };
 
     #[test]
     fn nothing_that_draws_on_the_screen_survives() {
@@ -244,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_part_has_the_unit_of_the_whole() {
-        assert_eq!(of_bytes(Bytes(1_319_413_953_332), Bytes(10_775_213_953_332)), "1.1/9.7 TiB");
+        assert_eq!(of_bytes(Bytes(1_319_413_953_332), Bytes(10_775_213_953_332)), "1.2/9.8 TiB");
         assert_eq!(of_bytes(Bytes(0), Bytes(0)), "0/0 B");
         assert_eq!(of_bytes(Bytes(u64::MAX), Bytes(u64::MAX)), "15.9/15.9 EiB");
         assert_eq!(of_bytes(Bytes(512), Bytes(1024)), "0.5/1 KiB");
@@ -252,7 +269,7 @@ mod tests {
 
     #[test]
     fn columns_line_up_by_what_is_shown() {
-        let mut table = Table::new(&[1]);
+        let mut table = Table::new(PIPE, &[1]);
         table.row(["日本".to_owned(), "1".to_owned()]);
         table.row(["\u{1b}[1mab\u{1b}[0m".to_owned(), "22".to_owned(), String::new()]);
         let text = table.render(2);
@@ -260,11 +277,21 @@ mod tests {
     }
 
     #[test]
+    fn a_note_that_is_too_long_for_a_terminal_gets_its_own_line() {
+        let note = "# forty characters would not be enough".to_owned();
+        for (style, lines) in [(PIPE, 1), (Style { tty: true, ..PIPE }, 2), (Style { tty: true, width: 80, ..PIPE }, 1)]
+        {
+            let mut table = Table::new(style, &[]);
+            table.row_with(["weight.default".to_owned()], note.clone());
+            assert_eq!(table.render(2).lines().count(), lines, "{style:?}");
+        }
+    }
+
+    #[test]
     fn only_a_terminal_gets_broken_lines() {
         let words = "word ".repeat(30);
-        let wide = Style { color: false, width: 40, tty: false };
-        assert_eq!(prose(wide, 2, words.trim_end()).lines().count(), 1);
-        let narrow = prose(Style { tty: true, ..wide }, 2, words.trim_end());
+        assert_eq!(prose(PIPE, 2, words.trim_end()).lines().count(), 1);
+        let narrow = prose(Style { tty: true, ..PIPE }, 2, words.trim_end());
         assert!(narrow.lines().count() > 3 && narrow.lines().all(|l| l.len() <= 40 && l.starts_with("  word")));
     }
 }

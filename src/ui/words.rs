@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::text::{self, milliseconds};
 use crate::apply::event::{Event, Outcome};
 use crate::model::Container;
-use crate::plan::{Action, Change, Level, Verdict, WaitingOn};
+use crate::plan::{Action, Change, Verdict, WaitingOn};
 
 /// What is the matter and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,11 +22,11 @@ pub struct Advice {
 pub(super) fn waiting_on(reason: &WaitingOn) -> Advice {
     let (message, help): (String, String) = match reason {
         WaitingOn::Assignment => (
-            "the storage drains, but no assignment sends them anywhere".into(),
+            "the storage drains, but no assignment sends these repositories anywhere".into(),
             "Write an `assignment` with this storage in `from` that selects them.".into(),
         ),
         WaitingOn::Room { destinations, free, needed } => {
-            let names: Vec<&str> = destinations.iter().map(|d| d.as_str()).collect();
+            let names: Vec<&str> = destinations.iter().map(crate::model::StorageName::as_str).collect();
             (
                 format!("no room: {needed} needed, at most {free} free below the ceiling on {}", list(&names)),
                 "Enlarge a disk, raise `limits.disk_ceiling`, or name another storage in the assignment's `to`.".into(),
@@ -85,15 +85,6 @@ fn list(names: &[&str]) -> String {
         [] => "any storage".to_owned(),
         [one] => (*one).to_owned(),
         [first @ .., last] => format!("{} or {last}", first.join(", ")),
-    }
-}
-
-/// The word for a finding's level.
-pub(super) fn level(level: Level) -> &'static str {
-    match level {
-        Level::Error => "error",
-        Level::Danger => "danger",
-        Level::Notice => "notice",
     }
 }
 
