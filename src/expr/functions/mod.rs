@@ -9,6 +9,7 @@ mod texts;
 mod times;
 
 pub(crate) use texts::pattern;
+pub use times::duration as parse_duration;
 pub(crate) use times::{parse as parse_time, print as print_time};
 
 use std::collections::BTreeMap;

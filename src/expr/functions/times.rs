@@ -52,7 +52,10 @@ pub(crate) fn print(time: Timestamp, offset: Offset) -> String {
 }
 
 /// Reads a duration as Go writes it: numbers with `h`, `m`, `s`, `ms`, `us` or `ns`, with a sign before all.
-pub(crate) fn duration(text: &str) -> Result<SignedDuration, String> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn duration(text: &str) -> Result<SignedDuration, String> {
     let error = || "this is not a duration, like 1h30m or -15m; its units are h, m, s, ms, us and ns.".to_owned();
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),

@@ -1,0 +1,334 @@
+//! From checked blocks to [`Desired`].
+
+use std::collections::BTreeMap;
+
+use super::check::{self, Fields};
+use super::connection::{connection, secret};
+use super::graph::{self, Instance, Instances};
+use super::schema::{self, BlockSpec};
+use super::scope::{Inner, Report, Scope};
+use super::shapes;
+use super::syntax::{Block, Body};
+use crate::diag::{Diagnostic, Span};
+use crate::expr::{Expression, Predicate, Value};
+use crate::model::{
+    Address, Assignment, Desired, DesiredStorage, Endpoint, Limits, Policy, Rollout, StorageName, Wave, Weight,
+};
+
+/// Builds the target; reports what is wrong on the way.
+pub(super) struct Builder<'a> {
+    pub(super) scope: &'a Scope,
+    pub(super) instances: &'a Instances<'a>,
+    pub(super) out: &'a mut Report,
+    pub(super) later: &'a mut Report,
+}
+
+/// A block of the table that the code names; there is always one.
+fn spec(name: &str) -> &'static BlockSpec {
+    schema::ROOT.block(name).unwrap_or(&schema::ROOT)
+}
+
+impl Builder<'_> {
+    /// Checks the attributes of a block outside of everything.
+    pub(super) fn fields(&mut self, block: &Block, kind: &str) -> Fields {
+        self.instance_fields(block, spec(kind), None)
+    }
+
+    /// Checks the attributes of a block within one.
+    pub(super) fn inner_fields(&mut self, block: &Block, kind: &str, inner: &str) -> Fields {
+        self.instance_fields(block, spec(kind).block(inner).unwrap_or(spec(kind)), None)
+    }
+
+    fn instance_fields(&mut self, block: &Block, spec: &'static BlockSpec, each: Option<&Value>) -> Fields {
+        let names = Inner { scope: self.scope, extra: each.map(|e| ("each", e.clone())).into_iter().collect() };
+        check::fields(block, spec, &names, self.out, self.later)
+    }
+
+    /// Builds everything. `None` when something is missing that has no stand-in; that has been told.
+    pub(super) fn build(&mut self, body: &Body) -> Option<Desired> {
+        let of = |kind: &'static str| body.blocks.iter().filter(move |b| b.kind == kind);
+        let environment = of("tranship").next().map_or_else(|| Some("default".to_owned()), |b| self.settings(b));
+        let (connection, max_moves) = connection(self, body);
+        let sandbox = of("sandbox").next().map(|b| b.header);
+        let storages = self.storages(of("storage"), sandbox, of("gitlab").next().is_some());
+        let by_address: BTreeMap<String, StorageName> =
+            storages.values().map(|s| (s.address.to_string(), s.name.clone())).collect();
+        let mut assignments: Vec<Assignment> = Vec::new();
+        for block in of("assignment") {
+            self.assignments(block, &by_address, &mut assignments);
+        }
+        assignments.sort_by(|a, b| a.address.cmp(&b.address));
+        let rollout = of("rollout").next().map(|b| self.rollout(b)).unwrap_or_default();
+        let mut policies: Vec<Policy> = of("policy").filter_map(|b| self.policy(b)).collect();
+        policies.sort_by(|a, b| a.address.cmp(&b.address));
+        for kind in
+            ["kubernetes", "prometheus", "pod_spec", "hook", "window", "freeze", "promote", "import", "verify", "moved"]
+        {
+            for block in of(kind) {
+                self.fields(block, kind);
+                for inner in &block.body.blocks {
+                    self.inner_fields(inner, kind, &inner.kind.clone());
+                }
+            }
+        }
+        for block in of("gate") {
+            self.gate(block);
+        }
+        Some(Desired {
+            environment: environment?,
+            digest: String::new(),
+            connection,
+            max_moves,
+            storages,
+            assignments,
+            rollout,
+            policies,
+            later: Vec::new(),
+        })
+    }
+
+    fn wrong(&mut self, code: &'static str, summary: &str, detail: String, span: Span) {
+        self.out.push(Diagnostic::error(code, summary).detail(detail).at(span));
+    }
+
+    fn settings(&mut self, block: &Block) -> Option<String> {
+        let fields = self.fields(block, "tranship");
+        if let Some(text) = fields.text("required_version") {
+            let version = env!("CARGO_PKG_VERSION");
+            match (semver::VersionReq::parse(text), semver::Version::parse(version)) {
+                (Ok(wanted), Ok(have)) if !wanted.matches(&have) => self.out.push(
+                    Diagnostic::error("config/required-version", "Another version of tranship is needed")
+                        .detail(format!("The configuration asks for {wanted}; this is {version}."))
+                        .at(fields.span("required_version"))
+                        .help("Install a version that matches, or change the requirement."),
+                ),
+                (Ok(_), _) => {}
+                (Err(error), _) => self.wrong(
+                    "config/invalid-value",
+                    "Invalid value",
+                    format!("`required_version` must be a version requirement like \">= 0.1\": {error}."),
+                    fields.span("required_version"),
+                ),
+            }
+        }
+        let name = fields.text("environment")?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.is_empty() || name.len() > 100 || !name.chars().all(plain) {
+            let detail = "`environment` must have 1 to 100 letters, digits, `.`, `_` or `-`.".to_owned();
+            self.wrong("config/invalid-value", "Invalid value", detail, fields.span("environment"));
+            return None;
+        }
+        Some(name.to_owned())
+    }
+
+    fn storages<'b>(
+        &mut self,
+        blocks: impl Iterator<Item = &'b Block>,
+        sandbox: Option<Span>,
+        live: bool,
+    ) -> BTreeMap<StorageName, DesiredStorage> {
+        let mut storages: BTreeMap<StorageName, DesiredStorage> = BTreeMap::new();
+        for block in blocks {
+            let Some((label, _)) = block.labels.first() else { continue };
+            let instances = self.instances;
+            for instance in instances.get(&("storage", label.as_str())).into_iter().flatten() {
+                let Some(storage) = self.storage(block, instance, sandbox, live) else { continue };
+                if let Some(first) = storages.get(&storage.name) {
+                    let (mine, theirs) = (&storage.address, &first.address);
+                    self.out.push(
+                        Diagnostic::error("config/duplicate-storage", "Two storages of one name")
+                            .detail(format!("{theirs} and {mine} are both {:?} in GitLab.", storage.name.as_str()))
+                            .at(block.body.attribute("name").map_or(block.header, |a| a.value.span))
+                            .also(first.span, "the other one")
+                            .help("Give each its own `name`; with `for_each`, put each.key into it."),
+                    );
+                } else {
+                    storages.insert(storage.name.clone(), storage);
+                }
+            }
+        }
+        storages
+    }
+
+    fn storage(
+        &mut self,
+        block: &Block,
+        instance: &Instance,
+        sandbox: Option<Span>,
+        live: bool,
+    ) -> Option<DesiredStorage> {
+        let fields = self.instance_fields(block, spec("storage"), instance.each.as_ref());
+        let mut limits = Limits::default();
+        for inner in block.body.blocks.iter().filter(|b| b.kind == "limits") {
+            let kind = spec("storage").block("limits").unwrap_or(spec("storage"));
+            let values = self.instance_fields(inner, kind, instance.each.as_ref());
+            if let Some(Value::Number(ceiling)) = values.get("disk_ceiling").map(|e| &e.value) {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "0 to 1: checked by the table"
+                )]
+                let permille = (ceiling.to_f64() * 1000.0).round() as u16;
+                limits.disk_ceiling_permille = permille;
+            }
+            limits.max_moves = values.whole("max_moves").unwrap_or(limits.max_moves);
+        }
+        let endpoint = |this: &mut Self, name: &str| -> Option<Endpoint> {
+            let text = fields.text(name)?;
+            if let Some(sandbox) = sandbox {
+                this.out.push(
+                    Diagnostic::error("config/sandbox-address", "Address on the sandbox")
+                        .detail(format!("The sandbox finds its storages by name, so `{name}` is left out there."))
+                        .at(fields.span(name))
+                        .also(sandbox, "the sandbox")
+                        .help("Remove it here; in production it says how the storage is dialled."),
+                );
+                return None;
+            }
+            match shapes::endpoint(text) {
+                Ok(endpoint) => Some(endpoint),
+                Err(problem) => {
+                    let detail = format!("`{name}` must be tcp://host:port, tls://host:port or unix:/path; {problem}.");
+                    this.wrong("config/address", "Not a Gitaly's address", detail, fields.span(name));
+                    None
+                }
+            }
+        };
+        let (address, dial) = (endpoint(self, "address"), endpoint(self, "dial"));
+        let written = |name: &str| block.body.attribute(name).is_some();
+        if live && sandbox.is_none() && !written("address") && !written("pod") {
+            self.out.push(
+                Diagnostic::error("config/missing-attribute", "Missing attribute")
+                    .detail("`storage` needs `address`: a storage without a pod is dialled where GitLab dials it.")
+                    .at(block.header)
+                    .help("For example: address = \"tcp://gitaly-01.internal:8075\""),
+            );
+        }
+        let weight = fields.whole::<u64>("weight").and_then(|w| Weight::new(w).ok());
+        let drain = fields.flag("drain").unwrap_or(false);
+        if drain && weight.is_some_and(|w| w > Weight::ZERO) {
+            self.out.push(
+                Diagnostic::error("config/drain-weight", "Drain with a weight")
+                    .detail(
+                        "A draining storage takes no new repositories: its weight is 0, and `weight` says otherwise.",
+                    )
+                    .at(fields.span("weight"))
+                    .also(fields.span("drain"), "drains here")
+                    .help("Remove `weight`."),
+            );
+        }
+        Some(DesiredStorage {
+            address: instance.address.clone(),
+            name: StorageName::new(instance.name.clone()?).ok()?,
+            endpoint: address,
+            dial,
+            token: secret(&fields, "token"),
+            ca: fields.text("ca").map(str::to_owned),
+            weight,
+            drain,
+            limits,
+            span: block.header,
+        })
+    }
+
+    fn assignments(&mut self, block: &Block, storages: &BTreeMap<String, StorageName>, found: &mut Vec<Assignment>) {
+        let Some((label, _)) = block.labels.first() else { return };
+        // A second block of one name has been told.
+        let Some(instances) = graph::expand(block, "assignment", label, self.scope, self.out) else { return };
+        for instance in instances {
+            let fields = self.instance_fields(block, spec("assignment"), instance.each.as_ref());
+            let names = |name: &str| -> Vec<StorageName> {
+                let list = fields.get(name).and_then(|e| e.value.elements()).into_iter().flatten();
+                let mut names: Vec<StorageName> =
+                    list.filter_map(Value::as_str).filter_map(|a| storages.get(a)).cloned().collect();
+                names.sort();
+                names.dedup();
+                names
+            };
+            let (from, to) = (names("from"), names("to"));
+            let filter = self.filter(block, instance.each.as_ref());
+            found.push(Assignment {
+                address: instance.address,
+                from,
+                filter: filter.unwrap_or_else(Predicate::always),
+                to,
+                priority: fields.whole("priority").unwrap_or(0),
+                span: block.header,
+            });
+        }
+    }
+
+    /// Compiles a block's `where`; `None` when there is none, or it is wrong, which has been told.
+    fn filter(&mut self, block: &Block, each: Option<&Value>) -> Option<Predicate> {
+        let written = block.body.attribute("where")?;
+        let names = Inner { scope: self.scope, extra: each.map(|e| ("each", e.clone())).into_iter().collect() };
+        match Predicate::compile(&written.value, &names) {
+            Ok(filter) => Some(filter),
+            Err(fault) => {
+                self.out.push(names.safe(&written.value, *fault));
+                None
+            }
+        }
+    }
+
+    fn rollout(&mut self, block: &Block) -> Rollout {
+        let fields = self.fields(block, "rollout");
+        let backup_declined = fields.text("backup") == Some("none");
+        if let Some(backup) = fields.get("backup")
+            && !backup_declined
+        {
+            let span = block.body.attribute("backup").map_or(backup.span, |a| a.name_span);
+            self.later.push(check::not_yet("`rollout.backup` with a hook", "How a backup is made before.", span));
+        }
+        let mut waves: Vec<Wave> = Vec::new();
+        for inner in block.body.blocks.iter().filter(|b| b.kind == "wave") {
+            let values = self.inner_fields(inner, "rollout", "wave");
+            let Some((name, _)) = inner.labels.first() else { continue };
+            let filter = self.filter(inner, None);
+            waves.push(Wave {
+                name: name.clone(),
+                filter: filter.unwrap_or_else(Predicate::always),
+                sample: values.whole("sample"),
+                span: inner.header,
+            });
+        }
+        Rollout { waves, backup_declined }
+    }
+
+    fn policy(&mut self, block: &Block) -> Option<Policy> {
+        let fields = self.fields(block, "policy");
+        let (label, _) = block.labels.first()?;
+        let written = block.body.attribute("condition")?;
+        let names = Inner { scope: self.scope, extra: Vec::new() };
+        match Expression::compile(&written.value, &names, "plan") {
+            Ok(condition) => Some(Policy {
+                address: Address::new("policy", label.clone()),
+                condition,
+                error_message: fields.text("error_message")?.to_owned(),
+                span: block.header,
+            }),
+            Err(fault) => {
+                self.out.push(names.safe(&written.value, *fault));
+                None
+            }
+        }
+    }
+
+    /// Checks a gate: it asks something, or it waits for a person.
+    fn gate(&mut self, block: &Block) {
+        let Some((label, _)) = block.labels.first() else { return };
+        let instances = self.instances;
+        for instance in instances.get(&("gate", label.as_str())).into_iter().flatten() {
+            let fields = self.instance_fields(block, spec("gate"), instance.each.as_ref());
+            let approval = fields.flag("approval") == Some(true);
+            if approval == block.body.attribute("query").is_some() {
+                self.wrong(
+                    "config/gate",
+                    "Gate without a question",
+                    "A gate has either a `query` or `approval = true`.".to_owned(),
+                    block.header,
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The blocks that say how the live systems are reached: `gitlab`, `gitaly` or `sandbox`.
+
+use super::build::Builder;
+use super::check::Fields;
+use super::shapes;
+use super::syntax::{Block, Body};
+use crate::diag::{Diagnostic, nearest};
+use crate::model::{
+    Bytes, Connection, GitlabConnection, LiveConnection, SandboxConnection, SandboxFault, SandboxStorage, SecretRef,
+    StorageName, Weight,
+};
+
+/// The secret that an attribute refers to.
+pub(super) fn secret(fields: &Fields, name: &str) -> Option<SecretRef> {
+    shapes::secret(&fields.get(name)?.value)
+}
+
+/// Reads the connection, and how many moves may be outstanding at once.
+pub(super) fn connection(builder: &mut Builder<'_>, body: &Body) -> (Connection, u32) {
+    let single = |kind: &str| body.blocks.iter().find(|b| b.kind == kind);
+    let gitaly = single("gitaly").map(|block| builder.fields(block, "gitaly"));
+    match (single("gitlab"), single("sandbox")) {
+        (Some(gitlab), Some(sandbox)) => {
+            builder.out.push(
+                Diagnostic::error("config/two-connections", "GitLab and a sandbox together")
+                    .detail("A configuration is for a real GitLab or for a sandbox, not for both.")
+                    .at(sandbox.header)
+                    .also(gitlab.header, "the real one")
+                    .help("Keep the sandbox in a configuration of its own, with the same other files."),
+            );
+            builder.fields(gitlab, "gitlab");
+            builder.fields(sandbox, "sandbox");
+            (Connection::None, 1)
+        }
+        (Some(block), None) => {
+            let fields = builder.fields(block, "gitlab");
+            let max_moves = fields.whole("max_moves").unwrap_or(1);
+            let url = fields.text("url").and_then(|text| url(builder, &fields, text));
+            match (url, secret(&fields, "token")) {
+                (Some(url), Some(token)) => {
+                    let ca = fields.text("ca").map(str::to_owned);
+                    let live = LiveConnection {
+                        gitlab: GitlabConnection { url, token, ca, span: block.header },
+                        gitaly_token: gitaly.as_ref().and_then(|g| secret(g, "token")),
+                        gitaly_ca: gitaly.as_ref().and_then(|g| g.text("ca")).map(str::to_owned),
+                    };
+                    (Connection::Live(live), max_moves)
+                }
+                _ => (Connection::None, max_moves),
+            }
+        }
+        (None, Some(block)) => match sandbox(builder, block) {
+            Some(sandbox) => {
+                let workers = sandbox.workers;
+                (Connection::Sandbox(sandbox), workers)
+            }
+            None => (Connection::None, 1),
+        },
+        (None, None) => (Connection::None, 1),
+    }
+}
+
+/// Checks GitLab's address; its parts that could be a secret are not printed.
+fn url(builder: &mut Builder<'_>, fields: &Fields, text: &str) -> Option<String> {
+    let mut wrong = |detail: &str| {
+        builder.out.push(
+            Diagnostic::error("config/url", "Not an address of GitLab")
+                .detail(detail.to_owned())
+                .at(fields.span("url"))
+                .help("For example: url = \"https://gitlab.example.com\""),
+        );
+        None
+    };
+    let Ok(parsed) = url::Url::parse(text) else {
+        return wrong("`url` must be a complete address, with https:// or http://.");
+    };
+    if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
+        return wrong("`url` must begin with https:// or http:// and name a host.");
+    }
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return wrong("`url` must not hold a user or password; the token is what GitLab asks for.");
+    }
+    if parsed.query().is_some() || parsed.fragment().is_some() {
+        return wrong("`url` must not have a query (?) or fragment (#).");
+    }
+    let plain = text.trim_end_matches('/');
+    if plain.ends_with("/api/v4") {
+        return wrong("`url` is GitLab's own address, without /api/v4.");
+    }
+    Some(plain.to_owned())
+}
+
+fn sandbox(builder: &mut Builder<'_>, block: &Block) -> Option<SandboxConnection> {
+    let fields = builder.fields(block, "sandbox");
+    let (name, _) = block.labels.first()?;
+    let mut storages = Vec::new();
+    for inner in block.body.blocks.iter().filter(|b| b.kind == "storage") {
+        let values = builder.inner_fields(inner, "sandbox", "storage");
+        let Some((label, span)) = inner.labels.first() else { continue };
+        match StorageName::new(label.clone()) {
+            Ok(name) => storages.push(SandboxStorage {
+                name,
+                disk: Bytes(values.whole("disk").unwrap_or(1)),
+                weight: values.whole::<u64>("weight").and_then(|w| Weight::new(w).ok()),
+            }),
+            Err(error) => builder.out.push(
+                Diagnostic::error("config/storage-name", "Not a storage's name").detail(format!("{error}.")).at(*span),
+            ),
+        }
+    }
+    let mut faults = Vec::new();
+    for inner in block.body.blocks.iter().filter(|b| b.kind == "fault") {
+        let values = builder.inner_fields(inner, "sandbox", "fault");
+        let Some((kind, span)) = inner.labels.first() else { continue };
+        let kinds = SandboxFault::KINDS.iter().map(|(kind, _)| *kind);
+        if kinds.clone().any(|known| known == kind) {
+            faults.push(SandboxFault {
+                kind: kind.clone(),
+                nth: values.whole("nth").unwrap_or(1),
+                count: values.whole("count").unwrap_or(1),
+            });
+        } else {
+            let known: Vec<&str> = kinds.clone().collect();
+            builder.out.push(
+                Diagnostic::error("config/fault", "Unknown fault")
+                    .detail(format!("There is no fault {kind:?}; known are {}.", known.join(", ")))
+                    .at(*span)
+                    .help(nearest(kind, kinds).map_or_else(
+                        || "`tranship explain sandbox.fault` says what each does.".to_owned(),
+                        |near| format!("Did you mean {near:?}?"),
+                    )),
+            );
+        }
+    }
+    if storages.is_empty() {
+        builder.out.push(
+            Diagnostic::error("config/sandbox-storages", "A sandbox without storages")
+                .detail("Nothing can be kept in a sandbox that has no storage.")
+                .at(block.header)
+                .help("Add: storage \"default\" { disk = \"20Gi\" }"),
+        );
+    }
+    Some(SandboxConnection {
+        name: name.clone(),
+        repositories: fields.whole("repositories")?,
+        real_limit: fields.whole("real_limit")?,
+        seed: fields.whole("seed")?,
+        speed: fields.whole("speed")?,
+        workers: fields.whole("workers")?,
+        gitlab_version: fields.text("gitlab_version")?.to_owned(),
+        gitaly_version: fields.text("gitaly_version")?.to_owned(),
+        storages,
+        faults,
+    })
+}

@@ -1,0 +1,195 @@
+//! Finds and reads the files of a configuration, refuses what is no text, and keeps the texts that diagnostics show.
+
+use std::sync::LazyLock;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use regex::Regex;
+
+use super::VariableInputs;
+use super::scope::{FILE_LIMIT, Report};
+use crate::diag::{Diagnostic, SourceId, SourceMap, Span};
+
+/// The texts of a run. What diagnostics show of them may be masked; what is hashed is not.
+#[derive(Default)]
+pub(super) struct Texts {
+    texts: Vec<(String, String)>,
+    masks: Vec<Span>,
+}
+
+impl Texts {
+    pub(super) fn add(&mut self, name: String, text: String) -> SourceId {
+        let id = SourceId(u32::try_from(self.texts.len()).unwrap_or(u32::MAX));
+        self.texts.push((name, text));
+        id
+    }
+
+    /// Hides a stretch in what is shown.
+    pub(super) fn mask(&mut self, span: Span) {
+        self.masks.push(span);
+    }
+
+    /// Names and texts as they were read.
+    pub(super) fn configuration(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.texts.iter().filter(|(name, _)| name.ends_with(".hcl")).map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// The texts as diagnostics may show them: same lengths, secrets replaced by asterisks.
+    pub(super) fn finish(self) -> SourceMap {
+        let mut map = SourceMap::default();
+        for (i, (name, text)) in self.texts.into_iter().enumerate() {
+            let id = SourceId(u32::try_from(i).unwrap_or(u32::MAX));
+            let mut stretches: Vec<(usize, usize)> =
+                self.masks.iter().filter(|s| s.source == id).map(|s| (s.start as usize, s.end as usize)).collect();
+            stretches.extend(secrets(&text));
+            map.add(name, masked(text, &stretches));
+        }
+        map
+    }
+}
+
+/// Where a text seems to hold a secret: what is in quotes after `token =`.
+fn secrets(text: &str) -> Vec<(usize, usize)> {
+    static TOKEN: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r#"(?m)^[^#\n]*?\b(?:token|password|secret)[ \t]*=[ \t]*("[^\n]*)"#).ok());
+    let Some(pattern) = TOKEN.as_ref() else { return Vec::new() };
+    pattern.captures_iter(text).filter_map(|c| c.get(1)).map(|m| (m.start(), m.end())).collect()
+}
+
+fn masked(text: String, stretches: &[(usize, usize)]) -> String {
+    if stretches.is_empty() {
+        return text;
+    }
+    let mut bytes = text.into_bytes();
+    for (start, end) in stretches {
+        for byte in bytes.iter_mut().take(*end).skip(*start).filter(|b| **b != b'\n') {
+            *byte = b'*';
+        }
+    }
+    // Stretches begin and end at characters, so what is left is UTF-8.
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The files of a configuration, names relative to its folder.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) configuration: Vec<(String, String)>,
+    /// `tranship.vars.hcl` and then each `--var-file`.
+    pub(super) values: Vec<(String, String)>,
+}
+
+/// Reads a folder.
+pub(super) fn folder(folder: &Utf8Path, inputs: &VariableInputs, out: &mut Report) -> Found {
+    let mut found = Found::default();
+    let entries = match fs_err::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => {
+            out.push(
+                Diagnostic::error("config/folder", "Cannot read the configuration's folder")
+                    .detail(format!("{error}."))
+                    .help("Name the folder with -C."),
+            );
+            return found;
+        }
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        match entry {
+            Ok(entry) => {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.ends_with(".hcl") && !name.ends_with(".vars.hcl") && !name.starts_with('.') {
+                    names.push(name);
+                }
+            }
+            Err(error) => out.push(
+                Diagnostic::error("config/folder", "Cannot read the configuration's folder")
+                    .detail(format!("{error}.")),
+            ),
+        }
+    }
+    names.sort();
+    if names.is_empty() {
+        out.push(
+            Diagnostic::error("config/empty", "No configuration")
+                .detail(format!("{folder} holds no file whose name ends in .hcl."))
+                .help("Name the configuration's folder with -C, or write a first file; `tranship explain` lists the blocks."),
+        );
+    }
+    for name in names {
+        let text = text(&folder.join(&name), &name, out);
+        found.configuration.extend(text.map(|t| (name, t)));
+    }
+    const VALUES: &str = "tranship.vars.hcl";
+    let path = folder.join(VALUES);
+    if path.exists() {
+        found.values.extend(text(&path, VALUES, out).map(|t| (VALUES.to_owned(), t)));
+    }
+    for name in &inputs.files {
+        let path: Utf8PathBuf = folder.join(name);
+        found.values.extend(text(&path, name, out).map(|t| (name.clone(), t)));
+    }
+    found
+}
+
+/// Reads one text, without its byte order mark.
+fn text(path: &Utf8Path, name: &str, out: &mut Report) -> Option<String> {
+    let mut refuse = |code, summary: &str, detail: String, help: &str| {
+        out.push(Diagnostic::error(code, summary).detail(detail).help(help));
+        None
+    };
+    let size = match fs_err::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            return refuse("config/file", "Cannot read a file", format!("{name:?} is a folder."), "Rename it.");
+        }
+        Ok(metadata) => metadata.len(),
+        Err(error) => {
+            return refuse("config/file", "Cannot read a file", format!("{error}."), "Check the name and its rights.");
+        }
+    };
+    if size > FILE_LIMIT {
+        let detail = format!("{name:?} has {size} bytes; at most {FILE_LIMIT} are read.");
+        return refuse(
+            "config/file-size",
+            "File too large",
+            detail,
+            "Make many instances with `for_each` instead of writing each.",
+        );
+    }
+    let bytes = match fs_err::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => return refuse("config/file", "Cannot read a file", format!("{error}."), "Check its rights."),
+    };
+    let place = |at: usize| {
+        let line = bytes.iter().take(at).filter(|b| **b == b'\n').count() + 1;
+        format!("{name}:{line}")
+    };
+    if let Some(at) = bytes.iter().position(|b| *b == 0) {
+        return refuse(
+            "config/encoding",
+            "Not a text",
+            format!("There is a NUL byte in {}.", place(at)),
+            "Save it as UTF-8 text.",
+        );
+    }
+    match String::from_utf8(bytes.clone()) {
+        Ok(text) => Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
+        Err(error) => {
+            let detail = format!("{} is not UTF-8.", place(error.utf8_error().valid_up_to()));
+            refuse("config/encoding", "Not a text", detail, "Save it as UTF-8 text.")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked_in_what_is_shown() {
+        let mut texts = Texts::default();
+        texts.add("a.hcl".into(), "gitlab {\n  token = \"glpat-é\"\n  x = { token = \"y\n}\n".into());
+        let map = texts.finish();
+        let text = &map.get(SourceId(0)).expect("added").text;
+        assert!(!text.contains("glpat") && !text.contains("\"y"), "{text}");
+        assert_eq!(text.lines().count(), 4);
+    }
+}

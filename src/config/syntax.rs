@@ -1,0 +1,274 @@
+//! From text to blocks and attributes with spans. Syntax errors become diagnostics in words, and do not hide what is
+//! wrong elsewhere in the file: after one, the file's top-level parts are parsed one by one.
+
+use hcl::edit::structure::{Body as HclBody, Structure};
+use hcl::edit::{Span as _, parser};
+
+use super::convert::Converter;
+use super::scan::{self, Unclosed};
+use crate::diag::{Diagnostic, Diagnostics, SourceId, Span};
+use crate::expr::tree::Node;
+
+/// Attributes and blocks, in the order they are written.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Body {
+    pub(super) attributes: Vec<Attribute>,
+    pub(super) blocks: Vec<Block>,
+}
+
+/// `name = value`.
+#[derive(Debug, Clone)]
+pub(super) struct Attribute {
+    pub(super) name: String,
+    pub(super) name_span: Span,
+    pub(super) value: Node,
+}
+
+/// `kind "label" { … }`.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    pub(super) kind: String,
+    pub(super) labels: Vec<(String, Span)>,
+    /// Kind and labels.
+    pub(super) header: Span,
+    pub(super) kind_span: Span,
+    pub(super) body: Body,
+}
+
+impl Body {
+    pub(super) fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.attributes.iter().find(|a| a.name == name)
+    }
+}
+
+/// Parses one text; what is whole in it is returned also when the rest is not.
+pub(super) fn parse(source: SourceId, text: &str, diagnostics: &mut Diagnostics) -> Body {
+    let lines = match scan::scan(text) {
+        Ok(lines) => lines,
+        Err(unclosed) => {
+            diagnostics.push(not_closed(source, text, &unclosed));
+            return Body::default();
+        }
+    };
+    let mut body = Body::default();
+    if let Ok(parsed) = parser::parse_body(text) {
+        take(&Converter { source, text, base: 0 }, &parsed, &mut body, diagnostics);
+        return body;
+    }
+    // One part for each top-level line that begins something, so that all errors are found at once.
+    let mut starts = lines
+        .into_iter()
+        .filter(|at| text.get(*at..).is_some_and(|rest| !rest.starts_with([' ', '\t', '}', ')', ']'])));
+    let mut start = starts.next();
+    while let Some(from) = start {
+        start = starts.next();
+        let part = text.get(from..start.unwrap_or(text.len())).unwrap_or("");
+        match parser::parse_body(part) {
+            Ok(parsed) => take(&Converter { source, text, base: from }, &parsed, &mut body, diagnostics),
+            Err(error) => {
+                let at = from + locate(part, &error);
+                diagnostics.push(explain(source, text, at, error.message()));
+            }
+        }
+    }
+    if !diagnostics.has_errors() {
+        // The parts are whole but the file is not: say what the parser said.
+        if let Err(error) = parser::parse_body(text) {
+            diagnostics.push(explain(source, text, locate(text, &error), error.message()));
+        }
+    }
+    body
+}
+
+/// Parses one expression, like the value of `--var`.
+pub(super) fn parse_expression(source: SourceId, text: &str) -> Result<Node, Box<Diagnostic>> {
+    scan::scan(text).map_err(|unclosed| not_closed(source, text, &unclosed))?;
+    match parser::parse_expr(text) {
+        Ok(expression) => {
+            let mut diagnostics = Diagnostics::default();
+            let node = Converter { source, text, base: 0 }.expression(&expression, &mut diagnostics);
+            diagnostics.items.pop().map_or(Ok(node), |d| Err(d.into()))
+        }
+        Err(error) => Err(explain(source, text, error.location().offset(), error.message()).into()),
+    }
+}
+
+/// Parses a template file.
+pub(super) fn parse_template(source: SourceId, text: &str) -> Result<Node, Box<Diagnostic>> {
+    match parser::parse_template(text) {
+        Ok(template) => {
+            let mut diagnostics = Diagnostics::default();
+            let node = Converter { source, text, base: 0 }.template_file(&template, &mut diagnostics);
+            diagnostics.items.pop().map_or(Ok(node), |d| Err(d.into()))
+        }
+        Err(error) => Err(explain(source, text, error.location().offset(), error.message()).into()),
+    }
+}
+
+fn take(converter: &Converter<'_>, parsed: &HclBody, body: &mut Body, diagnostics: &mut Diagnostics) {
+    for structure in parsed {
+        match structure {
+            Structure::Attribute(attribute) => body.attributes.push(Attribute {
+                name: attribute.key.as_str().to_owned(),
+                name_span: converter.span(attribute.key.span()),
+                value: converter.expression(&attribute.value, diagnostics),
+            }),
+            Structure::Block(block) => {
+                let kind_span = converter.span(block.ident.span());
+                let labels: Vec<(String, Span)> =
+                    block.labels.iter().map(|l| (l.as_str().to_owned(), converter.span(l.span()))).collect();
+                let end = labels.last().map_or(kind_span.end, |(_, span)| span.end.max(kind_span.end));
+                let mut inner = Body::default();
+                take(converter, &block.body, &mut inner, diagnostics);
+                body.blocks.push(Block {
+                    kind: block.ident.as_str().to_owned(),
+                    labels,
+                    header: Span { end, ..kind_span },
+                    kind_span,
+                    body: inner,
+                });
+            }
+        }
+    }
+}
+
+fn span(source: SourceId, start: usize, length: usize) -> Span {
+    let start = u32::try_from(start).unwrap_or(u32::MAX);
+    Span { source, start, end: start.saturating_add(u32::try_from(length).unwrap_or(0)) }
+}
+
+fn not_closed(source: SourceId, text: &str, unclosed: &Unclosed) -> Diagnostic {
+    let (open, length) = unclosed.open;
+    let mut diagnostic = Diagnostic::error("config/unclosed", "Not closed")
+        .detail(unclosed.message.clone())
+        .at(span(source, open, length))
+        .help(unclosed.help);
+    if let Some(noticed) = unclosed.noticed
+        && text.as_bytes().get(noticed) != Some(&b'\n')
+    {
+        diagnostic = diagnostic.also(span(source, noticed, 1), "noticed here");
+    }
+    diagnostic
+}
+
+/// Where the error is: the parser's own place, or what follows the last thing that it took whole.
+fn locate(text: &str, error: &parser::Error) -> usize {
+    error.location().offset().min(text.len())
+}
+
+/// Puts the parser's message into words.
+fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic {
+    let (found, length) = token(text, at);
+    let line_start = text.get(..at).and_then(|b| b.rfind('\n')).map_or(0, |i| i + 1);
+    let before = text.get(line_start..at).unwrap_or("").trim_end();
+    let here = span(source, at, length);
+    let make = |code, summary: &str, detail: String| Diagnostic::error(code, summary).detail(detail).at(here);
+    if message.contains("redefined attribute") {
+        let mut diagnostic =
+            make("config/duplicate-attribute", "Duplicate attribute", format!("{found} is set twice in one block."));
+        let name = text.get(at..at + length).unwrap_or("");
+        if let Some(first) = first_definition(text, at, name) {
+            diagnostic = diagnostic.also(span(source, first, length), "first set here");
+        }
+        return diagnostic.help("Remove one of them.");
+    }
+    if message.contains("redefined object key") {
+        return make(
+            "config/duplicate-key",
+            "Duplicate key",
+            format!("The key {found} stands in this object already."),
+        )
+        .help("Remove one of them.");
+    }
+    if message.contains("nesting depth") || message.contains("operator") && message.contains("at most") {
+        return make(
+            "config/too-deep",
+            "Nested too deeply",
+            "Expressions and blocks may be nested 64 levels deep and chain 128 operators.".to_owned(),
+        )
+        .help("Put inner parts into `locals`.");
+    }
+    let syntax = |detail: String| make("config/syntax", "Syntax error", detail);
+    if found == "`'`" {
+        return syntax(format!("Expected a value; found {found}.")).help("Texts stand in double quotes.");
+    }
+    if message.contains("invalid expression") {
+        let detail = if before.ends_with('=') {
+            format!("Expected a value after `=`; found {found}.")
+        } else {
+            format!("Expected an expression; found {found}.")
+        };
+        return syntax(detail).help("A value is a text in quotes, a number, true, false, null, a [list], an {{ object }}, a reference or a function call.".replace("{{", "{").replace("}}", "}"));
+    }
+    if message.contains("invalid structure") {
+        let name = before.trim().to_owned();
+        return syntax(format!(
+            "After {name:?}, expected `=` for an attribute, or labels and `{{` for a block; found {found}."
+        ));
+    }
+    if message.contains("invalid block body") {
+        return syntax(format!("Expected the end of the block, `}}`; found {found}.")).help(
+            "A block on one line holds at most one attribute, and no comma; put each attribute on a line of its own.",
+        );
+    }
+    if message.contains("newline") && message.contains("eof") {
+        return syntax(format!("Expected the end of the line after this; found {found}."))
+            .help("Each attribute and each block stands on a line of its own.");
+    }
+    if message.contains("escape sequence") {
+        return syntax(format!("Unknown escape in a text: \\ followed by {found}."))
+            .help("Known are \\n, \\r, \\t, \\\", \\\\, \\uNNNN and \\UNNNNNNNN; a backslash itself is \\\\.");
+    }
+    let expected = message.split("expected ").nth(1).map(|m| m.split("; ").next().unwrap_or(m));
+    match expected {
+        Some(expected) if !expected.is_empty() => {
+            syntax(format!("Expected {}; found {found}.", expected.replace('\n', "a newline")))
+        }
+        _ => syntax(format!("{} does not belong here.", capital(&found)))
+            .help("A configuration consists of blocks, `kind \"label\" { … }`, and attributes, `name = value`."),
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
+}
+
+/// The word or sign at a place, for people, and its length.
+fn token(text: &str, at: usize) -> (String, usize) {
+    let rest = text.get(at..).unwrap_or("");
+    let Some(first) = rest.chars().next() else { return ("the end of the file".to_owned(), 0) };
+    match first {
+        '\n' | '\r' => ("the end of the line".to_owned(), 0),
+        '#' => ("a comment".to_owned(), 1),
+        '"' => ("a text in quotes".to_owned(), 1),
+        c if c.is_alphanumeric() || c == '_' => {
+            let size = rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-'))).unwrap_or(rest.len());
+            let word: String = rest.get(..size).unwrap_or("").chars().take(60).collect();
+            (format!("`{word}`"), size)
+        }
+        c if c.is_control() => (format!("the control character U+{:04X}", c as u32), c.len_utf8()),
+        c => (format!("`{c}`"), c.len_utf8()),
+    }
+}
+
+/// Finds the earlier line of the same block that sets an attribute: the nearest one before with the same depth.
+fn first_definition(text: &str, at: usize, name: &str) -> Option<usize> {
+    let before = text.get(..at)?;
+    let mut depth = 0i64;
+    let mut found = None;
+    for (start, line) in before.split_inclusive('\n').scan(0, |at, line| {
+        let start = *at;
+        *at += line.len();
+        Some((start, line))
+    }) {
+        let trimmed = line.trim_start();
+        if let Some(rest) = trimmed.strip_prefix(name)
+            && rest.trim_start().starts_with('=')
+        {
+            found = Some((start + line.len() - trimmed.len(), depth));
+        }
+        depth += line.matches('{').count() as i64 - line.matches('}').count() as i64;
+    }
+    found.filter(|(_, d)| *d == depth).map(|(at, _)| at)
+}

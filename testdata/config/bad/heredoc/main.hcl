@@ -1,0 +1,5 @@
+locals {
+  a = <<-EOT
+    %{ if true }x%{ endif }
+  EOT
+}

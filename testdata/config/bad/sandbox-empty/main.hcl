@@ -1,0 +1,3 @@
+sandbox "s" {
+  repositories = 1
+}

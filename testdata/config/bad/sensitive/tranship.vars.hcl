@@ -1,0 +1,1 @@
+filed = "canary-7"

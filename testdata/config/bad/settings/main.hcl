@@ -1,0 +1,18 @@
+tranship {
+  required_version = ">= 99"
+  environment      = "a/b"
+}
+policy "p" {
+  condition = plam.moves > 1
+}
+gate "g" {
+}
+rollout {
+  ramp   = [0, 200]
+  soak   = "soon"
+  window = hook.h
+  backup = "never"
+}
+hook "h" {
+  exec = "x"
+}

@@ -1,0 +1,7 @@
+locals {
+  a = @
+}
+locals {
+  b = foo(1,
+    2))
+}

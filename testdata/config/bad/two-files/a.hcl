@@ -1,0 +1,6 @@
+locals {
+  a = 
+}
+locals {
+  good = 1
+}

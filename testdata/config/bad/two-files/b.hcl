@@ -1,0 +1,7 @@
+locals {
+  b = local.a
+  c = local.good / 0
+}
+storage "x" {
+  colour = 1
+}

@@ -1,0 +1,5 @@
+storage "a" {
+  weight = 1
+
+storage "b" {
+}

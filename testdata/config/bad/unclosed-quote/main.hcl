@@ -1,0 +1,4 @@
+locals {
+  a = "text
+  b = 1
+}

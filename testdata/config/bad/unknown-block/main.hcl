@@ -1,0 +1,9 @@
+storge "a" {
+}
+sandbox "x" {
+  repositories = 1
+  storage "a" {}
+  limit {}
+}
+foo {
+}

@@ -1,0 +1,4 @@
+numbre = 1
+nonnull = null
+block {
+}

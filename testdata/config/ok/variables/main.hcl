@@ -1,0 +1,32 @@
+variable "a" {
+  default = "default"
+}
+variable "b" {
+  default = "x"
+}
+variable "c" {
+  type = string
+}
+variable "d" {
+  type = list(string)
+}
+variable "e" {
+  type    = string
+  default = "x"
+}
+variable "unused" {
+  type      = object({ a = number, b = optional(bool, true) })
+  default   = { a = "1" }
+  nullable  = false
+  sensitive = true
+
+  validation {
+    condition     = var.unused.a > 0 && var.unused.b
+    error_message = "No."
+  }
+}
+
+tranship {
+  required_version = ">= 0.1"
+  environment      = join("-", [var.a, var.b, var.c, var.d[0], var.e])
+}
