@@ -1,0 +1,209 @@
+//! Which draining storages can be proven empty, and what keeps the others from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::WaitingOn;
+use super::diff::is_drained;
+use super::preflight::Preflight;
+use super::report::Report;
+use super::select::Selection;
+use crate::model::{Address, Container, Desired, MoveRecord, Observed, OtherContainers, Reading, StorageName};
+use crate::state::State;
+
+/// What the planner knows of the sources when it comes to the proofs.
+pub(super) struct Sources<'a> {
+    /// Repositories on each, as observed.
+    pub(super) occupied: BTreeMap<&'a StorageName, u64>,
+    /// Those that planned moves leave.
+    pub(super) leaving: BTreeSet<&'a StorageName>,
+    /// Moves that have not ended, by container.
+    pub(super) live: &'a BTreeMap<Container, &'a MoveRecord>,
+    /// Live moves of repositories that the report counts already, for that reason or another.
+    pub(super) told: BTreeSet<Container>,
+}
+
+/// Finds the storages to prove empty. What is known to remain on a storage is reported, and then it is none of them.
+pub(super) fn proofs<'a>(
+    desired: &'a Desired,
+    observed: &'a Observed,
+    state: &State,
+    selection: &Selection<'_>,
+    sources: &Sources<'a>,
+    preflight: &mut Preflight<'a>,
+    report: &mut Report<'a>,
+) -> Vec<&'a StorageName> {
+    let mut proofs = Vec::new();
+    for name in desired.storages.values().filter(|storage| storage.drain).map(|storage| &storage.name) {
+        let occupied = sources.occupied.contains_key(name);
+        let done = is_drained(state, name) && !occupied;
+        families(name, observed.others.get(name), done, report);
+        passing(name, sources, report);
+        let walk = observed.storages.get(name).and_then(|facts| facts.walk.as_ref());
+        if let Some(Reading::Known(paths)) = walk
+            && !occupied
+            && !paths.is_empty()
+        {
+            report.storage(name, true, WaitingOn::Leftovers, paths.len() as u64, paths.iter().cloned());
+        }
+        let address = Address::new("drain", name.as_str());
+        let wanted = selection.is_target(&address, name) && !selection.is_excluded(&address, name);
+        if done || !wanted || report.is_stuck(name) {
+            continue;
+        }
+        // An empty storage is believed only when Gitaly's own walk says so too.
+        let seen = occupied || sources.leaving.contains(name) || matches!(walk, Some(Reading::Known(_)));
+        if preflight.source(name) && seen {
+            proofs.push(name);
+        } else {
+            report.storage(name, true, WaitingOn::Storage { storage: name.clone() }, 0, []);
+        }
+    }
+    proofs
+}
+
+/// Snippets and group wikis are counted and cannot be moved yet. Of a storage that is done, only what is known to be
+/// there matters: it may be switched off and gone from GitLab.
+fn families<'a>(name: &'a StorageName, others: Option<&OtherContainers>, done: bool, report: &mut Report<'a>) {
+    let missing = Reading::Unknown("it was not asked".to_owned());
+    let (snippets, wikis) = others.map_or((&missing, &missing), |o| (&o.snippets, &o.group_wikis));
+    for (family, count) in [("snippet", snippets), ("group_wiki", wikis)] {
+        let family = family.to_owned();
+        match count {
+            Reading::Known(0) => {}
+            Reading::Known(count) => report.storage(name, true, WaitingOn::Family { family }, *count, []),
+            Reading::Unknown(_) if done => {}
+            Reading::Unknown(cause) => {
+                report.storage(name, true, WaitingOn::Count { family, cause: cause.clone() }, 0, []);
+            }
+        }
+    }
+}
+
+/// Moves under way towards a storage, or off it of something that is not listed there, keep it from being empty.
+fn passing<'a>(name: &'a StorageName, sources: &Sources<'a>, report: &mut Report<'a>) {
+    for (container, live) in sources.live {
+        let here = live.source == name.as_str() || live.destination == name.as_str();
+        if here && !sources.told.contains(container) {
+            let reason = WaitingOn::Move { state: live.state.to_string(), destination: live.destination.clone() };
+            report.storage(name, true, reason, 1, [container.to_string()]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ContainerKind, MoveState};
+    use crate::plan::fixture::{World, name};
+    use crate::plan::{Change, Plan};
+
+    fn proves(plan: &Plan) -> bool {
+        plan.actions.iter().any(|a| matches!(a.change, Change::ProveEmpty { .. }))
+    }
+
+    fn reasons(plan: &Plan) -> Vec<WaitingOn> {
+        plan.report.iter().map(|row| row.reason.clone()).collect()
+    }
+
+    fn empty(walk: Option<Reading<Vec<String>>>) -> World {
+        let mut world = World::drain(&[]);
+        world.facts("old").walk = walk;
+        world
+    }
+
+    #[test]
+    fn a_storage_that_everything_leaves_is_proven_last() {
+        let plan = World::drain(&[1, 2]).plan();
+        assert!(matches!(plan.actions.last().map(|a| &a.change), Some(Change::ProveEmpty { .. })));
+        assert!(!plan.drain_is_stuck());
+    }
+
+    #[test]
+    fn an_empty_storage_is_proven_only_if_gitaly_says_so_too() {
+        assert!(proves(&empty(Some(Reading::Known(vec![]))).plan()));
+        for (walk, reason) in [
+            (Some(Reading::Known(vec!["@hashed/aa/bb/x.git".to_owned()])), WaitingOn::Leftovers),
+            (Some(Reading::Unknown("x".to_owned())), WaitingOn::Storage { storage: name("old") }),
+            (None, WaitingOn::Storage { storage: name("old") }),
+        ] {
+            let plan = empty(walk).plan();
+            assert!(!proves(&plan) && plan.drain_is_stuck());
+            assert_eq!(reasons(&plan), [reason]);
+        }
+    }
+
+    #[test]
+    fn a_drained_storage_is_left_alone_even_when_it_is_switched_off() {
+        let mut world = empty(None);
+        world.state.storage_mut(&name("old")).drained = Some("certificate".to_owned());
+        world.facts("old").server = Reading::Unknown("refused".to_owned());
+        world.observed.others.clear();
+        let plan = world.plan();
+        assert_eq!((proves(&plan), reasons(&plan)), (false, vec![]));
+        world.observed.gitlab.weights.remove(&name("old"));
+        assert_eq!(reasons(&world.plan()), []);
+        // It holds something again.
+        world.facts("old").walk = Some(Reading::Known(vec!["x".to_owned()]));
+        let plan = world.plan();
+        assert_eq!(reasons(&plan), [WaitingOn::Leftovers]);
+        assert_eq!(plan.drift.len(), 1);
+    }
+
+    #[test]
+    fn a_drained_storage_with_repositories_again_is_drained_again() {
+        let mut world = World::drain(&[1]);
+        world.state.storage_mut(&name("old")).drained = Some("certificate".to_owned());
+        let plan = world.plan();
+        assert!(proves(&plan));
+        assert_eq!((plan.moves.len(), plan.drift.len()), (1, 1));
+    }
+
+    #[test]
+    fn other_families_and_unknown_counts_keep_a_drain_from_ending() {
+        let mut world = World::drain(&[1]);
+        let others = world.observed.others.get_mut(&name("old")).expect("there");
+        *others = OtherContainers { snippets: Reading::Known(3), group_wikis: Reading::Unknown("500".to_owned()) };
+        let plan = world.plan();
+        assert!(!proves(&plan) && plan.drain_is_stuck() && plan.moves.len() == 1);
+        let wikis = WaitingOn::Count { family: "group_wiki".to_owned(), cause: "500".to_owned() };
+        assert_eq!(reasons(&plan), [WaitingOn::Family { family: "snippet".to_owned() }, wikis]);
+    }
+
+    #[test]
+    fn live_moves_are_waited_for() {
+        let live = |kind, id, source: &str, destination: &str| MoveRecord {
+            container: Container { kind, id },
+            id: 1,
+            state: MoveState::Started,
+            source: source.to_owned(),
+            destination: destination.to_owned(),
+            created_at: None,
+            error_message: None,
+        };
+        for record in [
+            live(ContainerKind::Project, 1, "old", "new"),
+            live(ContainerKind::Project, 99, "elsewhere", "old"),
+            live(ContainerKind::Snippet, 1, "old", "new"),
+        ] {
+            let mut world = World::drain(&[1, 2]);
+            let listed = record.container.kind == ContainerKind::Project && record.container.id == 1;
+            world.observed.moves.push(record);
+            let plan = world.plan();
+            assert!(!proves(&plan) && plan.drain_is_stuck());
+            assert_eq!(plan.moves.len(), if listed { 1 } else { 2 });
+            assert_eq!(plan.report.len(), 1);
+            assert!(matches!(plan.report[0].reason, WaitingOn::Move { .. }));
+            assert!(plan.findings.iter().any(|f| f.code == "foreign-moves"));
+        }
+    }
+
+    #[test]
+    fn what_no_assignment_takes_is_told() {
+        let mut world = World::drain(&[1]);
+        world.desired.assignments.clear();
+        let plan = world.plan();
+        assert_eq!(reasons(&plan), [WaitingOn::Assignment]);
+        assert!(plan.drain_is_stuck() && !plan.is_blocked());
+        assert_eq!(plan.actions.len(), 2, "weights go ahead");
+    }
+}

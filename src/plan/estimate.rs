@@ -1,0 +1,116 @@
+//! How long a plan may take: the lower bound of safe-migration §8, wave by wave, and the read-only time that users
+//! bear meanwhile.
+
+use std::collections::BTreeMap;
+
+use super::Estimate;
+use super::placement::Item;
+use crate::model::{Bytes, Desired, StorageName};
+
+/// What a move costs beside its bytes: GitLab's scheduling, the creation on the destination, the checksum, the switch
+/// and the deletion. Ten times that would be a sick Sidekiq; a tenth, an idle one that nobody has measured.
+const OVERHEAD_MS: u64 = 4_000;
+
+/// Bytes per second of one copy: a single fetch stream is bound by one core's compression and hashing, not by the
+/// disk. At ten times that a plan of giants would promise an hour for a night's work.
+const RATE: u64 = 60_000_000;
+
+/// How long one move freezes its repository, in milliseconds.
+pub(super) fn freeze_ms(size: Bytes) -> u64 {
+    let copy = u128::from(size.0) * 1000 / u128::from(RATE);
+    OVERHEAD_MS.saturating_add(u64::try_from(copy).unwrap_or(u64::MAX))
+}
+
+/// Estimates; items must be placed and sorted into waves, which run one after the other.
+pub(super) fn estimate(items: &[Item<'_>], desired: &Desired) -> Estimate {
+    let mut waves: BTreeMap<u32, Load<'_>> = BTreeMap::new();
+    let (mut freeze, mut longest) = (0u64, None);
+    for item in items {
+        let Some(destination) = item.destination else { continue };
+        let ms = freeze_ms(item.bytes());
+        freeze = freeze.saturating_add(ms);
+        let container = item.repository.container;
+        // The smallest id among equals, whatever the order.
+        if longest.is_none_or(|(most, id)| (most, std::cmp::Reverse(id)) < (ms, std::cmp::Reverse(container))) {
+            longest = Some((ms, container));
+        }
+        waves.entry(item.wave).or_default().add(&item.repository.storage, destination, ms);
+    }
+    let duration = waves.values().map(|load| load.bound_ms(desired)).fold(0, u64::saturating_add);
+    Estimate {
+        duration_seconds: duration.div_ceil(1000),
+        freeze_seconds: freeze.div_ceil(1000),
+        longest_freeze_seconds: longest.map_or(0, |(ms, _)| ms.div_ceil(1000)),
+        longest: longest.map(|(_, container)| container),
+        assumption: format!(
+            "{} s per move and {} MB/s per copy, all slots busy; the wall-clock time is a lower bound",
+            OVERHEAD_MS / 1000,
+            RATE / 1_000_000
+        ),
+    }
+}
+
+/// The work of one wave, by the slots that it needs.
+#[derive(Debug, Default)]
+struct Load<'a> {
+    sources: BTreeMap<&'a StorageName, u64>,
+    destinations: BTreeMap<&'a StorageName, u64>,
+    total: u64,
+    longest: u64,
+}
+
+impl<'a> Load<'a> {
+    fn add(&mut self, source: &'a StorageName, destination: &'a StorageName, ms: u64) {
+        for sum in [
+            self.sources.entry(source).or_default(),
+            self.destinations.entry(destination).or_default(),
+            &mut self.total,
+        ] {
+            *sum = sum.saturating_add(ms);
+        }
+        self.longest = self.longest.max(ms);
+    }
+
+    fn bound_ms(&self, desired: &Desired) -> u64 {
+        let slots = |name: &StorageName| {
+            let limits = desired.storages.get(name).map(|s| s.limits).unwrap_or_default();
+            u64::from(limits.max_moves.max(1))
+        };
+        let sides = self.sources.iter().chain(&self.destinations).map(|(name, ms)| ms.div_ceil(slots(name)));
+        let whole = self.total.div_ceil(u64::from(desired.max_moves.max(1)));
+        sides.chain([whole, self.longest]).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixture::{World, wave};
+
+    #[test]
+    fn the_narrowest_slots_decide() {
+        let mut world = World::drain(&[60_000_000; 16]);
+        // 16 moves of 5 s: 4 slots at the source, 4 at the destination, 8 in all.
+        let estimate = world.plan().estimate;
+        assert_eq!((estimate.duration_seconds, estimate.freeze_seconds), (20, 80));
+        assert_eq!((estimate.longest_freeze_seconds, estimate.longest.map(|c| c.id)), (5, Some(1)));
+        world.desired("old").limits.max_moves = 16;
+        world.desired("new").limits.max_moves = 16;
+        assert_eq!(world.plan().estimate.duration_seconds, 10);
+        world.desired.max_moves = 100;
+        assert_eq!(world.plan().estimate.duration_seconds, 5);
+        world.desired.rollout.waves = vec![wave("first", Some(1))];
+        assert_eq!(world.plan().estimate.duration_seconds, 10);
+    }
+
+    #[test]
+    fn nothing_to_move_takes_no_time() {
+        let estimate = World::new(&["a"]).plan().estimate;
+        assert_eq!((estimate.duration_seconds, estimate.freeze_seconds, estimate.longest), (0, 0, None));
+    }
+
+    #[test]
+    fn the_largest_sizes_do_not_overflow() {
+        assert!(freeze_ms(Bytes(u64::MAX)) > 300_000_000_000);
+    }
+}

@@ -1,0 +1,282 @@
+//! Makes the plan, step by step: claims, placement, waves, actions, order, and what must be said about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::assign::{Claim, Claimer, Claims, Faults};
+use super::diff;
+use super::drain::{self, Sources};
+use super::graph::Graph;
+use super::placement::{Item, Room, need};
+use super::preflight::Preflight;
+use super::report::Report;
+use super::select::Selection;
+use super::waves::Waves;
+use super::{Change, Options, Plan, WaitingOn};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::model::{Bytes, Container, Desired, MoveRecord, Observed, Reading, Repository, StorageName};
+use crate::state::State;
+
+/// Makes the plan. Pure: same input, same bytes, in any order of listing.
+///
+/// # Errors
+/// What in the configuration contradicts itself or the fleet (circular assignments, two assignments claiming one
+/// repository, `where` failing on a repository), and selected addresses that do not exist.
+pub fn make(desired: &Desired, observed: &Observed, state: &State, options: &Options) -> Result<Plan, Diagnostics> {
+    let later: Vec<Diagnostic> = desired.later.iter().filter(|d| d.is_error()).cloned().collect();
+    if !later.is_empty() {
+        return Err(Diagnostics { items: later });
+    }
+    let selection = Selection::new(desired, options)?;
+    let claims = Claims::new(desired, observed)?;
+    let live = live_moves(observed);
+    let mut planner = Planner {
+        desired,
+        observed,
+        state,
+        selection: &selection,
+        claims: &claims,
+        live: &live,
+        preflight: Preflight::new(desired, observed, state),
+        report: Report::default(),
+    };
+    planner.run()
+}
+
+/// Moves that have not ended, the oldest of a container.
+fn live_moves(observed: &Observed) -> BTreeMap<Container, &MoveRecord> {
+    let mut live: BTreeMap<Container, &MoveRecord> = BTreeMap::new();
+    for record in observed.moves.iter().filter(|record| !record.state.is_terminal()) {
+        let first = live.entry(record.container).or_insert(record);
+        if record < *first {
+            *first = record;
+        }
+    }
+    live
+}
+
+/// The repositories in the order of containers, each once, whatever the order of listing.
+fn in_order(repositories: &[Repository]) -> Vec<&Repository> {
+    let mut ordered: Vec<&Repository> = repositories.iter().collect();
+    if !ordered.is_sorted_by(|a, b| a.container < b.container) {
+        ordered.sort_by(|a, b| (a.container, &a.storage, &a.path).cmp(&(b.container, &b.storage, &b.path)));
+        ordered.dedup_by_key(|repository| repository.container);
+    }
+    ordered
+}
+
+/// One planning under way.
+pub(super) struct Planner<'a, 'b> {
+    pub(super) desired: &'a Desired,
+    pub(super) observed: &'a Observed,
+    pub(super) state: &'a State,
+    selection: &'b Selection<'a>,
+    claims: &'b Claims<'a>,
+    pub(super) live: &'a BTreeMap<Container, &'a MoveRecord>,
+    pub(super) preflight: Preflight<'a>,
+    pub(super) report: Report<'a>,
+}
+
+impl<'a> Planner<'a, '_> {
+    fn run(&mut self) -> Result<Plan, Diagnostics> {
+        let weights = diff::weights(self.desired, self.observed, self.state, &mut self.report);
+        let ordered = in_order(&self.observed.repositories);
+        let mut sources =
+            Sources { occupied: BTreeMap::new(), leaving: BTreeSet::new(), live: self.live, told: BTreeSet::new() };
+        let mut items = self.movable(&ordered, &weights.held, &mut sources)?;
+        self.place(&mut items, &ordered);
+        let mut faults = Faults::default();
+        let waves = Waves::sort(&mut items, self.desired, self.state, self.claims, &mut faults);
+        faults.check()?;
+        self.narrow(&mut items, &waves);
+        sources.leaving = items.iter().map(|item| &item.repository.storage).collect();
+        let proofs = drain::proofs(
+            self.desired,
+            self.observed,
+            self.state,
+            self.selection,
+            &sources,
+            &mut self.preflight,
+            &mut self.report,
+        );
+        let mut graph = Graph::new(self.actions(&weights.steps, &items, &waves, &proofs));
+        self.leave_out(&mut graph, &mut items);
+        self.assemble(graph, items, waves, &sources)
+    }
+
+    /// True for a storage that is to be emptied.
+    pub(super) fn drains(&self, storage: &StorageName) -> bool {
+        self.desired.storages.get(storage).is_some_and(|s| s.drain)
+    }
+
+    /// Finds the repositories that belong elsewhere and may go there; what waits is reported.
+    fn movable(
+        &mut self,
+        ordered: &[&'a Repository],
+        held: &BTreeMap<&'a StorageName, &'a StorageName>,
+        sources: &mut Sources<'a>,
+    ) -> Result<Vec<Item<'a>>, Diagnostics> {
+        let quarantined: BTreeSet<Container> = self.state.quarantined().map(|(container, _)| container).collect();
+        let mut selected: BTreeMap<(&StorageName, u32), bool> = BTreeMap::new();
+        let mut faults = Faults::default();
+        let mut items = Vec::with_capacity(ordered.len());
+        for &repository in ordered {
+            let source = &repository.storage;
+            let drains = self.drains(source);
+            if !drains && !self.claims.takes_from(source) {
+                continue;
+            }
+            *sources.occupied.entry(source).or_default() += 1;
+            let claim = self.claims.claim(repository, &mut faults);
+            let wait = match claim {
+                Claim::InPlace => continue,
+                Claim::None if !drains => continue,
+                _ if quarantined.contains(&repository.container) => WaitingOn::Release,
+                _ if self.live.contains_key(&repository.container) => self.wait_for_move(repository),
+                Claim::None => WaitingOn::Assignment,
+                Claim::Unknown(assignment) => WaitingOn::Field { assignment: assignment.address.clone() },
+                Claim::Move(claimer) => {
+                    let may = selected
+                        .entry((source, claimer.ordinal))
+                        .or_insert_with(|| self.selection.may_move(source, claimer.assignment));
+                    match self.route(source, claimer, *may, held) {
+                        Some(wait) => wait,
+                        None => {
+                            items.push(Item { repository, claimer, destination: None, wave: 0 });
+                            continue;
+                        }
+                    }
+                }
+            };
+            if self.live.contains_key(&repository.container) {
+                sources.told.insert(repository.container);
+            }
+            self.report.repository(repository, drains, wait);
+        }
+        faults.check()?;
+        Ok(items)
+    }
+
+    fn wait_for_move(&self, repository: &Repository) -> WaitingOn {
+        let (state, destination) = self
+            .live
+            .get(&repository.container)
+            .map(|record| (record.state.to_string(), record.destination.clone()))
+            .unwrap_or_default();
+        WaitingOn::Move { state, destination }
+    }
+
+    fn route(
+        &mut self,
+        source: &'a StorageName,
+        claimer: Claimer<'a>,
+        selected: bool,
+        held: &BTreeMap<&'a StorageName, &'a StorageName>,
+    ) -> Option<WaitingOn> {
+        if !selected {
+            return Some(WaitingOn::Selection);
+        }
+        // Fencing first: what cannot be fenced does not move.
+        if let Some(awaited) = held.get(source) {
+            return Some(WaitingOn::GitlabToKnow { storage: (*awaited).clone() });
+        }
+        self.preflight.route(source, claimer.assignment, claimer.ordinal)
+    }
+
+    /// Gives each item a destination, and takes those away that fit nowhere.
+    fn place(&mut self, items: &mut Vec<Item<'a>>, ordered: &[&Repository]) {
+        let mut room = Room::default();
+        for (name, facts) in &self.observed.storages {
+            if let Reading::Known(disk) = facts.disk {
+                let limits = self.desired.storages.get(name).map(|s| s.limits).unwrap_or_default();
+                room.add(name, disk, limits.disk_ceiling_permille);
+            }
+        }
+        // What is on its way to a disk will be on it.
+        for record in self.live.values() {
+            let listed = ordered.binary_search_by_key(&record.container, |repository| repository.container);
+            let size = listed.ok().and_then(|n| ordered.get(n)).and_then(|repository| repository.size);
+            if let (Ok(destination), Some(size)) = (StorageName::new(record.destination.as_str()), size) {
+                room.reserve(&destination, need(size));
+            }
+        }
+        room.place(items, self.claims.groups);
+        let mut homeless: BTreeMap<(&'a StorageName, u32), Vec<Item<'a>>> = BTreeMap::new();
+        for item in items.iter().filter(|item| item.destination.is_none()) {
+            homeless.entry((&item.repository.storage, item.claimer.group)).or_default().push(*item);
+        }
+        items.retain(|item| item.destination.is_some());
+        for ((source, _), items) in homeless {
+            let destinations = items.first().map(|item| item.claimer.assignment.to.clone()).unwrap_or_default();
+            let free = destinations.iter().map(|to| room.free(to)).max().unwrap_or_default();
+            let needed = items.iter().fold(0u64, |sum, item| sum.saturating_add(need(item.bytes()).0));
+            let reason = WaitingOn::Room { destinations, free, needed: Bytes(needed) };
+            let drains = self.drains(source);
+            let repositories = items.into_iter().map(|item| item.repository).collect();
+            self.report.repositories(source, drains, reason, repositories);
+        }
+    }
+
+    /// Takes away moves of waves that were not selected, and sorts the rest into the order of the plan.
+    fn narrow(&mut self, items: &mut Vec<Item<'a>>, waves: &Waves) {
+        if !self.selection.is_all() {
+            let mut wanted: BTreeMap<(&StorageName, u32, u32), bool> = BTreeMap::new();
+            self.drop_items(items, |selection, item| {
+                let source = &item.repository.storage;
+                *wanted
+                    .entry((source, item.claimer.ordinal, item.wave))
+                    .or_insert_with(|| selection.wants_move(source, item.claimer.assignment, waves.name(item.wave)))
+            });
+        }
+        items.sort_unstable_by(|a, b| {
+            let key = |item: &Item<'a>| (item.wave, &item.repository.storage);
+            let size = |item: &Item<'a>| (std::cmp::Reverse(item.bytes()), item.repository.container);
+            key(a).cmp(&key(b)).then_with(|| size(a).cmp(&size(b)))
+        });
+    }
+
+    /// Keeps the items that are wanted and reports the others as not selected.
+    fn drop_items(&mut self, items: &mut Vec<Item<'a>>, mut wanted: impl FnMut(&Selection<'a>, &Item<'a>) -> bool) {
+        let mut dropped: BTreeMap<&'a StorageName, Vec<&Repository>> = BTreeMap::new();
+        items.retain(|item| {
+            let keep = wanted(self.selection, item);
+            if !keep {
+                dropped.entry(&item.repository.storage).or_default().push(item.repository);
+            }
+            keep
+        });
+        for (source, repositories) in dropped {
+            let drains = self.drains(source);
+            self.report.repositories(source, drains, WaitingOn::Selection, repositories);
+        }
+    }
+
+    /// Applies the selection to the graph; moves whose fence was left out are not planned either.
+    fn leave_out(&mut self, graph: &mut Graph, items: &mut Vec<Item<'a>>) {
+        let mut waves = BTreeSet::new();
+        for change in graph.select(self.selection) {
+            match change {
+                Change::Moves { position, source, .. } => {
+                    waves.insert((position, source));
+                }
+                Change::SetWeight { storage, .. } | Change::ProveEmpty { storage } => {
+                    if let Some((storage, _)) = self.desired.storages.get_key_value(&storage) {
+                        let drains = self.drains(storage);
+                        self.report.storage(storage, drains, WaitingOn::Selection, 0, []);
+                    }
+                }
+            }
+        }
+        if !waves.is_empty() {
+            self.drop_items(items, |_, item| !waves.contains(&(item.wave, item.repository.storage.clone())));
+        }
+        // Whatever left a move out left something on its storage.
+        let partly: BTreeSet<StorageName> = graph
+            .changes()
+            .filter_map(|change| match change {
+                Change::ProveEmpty { storage } if self.report.is_stuck(storage) => Some(storage.clone()),
+                _ => None,
+            })
+            .collect();
+        graph.remove(|change| matches!(change, Change::ProveEmpty { storage } if partly.contains(storage)));
+    }
+}

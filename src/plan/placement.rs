@@ -1,0 +1,214 @@
+//! Which destination a repository gets: largest first onto the storage with most free bytes below its ceiling.
+//! (LPT: at most 4/3 of the best possible fullest storage.) A storage's name decides between equals.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use super::assign::Claimer;
+use crate::model::{Bytes, DiskSpace, Repository, StorageName};
+
+/// A repository that is to move, and what has been decided for it so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Item<'a> {
+    /// The repository.
+    pub(super) repository: &'a Repository,
+    /// For which assignment.
+    pub(super) claimer: Claimer<'a>,
+    /// Where it goes, once placed.
+    pub(super) destination: Option<&'a StorageName>,
+    /// Its wave's position, once sorted into one.
+    pub(super) wave: u32,
+}
+
+impl Item<'_> {
+    /// Its size; 0 when GitLab gave none.
+    pub(super) fn bytes(&self) -> Bytes {
+        self.repository.size.unwrap_or_default()
+    }
+}
+
+/// What a move needs on its destination: 1.1 × its size, rounded up. A fresh copy is packed less well than a
+/// repository that was housekept (safe-migration §9).
+pub(super) fn need(size: Bytes) -> Bytes {
+    Bytes(size.0.saturating_add(size.0.div_ceil(10)))
+}
+
+/// Bytes that a disk may hold before its ceiling.
+pub(super) fn ceiling(disk: DiskSpace, permille: u16) -> i128 {
+    (i128::from(disk.available.0) + i128::from(disk.used.0)) * i128::from(permille) / 1000
+}
+
+/// Free bytes below the ceiling of each storage; below 0 when it is over it already.
+#[derive(Debug, Default)]
+pub(super) struct Room<'a> {
+    free: BTreeMap<&'a StorageName, i128>,
+}
+
+impl<'a> Room<'a> {
+    /// Adds a storage whose disk is known.
+    pub(super) fn add(&mut self, storage: &'a StorageName, disk: DiskSpace, ceiling_permille: u16) {
+        self.free.insert(storage, ceiling(disk, ceiling_permille) - i128::from(disk.used.0));
+    }
+
+    /// Takes room away, for a move that is under way already.
+    pub(super) fn reserve(&mut self, storage: &StorageName, bytes: Bytes) {
+        if let Some(free) = self.free.get_mut(storage) {
+            *free -= i128::from(bytes.0);
+        }
+    }
+
+    /// Free bytes below the ceiling; 0 when unknown or none.
+    pub(super) fn free(&self, storage: &StorageName) -> Bytes {
+        let free = self.free.get(storage).copied().unwrap_or(0).max(0);
+        Bytes(u64::try_from(free).unwrap_or(u64::MAX))
+    }
+
+    /// Places every item; those that fit nowhere are left without a destination. `groups` is the number of different
+    /// sets of destinations.
+    pub(super) fn place(&mut self, items: &mut [Item<'a>], groups: usize) {
+        items.sort_unstable_by_key(|item| (Reverse(item.bytes()), item.repository.container));
+        let mut candidates: Vec<Option<Candidates<'a>>> = (0..groups).map(|_| None).collect();
+        for item in items {
+            let needed = need(item.bytes());
+            let Some(slot) = candidates.get_mut(item.claimer.group as usize) else { continue };
+            let heap = slot.get_or_insert_with(|| Candidates::new(&item.claimer.assignment.to, self));
+            if let Some(best) = heap.best(self)
+                && self.free.get(best).is_some_and(|free| *free >= i128::from(needed.0))
+            {
+                item.destination = Some(best);
+                self.reserve(best, needed);
+            }
+        }
+    }
+}
+
+/// A set's storages, the one with most room on top. Room only shrinks, so an entry that was overtaken is found out
+/// when it comes to the top, and put back where it belongs now.
+struct Candidates<'a> {
+    heap: BinaryHeap<(i128, Reverse<&'a StorageName>)>,
+}
+
+impl<'a> Candidates<'a> {
+    fn new(to: &'a [StorageName], room: &Room<'a>) -> Self {
+        let known = to.iter().filter_map(|storage| Some((*room.free.get(storage)?, Reverse(storage))));
+        Self { heap: known.collect() }
+    }
+
+    fn best(&mut self, room: &Room<'a>) -> Option<&'a StorageName> {
+        loop {
+            let mut top = self.heap.peek_mut()?;
+            let now = *room.free.get(top.1.0)?;
+            if top.0 == now {
+                return Some(top.1.0);
+            }
+            top.0 = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Assignment;
+    use crate::plan::fixture::{assignment, name, repository};
+    use proptest::prelude::*;
+
+    fn disk(capacity: u64, used: u64) -> DiskSpace {
+        DiskSpace { available: Bytes(capacity - used), used: Bytes(used) }
+    }
+
+    fn items<'a>(list: &'a [Repository], assignment: &'a Assignment) -> Vec<Item<'a>> {
+        let claimer = Claimer { assignment, ordinal: 0, group: 0 };
+        list.iter().map(|repository| Item { repository, claimer, destination: None, wave: 0 }).collect()
+    }
+
+    #[test]
+    fn need_is_rounded_up_and_never_overflows() {
+        assert_eq!([0, 1, 10, 11].map(|n| need(Bytes(n)).0), [0, 2, 11, 13]);
+        assert_eq!(need(Bytes(u64::MAX)).0, u64::MAX);
+    }
+
+    #[test]
+    fn the_largest_goes_to_the_emptiest_and_names_break_ties() {
+        let names = [name("a"), name("b"), name("c")];
+        let assignment = assignment("x", &["s"], &["a", "b", "c"], 0);
+        let list: Vec<_> = [(1, 100), (2, 300), (3, 200)].map(|(id, size)| repository(id, "s", size)).into();
+        let mut room = Room::default();
+        for storage in &names {
+            room.add(storage, disk(10_000, 0), 1000);
+        }
+        let mut placed = items(&list, &assignment);
+        room.place(&mut placed, 1);
+        let got: Vec<_> =
+            placed.iter().map(|i| (i.repository.container.id, i.destination.map(StorageName::as_str))).collect();
+        assert_eq!(got, [(2, Some("a")), (3, Some("b")), (1, Some("c"))]);
+    }
+
+    #[test]
+    fn what_fits_nowhere_is_left_and_smaller_ones_still_fit() {
+        let to = name("a");
+        let assignment = assignment("x", &["s"], &["a"], 0);
+        let list: Vec<_> = [(1, 1000), (2, 100)].map(|(id, size)| repository(id, "s", size)).into();
+        let mut room = Room::default();
+        room.add(&to, disk(1000, 0), 850);
+        let mut placed = items(&list, &assignment);
+        room.place(&mut placed, 1);
+        assert_eq!(placed.iter().map(|i| i.destination.is_some()).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(room.free(&to), Bytes(850 - 110));
+    }
+
+    #[test]
+    fn a_storage_over_its_ceiling_takes_not_even_an_empty_repository() {
+        let to = name("a");
+        let assignment = assignment("x", &["s"], &["a"], 0);
+        let list = [repository(1, "s", 0)];
+        let mut room = Room::default();
+        room.add(&to, disk(1000, 900), 850);
+        let mut placed = items(&list, &assignment);
+        room.place(&mut placed, 1);
+        assert!(placed[0].destination.is_none());
+        assert_eq!(room.free(&to), Bytes(0));
+    }
+
+    proptest! {
+        /// The lazy heap gives what a plain search of all storages gives, with several overlapping sets.
+        #[test]
+        fn the_heap_agrees_with_a_plain_search(
+            sizes in prop::collection::vec((0u64..5_000, 0usize..3), 1..60),
+            disks in prop::collection::vec(1_000u64..30_000, 4),
+        ) {
+            let names = ["a", "b", "c", "d"].map(name);
+            let sets = [
+                assignment("x", &["s"], &["a", "b", "c", "d"], 0),
+                assignment("y", &["s"], &["b", "c"], 0),
+                assignment("z", &["s"], &["c", "d"], 0),
+            ];
+            let list: Vec<_> = (1..).zip(&sizes).map(|(id, (size, _))| repository(id, "s", *size)).collect();
+            let mut placed: Vec<_> = list.iter().zip(&sizes).map(|(repository, (_, set))| Item {
+                repository,
+                claimer: Claimer { assignment: &sets[*set], ordinal: 0, group: u32::try_from(*set).expect("few") },
+                destination: None,
+                wave: 0,
+            }).collect();
+            let mut room = Room::default();
+            let mut plain: BTreeMap<&StorageName, i128> = BTreeMap::new();
+            for (storage, size) in names.iter().zip(&disks) {
+                room.add(storage, disk(*size, 0), 850);
+                plain.insert(storage, i128::from(*size) * 850 / 1000);
+            }
+            room.place(&mut placed, 3);
+            for item in &placed {
+                let needed = i128::from(need(item.bytes()).0);
+                let best = item.claimer.assignment.to.iter().max_by_key(|s| (plain[s], Reverse(*s))).expect("some");
+                let expected = (plain[best] >= needed).then_some(best);
+                prop_assert_eq!(item.destination, expected);
+                if let Some(best) = expected {
+                    *plain.get_mut(best).expect("known") -= needed;
+                }
+            }
+            for (storage, free) in &plain {
+                prop_assert!(*free >= 0, "{} is above its ceiling", storage);
+            }
+        }
+    }
+}

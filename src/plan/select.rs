@@ -1,0 +1,221 @@
+//! `--target` and `--exclude`: which addresses a plan is limited to. A target brings what it depends on; an
+//! exclusion takes along what depends on it. (OpenTofu's rules; `graph` walks the dependencies.)
+
+use crate::diag::{Diagnostic, Diagnostics, nearest};
+use crate::model::{Address, Assignment, Desired, StorageName};
+use crate::state::State;
+
+use super::Options;
+
+/// The options, checked against what exists.
+#[derive(Debug)]
+pub(super) struct Selection<'a> {
+    target: &'a [String],
+    exclude: &'a [String],
+    desired: &'a Desired,
+}
+
+impl<'a> Selection<'a> {
+    /// Checks that every pattern names something.
+    ///
+    /// # Errors
+    /// A pattern that matches no address, with the nearest one that exists.
+    pub(super) fn new(desired: &'a Desired, options: &'a Options) -> Result<Self, Diagnostics> {
+        let selection = Self { target: &options.target, exclude: &options.exclude, desired };
+        let mut diagnostics = Diagnostics::default();
+        if !options.target.is_empty() || !options.exclude.is_empty() {
+            let known = selection.known();
+            let target = options.target.iter().map(|p| ("--target", p));
+            for (option, pattern) in target.chain(options.exclude.iter().map(|p| ("--exclude", p))) {
+                if !known.iter().any(|address| matches(pattern, address)) {
+                    diagnostics.push(unknown_pattern(option, pattern, &known));
+                }
+            }
+        }
+        if diagnostics.has_errors() { Err(diagnostics) } else { Ok(selection) }
+    }
+
+    /// All addresses that a pattern may name.
+    fn known(&self) -> Vec<String> {
+        let waves = self.desired.rollout.waves.iter().map(|w| w.name.as_str()).chain(["rest"]);
+        let waves: Vec<&str> = waves.collect();
+        let mut known: Vec<String> = self.desired.assignments.iter().map(|a| a.address.to_string()).collect();
+        for storage in self.desired.storages.values() {
+            known.extend(self.names_of(&storage.name));
+            known
+                .extend(["weight", "drain", "moves"].map(|kind| Address::new(kind, storage.name.as_str()).to_string()));
+            known.extend(waves.iter().map(|wave| moves_address(&storage.name, wave).to_string()));
+        }
+        known.sort();
+        known.dedup();
+        known
+    }
+
+    /// A storage's own addresses: the block's and, by GitLab's name, the state's.
+    fn names_of(&self, storage: &StorageName) -> Vec<String> {
+        let declared = self.desired.storages.get(storage).map(|s| s.address.to_string());
+        declared.into_iter().chain([State::storage_address(storage).to_string()]).collect()
+    }
+
+    /// True when neither option was given.
+    pub(super) fn is_all(&self) -> bool {
+        self.target.is_empty() && self.exclude.is_empty()
+    }
+
+    /// Asks whether any move of an assignment off a storage may be wanted, whatever its wave.
+    pub(super) fn may_move(&self, source: &StorageName, assignment: &Assignment) -> bool {
+        if self.is_all() {
+            return true;
+        }
+        let mut names = self.move_names(source, assignment);
+        // What goes to an excluded storage depends on it.
+        let destinations = || assignment.to.iter().any(|to| any(self.exclude, &self.names_of(to)));
+        if any(self.exclude, &names) || (!self.exclude.is_empty() && destinations()) {
+            return false;
+        }
+        let waves = self.desired.rollout.waves.iter().map(|w| w.name.as_str()).chain(["rest"]);
+        names.extend(waves.map(|wave| moves_address(source, wave).to_string()));
+        self.target.is_empty() || any(self.target, &names)
+    }
+
+    /// Asks whether a move is wanted.
+    pub(super) fn wants_move(&self, source: &StorageName, assignment: &Assignment, wave: &str) -> bool {
+        if self.is_all() {
+            return true;
+        }
+        let mut names = self.move_names(source, assignment);
+        names.push(moves_address(source, wave).to_string());
+        !any(self.exclude, &names) && (self.target.is_empty() || any(self.target, &names))
+    }
+
+    fn move_names(&self, source: &StorageName, assignment: &Assignment) -> Vec<String> {
+        let mut names = self.names_of(source);
+        // A drain depends on all the moves off its storage.
+        names.extend(["moves", "drain"].map(|kind| Address::new(kind, source.as_str()).to_string()));
+        names.push(assignment.address.to_string());
+        names
+    }
+
+    /// Asks whether an action of a storage (`weight`, `drain`) is named by a target; true without targets.
+    pub(super) fn is_target(&self, action: &Address, storage: &StorageName) -> bool {
+        self.target.is_empty() || any(self.target, &self.action_names(action, storage))
+    }
+
+    /// Asks whether an action of a storage is named by an exclusion.
+    pub(super) fn is_excluded(&self, action: &Address, storage: &StorageName) -> bool {
+        !self.exclude.is_empty() && any(self.exclude, &self.action_names(action, storage))
+    }
+
+    fn action_names(&self, action: &Address, storage: &StorageName) -> Vec<String> {
+        let mut names = self.names_of(storage);
+        names.push(action.to_string());
+        names
+    }
+}
+
+/// The address of the moves of one wave off one storage.
+pub(super) fn moves_address(source: &StorageName, wave: &str) -> Address {
+    Address::new("moves", source.as_str()).with_key(wave)
+}
+
+fn any(patterns: &[String], names: &[String]) -> bool {
+    patterns.iter().any(|pattern| names.iter().any(|name| matches(pattern, name)))
+}
+
+fn unknown_pattern(option: &str, pattern: &str, known: &[String]) -> Diagnostic {
+    let diagnostic = Diagnostic::error("plan/unknown-address", "A selected address does not exist")
+        .detail(format!("`{option} {pattern}` matches no storage, assignment or action of this configuration."));
+    match nearest(pattern, known.iter().map(String::as_str)) {
+        Some(near) => diagnostic.help(format!("Did you mean `{near}`?")),
+        None => diagnostic.help(
+            "Addresses look like `assignment.heavy`, `storage.default`, `moves.default`, `weight.default` or \
+             `drain.default`; `*` stands for any text.",
+        ),
+    }
+}
+
+/// Matches a text against a pattern in which `*` stands for any text and `?` for one character; all else is literal.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while let Some(found) = text.get(t) {
+        match pattern.get(p) {
+            Some('*') => {
+                retry = Some((p + 1, t));
+                p += 1;
+            }
+            Some(wanted) if *wanted == '?' || wanted == found => {
+                p += 1;
+                t += 1;
+            }
+            _ => match retry {
+                Some((after, from)) => {
+                    retry = Some((after, from + 1));
+                    p = after;
+                    t = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.iter().skip(p).all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixture::{World, name};
+
+    #[test]
+    fn globs_match_as_in_a_shell() {
+        for (pattern, text, expected) in [
+            ("storage.*", "storage.gitaly[\"a\"]", true),
+            ("*[\"a\"]", "storage.gitaly[\"a\"]", true),
+            ("*.de*t", "storage.default", true),
+            ("moves.?", "moves.a", true),
+            ("moves.?", "moves.ab", false),
+            ("storage.def", "storage.default", false),
+            ("**", "", true),
+            ("", "a", false),
+            ("a*b*c", "aXbXbXc", true),
+            ("a*b*c", "aXbXbX", false),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_names_nothing_is_refused_with_the_nearest_address() {
+        let world = World::drain(&[1]);
+        let options = Options { target: vec!["assignment.al".to_owned()], ..Options::default() };
+        let errors = Selection::new(&world.desired, &options).expect_err("nothing matches");
+        assert_eq!(errors.items[0].help.as_deref(), Some("Did you mean `assignment.all`?"));
+    }
+
+    #[test]
+    fn a_move_is_named_by_its_assignment_its_source_its_wave_and_its_drain() {
+        let world = World::drain(&[1]);
+        let assignment = &world.desired.assignments[0];
+        for (pattern, wanted) in [
+            ("assignment.all", true),
+            ("storage.old", true),
+            ("storage.new", false),
+            ("moves.old", true),
+            ("moves.old[\"rest\"]", true),
+            ("drain.old", true),
+            ("weight.old", false),
+        ] {
+            let target = Options { target: vec![pattern.to_owned()], ..Options::default() };
+            let selection = Selection::new(&world.desired, &target).expect("names something");
+            assert_eq!(selection.may_move(&name("old"), assignment), wanted, "{pattern}");
+            assert_eq!(selection.wants_move(&name("old"), assignment, "rest"), wanted, "{pattern}");
+            let exclude = Options { exclude: vec![pattern.to_owned()], ..Options::default() };
+            let selection = Selection::new(&world.desired, &exclude).expect("names something");
+            assert_eq!(selection.wants_move(&name("old"), assignment, "rest"), !wanted, "{pattern}");
+        }
+        let exclude = Options { exclude: vec!["storage.new".to_owned()], ..Options::default() };
+        let selection = Selection::new(&world.desired, &exclude).expect("names something");
+        assert!(!selection.may_move(&name("old"), assignment));
+    }
+}
