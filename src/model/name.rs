@@ -1,6 +1,7 @@
 //! Names and quantities, validated where they enter.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,10 +17,11 @@ pub struct NameError {
     pub expected: &'static str,
 }
 
-/// A Gitaly storage as GitLab names it (`default`, `gitaly-01`).
+/// A Gitaly storage as GitLab names it (`default`, `gitaly-01`). A clone shares the text: a fleet has a million
+/// repositories on twenty storages.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct StorageName(String);
+pub struct StorageName(Arc<str>);
 
 impl StorageName {
     /// Checks a name: 1 to 255 characters, letters, digits, `.`, `_`, `-`, beginning with a letter or digit.
@@ -31,7 +33,7 @@ impl StorageName {
         let first = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
         let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
         if first && rest && name.len() <= 255 {
-            Ok(Self(name))
+            Ok(Self(name.into()))
         } else {
             Err(NameError {
                 what: "storage name",
@@ -62,7 +64,7 @@ impl TryFrom<String> for StorageName {
 
 impl From<StorageName> for String {
     fn from(name: StorageName) -> Self {
-        name.0
+        name.0.as_ref().to_owned()
     }
 }
 

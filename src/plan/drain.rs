@@ -18,7 +18,7 @@ pub(super) struct Sources<'a> {
     pub(super) leaving: BTreeSet<&'a StorageName>,
     /// Moves that have not ended, by container.
     pub(super) live: &'a BTreeMap<Container, &'a MoveRecord>,
-    /// Live moves that the report names already.
+    /// Live moves of repositories that the report counts already, for that reason or another.
     pub(super) told: BTreeSet<Container>,
 }
 

@@ -172,8 +172,8 @@ impl Graph {
     ///
     /// # Errors
     /// A cycle, which would be a fault of the planner: an action would wait for itself.
-    pub(super) fn order(mut self) -> Result<(Vec<Action>, Vec<Edge>), Diagnostic> {
-        let order = self.topological().ok_or_else(|| self.cycle())?;
+    pub(super) fn order(mut self) -> Result<(Vec<Action>, Vec<Edge>), Box<Diagnostic>> {
+        let order = self.topological().ok_or_else(|| Box::new(self.cycle()))?;
         let place: BTreeMap<NodeIndex, ActionId> =
             (0u32..).zip(&order).map(|(place, node)| (*node, ActionId(place))).collect();
         let edge = |e: petgraph::graph::EdgeReference<'_, String>| {

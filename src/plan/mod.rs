@@ -1,7 +1,34 @@
 //! The plan: what takes observed to desired, as a total, ordered, explained value; and the pure function that makes it.
+//!
+//! No clock, no randomness, no I/O: the same input gives the same bytes, in any order of listing. `make` runs the
+//! steps; each of the other files holds one concern.
 
+mod assemble;
+mod assign;
+mod basis;
+pub mod check;
+mod diff;
+mod drain;
+mod estimate;
+#[cfg(test)]
+mod fixture;
+mod graph;
+#[cfg(test)]
+mod laws;
+mod make;
+mod placement;
+mod policy;
+mod preflight;
 pub mod ready;
+mod report;
+mod row;
 pub mod saved;
+mod select;
+mod waves;
+
+pub use basis::{stale, state_digest};
+pub use make::make;
+pub use placement::need;
 
 use std::collections::BTreeMap;
 
@@ -75,12 +102,17 @@ impl Plan {
 
     /// The moves of an action; empty for actions of other kinds.
     pub fn moves_of(&self, action: &Action) -> &[PlannedMove] {
+        self.moves_of_checked(action).unwrap_or(&[])
+    }
+
+    /// The moves of an action; `None` when it names a range that does not exist.
+    fn moves_of_checked(&self, action: &Action) -> Option<&[PlannedMove]> {
         match &action.change {
             Change::Moves { first, count, .. } => {
                 let first = *first as usize;
-                self.moves.get(first..first + *count as usize).unwrap_or(&[])
+                self.moves.get(first..first.checked_add(*count as usize)?)
             }
-            _ => &[],
+            Change::SetWeight { .. } | Change::ProveEmpty { .. } => Some(&[]),
         }
     }
 }
@@ -387,22 +419,4 @@ pub struct Options {
     pub target: Vec<String>,
     /// Not these.
     pub exclude: Vec<String>,
-}
-
-/// Makes the plan. Pure: same input, same bytes, in any order of listing.
-///
-/// # Errors
-/// What in the configuration contradicts itself or the fleet (circular assignments, two assignments claiming one repository, `where` failing on a repository).
-pub fn make(
-    _desired: &crate::model::Desired,
-    _observed: &crate::model::Observed,
-    _state: &crate::state::State,
-    _options: &Options,
-) -> Result<Plan, crate::diag::Diagnostics> {
-    Err(crate::diag::Diagnostics::default())
-}
-
-/// stub
-pub fn need(bytes: Bytes) -> Bytes {
-    Bytes(bytes.0.saturating_mul(11).div_ceil(10))
 }

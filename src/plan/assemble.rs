@@ -1,0 +1,263 @@
+//! Turns what was decided into actions, and puts the plan together, with what must be said about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::diff::{self, WeightStep};
+use super::drain::Sources;
+use super::estimate::estimate;
+use super::graph::Graph;
+use super::make::Planner;
+use super::placement::{Item, need};
+use super::preflight::Preflight;
+use super::select::moves_address;
+use super::waves::Waves;
+use super::{Action, Change, Level, Plan, PlannedMove, Quarantined, StoragePlan, WeightChange, basis, policy};
+use crate::diag::Diagnostics;
+use crate::model::{Address, Bytes, DesiredStorage, StorageName, Weight};
+
+impl<'a> Planner<'a, '_> {
+    /// Makes the actions; items are sorted by wave and source.
+    pub(super) fn actions(
+        &self,
+        steps: &[WeightStep<'a>],
+        items: &[Item<'a>],
+        waves: &Waves,
+        proofs: &[&'a StorageName],
+    ) -> Vec<Action> {
+        let mut actions: Vec<Action> = steps.iter().map(|step| self.weight_action(step)).collect();
+        for group in items.chunk_by(|a, b| a.wave == b.wave && a.repository.storage == b.repository.storage) {
+            let Some(first) = group.first() else { continue };
+            let (wave, source) = (waves.name(first.wave), &first.repository.storage);
+            let assignments: BTreeSet<u32> = group.iter().map(|item| item.claimer.ordinal).collect();
+            let named = assignments.iter().take(3).filter_map(|n| self.desired.assignments.get(*n as usize));
+            let mut names: Vec<String> = named.map(|assignment| assignment.address.to_string()).collect();
+            if assignments.len() > names.len() {
+                names.push("…".to_owned());
+            }
+            actions.push(Action {
+                address: moves_address(source, wave),
+                // The range is set when the order of actions is known.
+                change: Change::Moves {
+                    wave: wave.to_owned(),
+                    position: first.wave,
+                    source: source.clone(),
+                    first: 0,
+                    count: 0,
+                    bytes: Bytes(0),
+                },
+                reason: format!("they belong elsewhere by {}", names.join(", ")),
+            });
+        }
+        actions.extend(proofs.iter().map(|storage| Action {
+            address: Address::new("drain", storage.as_str()),
+            change: Change::ProveEmpty { storage: (*storage).clone() },
+            reason: format!("{storage} drains, and nothing is known to remain on it"),
+        }));
+        actions
+    }
+
+    fn weight_action(&self, step: &WeightStep<'a>) -> Action {
+        let reason = if self.drains(step.storage) {
+            format!("{} drains: it must take no new repositories", step.storage)
+        } else {
+            format!("the configuration gives {} the weight {}", step.storage, step.to)
+        };
+        Action {
+            address: Address::new("weight", step.storage.as_str()),
+            change: Change::SetWeight { storage: step.storage.clone(), from: step.from, to: step.to },
+            reason,
+        }
+    }
+
+    /// Puts the plan together from its parts.
+    pub(super) fn assemble(
+        &mut self,
+        graph: Graph,
+        items: Vec<Item<'a>>,
+        waves: Waves,
+        sources: &Sources<'a>,
+    ) -> Result<Plan, Diagnostics> {
+        let (mut actions, edges) = graph.order().map_err(|cycle| Diagnostics::from(*cycle))?;
+        set_ranges(&mut actions, &items);
+        let estimate = estimate(&items, self.desired);
+        let touched: BTreeSet<&StorageName> =
+            items.iter().flat_map(|item| [Some(&item.repository.storage), item.destination]).flatten().collect();
+        let weights = self.weights(&actions);
+        let managed: BTreeSet<&StorageName> = actions.iter().filter_map(|a| weight_of(&a.change)).collect();
+        let basis = basis::basis(&self.desired.digest, self.state, self.observed, &managed, &touched);
+        self.look(&actions, &items, &weights, estimate.duration_seconds);
+        let storages = self.storages(&items);
+        let moves = items.iter().filter_map(planned).collect();
+        drop(items);
+        let preflight = std::mem::replace(&mut self.preflight, Preflight::new(self.desired, self.observed, self.state));
+        let mut plan = Plan {
+            format: Plan::FORMAT,
+            environment: self.desired.environment.clone(),
+            as_of: self.observed.as_of,
+            basis,
+            actions,
+            edges,
+            moves,
+            drift: diff::drift(self.desired, self.observed, self.state, &sources.occupied),
+            findings: preflight.finish(),
+            report: std::mem::take(&mut self.report).finish(),
+            quarantined: self.quarantined(),
+            weights,
+            storages,
+            max_moves: self.desired.max_moves.max(1),
+            estimate,
+            policies: Vec::new(),
+            samples: waves.samples,
+        };
+        plan.policies = policy::verdicts(self.desired, &plan);
+        Ok(plan)
+    }
+
+    fn weights(&self, actions: &[Action]) -> BTreeMap<StorageName, WeightChange> {
+        let same =
+            |(name, weight): (&StorageName, &Weight)| (name.clone(), WeightChange { before: *weight, after: *weight });
+        let mut weights: BTreeMap<_, _> = self.observed.gitlab.weights.iter().map(same).collect();
+        for action in actions {
+            if let Change::SetWeight { storage, to, .. } = &action.change
+                && let Some(change) = weights.get_mut(storage)
+            {
+                change.after = *to;
+            }
+        }
+        weights
+    }
+
+    /// Looks over the plan for what an operator must know before saying yes.
+    fn look(
+        &mut self,
+        actions: &[Action],
+        items: &[Item<'a>],
+        weights: &BTreeMap<StorageName, WeightChange>,
+        seconds: u64,
+    ) {
+        for action in actions {
+            if let Change::SetWeight { storage, from, to } = &action.change
+                && to > from
+                && let Some((storage, _)) = self.desired.storages.get_key_value(storage)
+            {
+                self.preflight.receives(storage);
+            }
+        }
+        let pairs: BTreeSet<(&StorageName, &StorageName)> =
+            items.iter().filter_map(|item| Some((&item.repository.storage, item.destination?))).collect();
+        for (source, destination) in pairs {
+            self.preflight.versions(source, destination);
+        }
+        if !actions.is_empty() {
+            self.preflight.token(seconds);
+        }
+        let managed = self.desired.storages.values().any(|s| s.drain || s.weight.is_some());
+        if managed && !weights.is_empty() && weights.values().all(|change| change.after == Weight::ZERO) {
+            let message = "Every storage that GitLab knows would have weight 0: new repositories would go to `default`, \
+                           whether it exists or not.";
+            let help = "Give at least one storage that stays a `weight` above 0.";
+            self.preflight.add(Level::Error, "all-weights-zero", "weights", message.to_owned(), help);
+        }
+        if !items.is_empty() && !self.desired.rollout.backup_declined {
+            let message = "The source's copy is deleted by GitLab after each move; nothing here makes a backup.";
+            let help = "Make a backup first. To say that you have one otherwise, set rollout.backup = \"none\".";
+            self.preflight.add(Level::Danger, "no-backup", "moves", message.to_owned(), help);
+        }
+        let sizeless = items.iter().filter(|item| item.repository.size.is_none()).count();
+        if sizeless > 0 {
+            let message =
+                format!("GitLab gave no size for {sizeless} of the repositories to move: they count as 0 bytes.");
+            let help =
+                "Room and times are underestimated by them. GitLab computes sizes when a repository is pushed to.";
+            self.preflight.add(Level::Notice, "size-unknown", "moves", message, help);
+        }
+        if !self.live.is_empty() {
+            let message = format!("{} moves are under way in GitLab that this plan does not make.", self.live.len());
+            let help = "They are waited for, not fought. Plan again when they have ended.";
+            self.preflight.add(Level::Notice, "foreign-moves", "moves", message, help);
+        }
+    }
+
+    fn storages(&self, items: &[Item<'a>]) -> BTreeMap<StorageName, StoragePlan> {
+        let plan = |(name, storage): (&StorageName, &DesiredStorage)| {
+            let disk = self.observed.storages.get(name).and_then(|facts| facts.disk.known());
+            let plan = StoragePlan {
+                max_moves: storage.limits.max_moves.max(1),
+                disk_ceiling_permille: storage.limits.disk_ceiling_permille,
+                used: disk.map(|disk| disk.used),
+                capacity: disk.map(|disk| Bytes(disk.used.0.saturating_add(disk.available.0))),
+                incoming: Bytes(0),
+                outgoing: Bytes(0),
+                incoming_count: 0,
+                outgoing_count: 0,
+            };
+            (name.clone(), plan)
+        };
+        let mut storages: BTreeMap<_, _> = self.desired.storages.iter().map(plan).collect();
+        for item in items {
+            if let Some(source) = storages.get_mut(&item.repository.storage) {
+                source.outgoing.0 = source.outgoing.0.saturating_add(item.bytes().0);
+                source.outgoing_count += 1;
+            }
+            if let Some(destination) = item.destination.and_then(|name| storages.get_mut(name)) {
+                destination.incoming.0 = destination.incoming.0.saturating_add(need(item.bytes()).0);
+                destination.incoming_count += 1;
+            }
+        }
+        storages
+    }
+
+    fn quarantined(&self) -> Vec<Quarantined> {
+        let mut list: Vec<Quarantined> = self
+            .state
+            .quarantined()
+            .map(|(container, record)| Quarantined {
+                container,
+                path: record.path.clone(),
+                source: record.source.clone(),
+                cause: record.cause.clone(),
+                remedy: record.remedy.clone(),
+                urgent: record.urgent,
+            })
+            .collect();
+        list.sort_by_key(|one| (!one.urgent, one.container));
+        list
+    }
+}
+
+fn weight_of(change: &Change) -> Option<&StorageName> {
+    match change {
+        Change::SetWeight { storage, .. } => Some(storage),
+        Change::Moves { .. } | Change::ProveEmpty { .. } => None,
+    }
+}
+
+/// Gives every action of moves its range; items are sorted by wave and source.
+fn set_ranges(actions: &mut [Action], items: &[Item<'_>]) {
+    let mut ranges: BTreeMap<(u32, &StorageName), (u32, u32, u64)> = BTreeMap::new();
+    for (index, item) in (0u32..).zip(items) {
+        let range = ranges.entry((item.wave, &item.repository.storage)).or_insert((index, 0, 0));
+        range.1 += 1;
+        range.2 = range.2.saturating_add(item.bytes().0);
+    }
+    for action in actions {
+        if let Change::Moves { position, source, first, count, bytes, .. } = &mut action.change
+            && let Some(range) = ranges.get(&(*position, &*source))
+        {
+            (*first, *count, *bytes) = (range.0, range.1, Bytes(range.2));
+        }
+    }
+}
+
+fn planned(item: &Item<'_>) -> Option<PlannedMove> {
+    let repository = item.repository;
+    Some(PlannedMove {
+        container: repository.container,
+        path: repository.path.clone(),
+        source: repository.storage.clone(),
+        destination: item.destination?.clone(),
+        assignment: item.claimer.assignment.address.clone(),
+        bytes: item.bytes(),
+        empty: repository.empty == Some(true),
+    })
+}

@@ -1,0 +1,261 @@
+//! What planning costs: CPU time and peak memory for fleets of 1,000 to 1,000,000 repositories on 20 storages, the
+//! ratio of doubling, and an empty plan over 10,000 declared storages. Prints figures and targets; judges nothing.
+//!
+//! Sizes are drawn from the *standard* generator of the facts: 99.7 % log-normal (median 0.25 MB, sigma 2.4) and
+//! 0.3 % Pareto (x_m 200 MB, alpha 0.9, cap 150 GB). Each case runs in a process of its own, so that one's peak
+//! memory is not another's: `cargo bench --bench plan`, or `… -- repositories 100000` for one case.
+
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::process::Command;
+
+use tranship::diag::{SourceId, Span};
+use tranship::expr::Predicate;
+use tranship::model::{
+    Address, Assignment, Bytes, Connection, Container, ContainerKind, Desired, DesiredStorage, DiskSpace, GitlabFacts,
+    Limits, Observed, OtherContainers, Reading, Repository, Rollout, ServerFacts, StorageFacts, StorageName,
+    TokenFacts, Wave, Weight,
+};
+use tranship::plan::{Options, make};
+use tranship::state::State;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const SPAN: Span = Span { source: SourceId(0), start: 0, end: 0 };
+
+fn main() -> Outcome<()> {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["repositories", number] => repositories(number.parse()?),
+        ["storages", number] => storages(number.parse()?),
+        _ => all(),
+    }
+}
+
+/// Runs every case in a process of its own and prints a table.
+fn all() -> Outcome<()> {
+    println!("plan: sizes from the standard generator, 10 storages drained into 10, all repositories move");
+    println!("{:>14} {:>10} {:>12} {:>12} {:>8}", "repositories", "CPU s", "peak MiB", "input MiB", "doubling");
+    let mut before: Option<Figures> = None;
+    let mut number = 1_000u64;
+    while number <= 1_000_000 {
+        let figures = Figures::of("repositories", number)?;
+        let doubling = before.map(|b| figures.cpu / b.cpu.max(f64::EPSILON));
+        let doubling = doubling.map_or(String::new(), |ratio| format!("x {ratio:.2}"));
+        println!("{number:>14} {:>10.3} {:>12.0} {:>12.0} {doubling:>8}", figures.cpu, figures.peak, figures.input);
+        before = Some(figures);
+        number = if number == 512_000 { 1_000_000 } else { number * 2 };
+    }
+    let today = Figures::of("repositories", 100_000)?;
+    println!("100,000 repositories: {:.2} s CPU, {:.0} MiB (target: 3 s, 256 MiB)", today.cpu, today.peak);
+    println!(
+        "1,000,000 repositories: target 10 s, 512 MiB; doubling: target at most x 2.3 (the last row is x 1.95 in size)"
+    );
+    let empty = Figures::of("storages", 10_000)?;
+    println!(
+        "10,000 declared storages, nothing to do: {:.3} s CPU, {:.0} MiB (target: 0.5 s, 150 MB)",
+        empty.cpu, empty.peak
+    );
+    Ok(())
+}
+
+/// What one case cost.
+#[derive(Clone, Copy)]
+struct Figures {
+    /// Seconds of CPU, planning alone.
+    cpu: f64,
+    /// MiB resident at most, input and plan together.
+    peak: f64,
+    /// MiB resident before planning.
+    input: f64,
+}
+
+impl Figures {
+    fn of(case: &str, number: u64) -> Outcome<Self> {
+        let output = Command::new(std::env::current_exe()?).args([case, &number.to_string()]).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        let field = |name: &str| -> Outcome<f64> {
+            let mut words = text.split_whitespace();
+            words.find(|word| *word == name).ok_or_else(|| format!("{case} {number}: no {name} in {text:?}"))?;
+            Ok(words.next().unwrap_or_default().parse()?)
+        };
+        Ok(Self { cpu: field("cpu")?, peak: field("peak")?, input: field("input")? })
+    }
+}
+
+fn repositories(number: u64) -> Outcome<()> {
+    let (desired, observed) = migration(number)?;
+    measure(&desired, &observed, usize::try_from(number)?)
+}
+
+fn storages(number: u64) -> Outcome<()> {
+    let names = names("gitaly", number)?;
+    let (desired, observed) = fleet(&names, &[])?;
+    measure(&desired, &observed, 0)
+}
+
+fn measure(desired: &Desired, observed: &Observed, moves: usize) -> Outcome<()> {
+    let state = State::new("bench");
+    let input = memory("VmRSS")?;
+    let before = cpu()?;
+    let plan = make(desired, observed, &state, &Options::default()).map_err(|d| format!("{:?}", d.items.first()))?;
+    let seconds = cpu()? - before;
+    if plan.moves.len() != moves || plan.is_empty() != (moves == 0) {
+        return Err(format!("{} moves planned, {moves} expected; {:?}", plan.moves.len(), plan.report).into());
+    }
+    println!("cpu {seconds:.4} peak {:.1} input {input:.1}", memory("VmHWM")?);
+    Ok(())
+}
+
+/// CPU seconds of this process so far.
+fn cpu() -> Outcome<f64> {
+    // The scheduler's own count, in nanoseconds: the first field.
+    let text = std::fs::read_to_string("/proc/self/schedstat")?;
+    let nanoseconds: f64 = text.split_whitespace().next().unwrap_or_default().parse()?;
+    Ok(nanoseconds / 1e9)
+}
+
+/// A figure of `/proc/self/status` in MiB.
+fn memory(field: &str) -> Outcome<f64> {
+    let text = std::fs::read_to_string("/proc/self/status")?;
+    let line = text.lines().find(|line| line.starts_with(field)).ok_or("no such field")?;
+    let kib: f64 = line.split_whitespace().nth(1).unwrap_or_default().parse()?;
+    Ok(kib / 1024.0)
+}
+
+fn names(prefix: &str, number: u64) -> Outcome<Vec<StorageName>> {
+    Ok((0..number).map(|n| StorageName::new(format!("{prefix}-{n:05}"))).collect::<Result<_, _>>()?)
+}
+
+/// Ten storages drained into ten, with a sample first.
+fn migration(number: u64) -> Outcome<(Desired, Observed)> {
+    let (sources, targets) = (names("vm", 10)?, names("pod", 10)?);
+    let (mut desired, mut observed) = fleet(&targets, &sources)?;
+    desired.assignments.push(Assignment {
+        address: Address::new("assignment", "everything"),
+        from: sources.clone(),
+        filter: Predicate::always(),
+        to: targets,
+        priority: 0,
+        span: SPAN,
+    });
+    desired.rollout.waves =
+        vec![Wave { name: "sample".to_owned(), filter: Predicate::always(), sample: Some(300), span: SPAN }];
+    let mut random = Random(7);
+    observed.repositories = Vec::with_capacity(usize::try_from(number)?);
+    for (id, storage) in (1..=number).zip(sources.iter().cycle()) {
+        observed.repositories.push(Repository {
+            container: Container { kind: ContainerKind::Project, id },
+            path: format!("group-{}/project-{id}", id % 977).into(),
+            storage: storage.clone(),
+            size: Some(Bytes(random.size())),
+            archived: id % 9 == 0,
+            empty: Some(false),
+            fork_parent: (id % 50 == 0).then_some(id / 2),
+            last_activity: Some(1_700_000_000),
+            created: Some(1_600_000_000),
+        });
+    }
+    Ok((desired, observed))
+}
+
+/// Storages that are as they should be, and others that drain.
+fn fleet(kept: &[StorageName], draining: &[StorageName]) -> Outcome<(Desired, Observed)> {
+    let mut observed = Observed {
+        as_of: jiff::Timestamp::from_second(1_767_600_000)?,
+        gitlab: GitlabFacts {
+            version: "18.2.0-ee".to_owned(),
+            enterprise: Some(true),
+            token: Reading::Known(TokenFacts { scopes: vec!["api".to_owned()], expires_at: None }),
+            weights: BTreeMap::new(),
+        },
+        storages: BTreeMap::new(),
+        repositories: Vec::new(),
+        others: BTreeMap::new(),
+        moves: Vec::new(),
+    };
+    let mut storages = BTreeMap::new();
+    for (name, drain) in kept.iter().map(|n| (n, false)).chain(draining.iter().map(|n| (n, true))) {
+        let weight = Weight::new(100)?;
+        storages.insert(
+            name.clone(),
+            DesiredStorage {
+                address: Address::new("storage", name.as_str()),
+                name: name.clone(),
+                endpoint: None,
+                dial: None,
+                token: None,
+                ca: None,
+                weight: (!drain).then_some(weight),
+                drain,
+                limits: Limits::default(),
+                span: SPAN,
+            },
+        );
+        observed.gitlab.weights.insert(name.clone(), weight);
+        observed
+            .others
+            .insert(name.clone(), OtherContainers { snippets: Reading::Known(0), group_wikis: Reading::Known(0) });
+        observed.storages.insert(name.clone(), facts(name));
+    }
+    let desired = Desired {
+        environment: "bench".to_owned(),
+        digest: "bench".to_owned(),
+        connection: Connection::None,
+        max_moves: 64,
+        storages,
+        assignments: Vec::new(),
+        rollout: Rollout::default(),
+        policies: Vec::new(),
+        later: Vec::new(),
+    };
+    Ok((desired, observed))
+}
+
+fn facts(name: &StorageName) -> StorageFacts {
+    StorageFacts {
+        server: Reading::Known(ServerFacts {
+            version: "18.2.0".to_owned(),
+            git_version: "2.50.1".to_owned(),
+            readable: true,
+            writeable: true,
+            filesystem_id: format!("fs-{name}"),
+            replication_factor: 1,
+        }),
+        disk: Reading::Known(DiskSpace { available: Bytes(1 << 50), used: Bytes(1 << 40) }),
+        walk: None,
+    }
+}
+
+/// SplitMix64: small, seeded, good enough to draw sizes.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Above 0, at most 1.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
+    fn unit(&mut self) -> f64 {
+        ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Bytes, from the standard generator.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "capped and positive")]
+    fn size(&mut self) -> u64 {
+        let bytes = if self.unit() < 0.003 {
+            (200e6 * self.unit().powf(-1.0 / 0.9)).min(150e9)
+        } else {
+            let normal = (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos();
+            0.25e6 * (2.4 * normal).exp()
+        };
+        bytes.min(150e9) as u64
+    }
+}
