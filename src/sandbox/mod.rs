@@ -6,6 +6,7 @@
 
 pub mod content;
 pub mod draw;
+mod git;
 pub mod memory;
 pub mod synthetic;
 pub mod world;
