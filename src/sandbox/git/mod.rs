@@ -37,14 +37,11 @@ impl Git {
     /// # Errors
     /// The folders cannot be made.
     pub(super) fn open(root: &Utf8Path, storages: &[StorageName], seed: u64) -> ContentResult<Self> {
+        let content = Self { root: root.to_owned(), seed, unique: AtomicU64::new(0) };
         for storage in storages {
-            let temporary = root.join(storage.as_str()).join("+gitaly/tmp");
-            if temporary.exists() {
-                fs::remove_dir_all(&temporary).map_err(failed)?;
-            }
-            fs::create_dir_all(&temporary).map_err(failed)?;
+            content.prepare(storage)?;
         }
-        Ok(Self { root: root.to_owned(), seed, unique: AtomicU64::new(0) })
+        Ok(content)
     }
 
     /// Where a repository lies, or would.
@@ -136,6 +133,14 @@ impl Content for Git {
             }
         });
         results.into_inner().unwrap_or_default().into_iter().collect()
+    }
+
+    fn prepare(&self, storage: &StorageName) -> ContentResult<()> {
+        let temporary = self.root.join(storage.as_str()).join("+gitaly/tmp");
+        if temporary.exists() {
+            fs::remove_dir_all(&temporary).map_err(failed)?;
+        }
+        fs::create_dir_all(&temporary).map_err(failed)
     }
 
     fn exists(&self, storage: &StorageName, path: &str) -> bool {
