@@ -54,6 +54,13 @@ pub trait Content: Send + Sync {
     /// # Errors
     /// Files or git failed.
     fn settle(&self, settlers: &[Settler], lacking_object: &[u64]) -> ContentResult<Vec<(u64, u64)>>;
+    /// Makes ready for a storage that is new.
+    ///
+    /// # Errors
+    /// Files failed.
+    fn prepare(&self, _storage: &StorageName) -> ContentResult<()> {
+        Ok(())
+    }
     /// True when a repository is there.
     fn exists(&self, storage: &StorageName, path: &str) -> bool;
     /// All references in byte-wise order of names, `HEAD` before them if it resolves.

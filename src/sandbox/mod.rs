@@ -6,7 +6,12 @@
 
 pub mod content;
 pub mod draw;
+mod fleet;
+mod git;
+mod gitaly;
 pub mod memory;
+mod process;
+mod rest;
 pub mod synthetic;
 pub mod world;
 
@@ -18,6 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{SandboxConnection, StorageName};
 use content::{Content, ContentResult};
+use process::compare;
+pub use process::running;
 use world::World;
 
 /// How to reach a running fleet. Written by the fleet's process, mode 0600, read by its clients.
@@ -50,37 +57,48 @@ pub struct SandboxError {
     /// What to do.
     pub help: Option<String>,
 }
-/// Finds the fleet of a folder, starting its process (`<exe> sandbox serve --dir …`) when none runs. `dir` is
-/// `<configuration>/.tranship/sandbox/<name>`. Refuses a world made from another `sandbox` block.
+impl From<tokio::task::JoinError> for SandboxError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self { message: error.to_string(), help: None }
+    }
+}
+
+/// Finds the fleet of a folder, starting its process (`<exe> sandbox serve --dir … --idle 30`) when none runs. `dir` is
+/// `<configuration>/.tranship/sandbox/<name>`. Refuses a world made from another `sandbox` block; storages that are
+/// new in the block are taken up, empty, by the world that is there.
 ///
 /// # Errors
 /// [`SandboxError`].
 pub async fn ensure(
-    _dir: &Utf8Path,
-    _exe: &std::path::Path,
-    _spec: &SandboxConnection,
+    dir: &Utf8Path,
+    exe: &std::path::Path,
+    spec: &SandboxConnection,
 ) -> Result<Endpoints, SandboxError> {
-    Err(SandboxError { message: "not built".into(), help: None })
+    let (dir, exe, spec) = (dir.to_owned(), exe.to_owned(), spec.clone());
+    tokio::task::spawn_blocking(move || process::ensure(&dir, &exe, &spec)).await?
 }
+
 /// Serves the fleet of `dir` until nobody has asked for `idle` (`None`: for ever) or a signal comes. `spec` is
-/// written on first use; left out, the folder must hold a world.
+/// written on first use; left out, the folder must hold a world, or the block that [`ensure`] left for one.
 ///
 /// # Errors
 /// [`SandboxError`].
 pub async fn serve(
-    _dir: &Utf8Path,
-    _spec: Option<SandboxConnection>,
-    _idle: Option<std::time::Duration>,
-    _announce: &mut (dyn FnMut(&Endpoints) + Send),
+    dir: &Utf8Path,
+    spec: Option<SandboxConnection>,
+    idle: Option<std::time::Duration>,
+    announce: &mut (dyn FnMut(&Endpoints) + Send),
 ) -> Result<(), SandboxError> {
-    Err(SandboxError { message: "not built".into(), help: None })
+    process::serve(dir, spec, idle, announce).await
 }
+
 /// Stops a running fleet and deletes its world.
 ///
 /// # Errors
 /// [`SandboxError`].
-pub async fn reset(_dir: &Utf8Path) -> Result<(), SandboxError> {
-    Ok(())
+pub async fn reset(dir: &Utf8Path) -> Result<(), SandboxError> {
+    let dir = dir.to_owned();
+    tokio::task::spawn_blocking(move || process::reset(&dir)).await?
 }
 
 /// Fills a new world: draws its population and makes the repositories.

@@ -10,7 +10,7 @@ use super::content::Tamper;
 use super::draw;
 use super::synthetic::SyntheticRepository;
 use crate::model::{
-    Container, ContainerKind, MoveState, RepositoryRole, SandboxConnection, StorageName, relative_path,
+    Container, ContainerKind, MoveState, RepositoryRole, SandboxConnection, SandboxStorage, StorageName, relative_path,
 };
 
 /// A project as GitLab's database has it.
@@ -297,6 +297,17 @@ impl World {
             ids.push(m.id);
         }
         self.moves.insert(m.id, m);
+    }
+
+    /// Adds a storage, empty; of weight 0 unless it says otherwise.
+    pub fn add_storage(&mut self, storage: SandboxStorage) {
+        self.filesystem_ids.insert(storage.name.clone(), draw::uuid(self.spec.seed, storage.name.as_str()));
+        self.known.insert(storage.name.clone());
+        if let Some(weight) = storage.weight {
+            self.weights.insert(storage.name.to_string(), u64::from(weight.get()));
+            self.changes.push(Change::Weights(self.weights.clone()));
+        }
+        self.spec.storages.push(storage);
     }
 
     /// Puts a project as it is now, new or not.

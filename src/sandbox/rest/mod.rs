@@ -1,0 +1,242 @@
+//! GitLab's REST API over the world, as plain HTTP/1: routes, who may ask, and what faults do to a request.
+
+mod entity;
+mod page;
+mod projects;
+mod settings;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::fleet::Fleet;
+use super::process::Post;
+
+/// A user who is no administrator.
+const USER_TOKEN: &str = "glpat-sandbox-user";
+
+/// What every handler has.
+#[derive(Clone)]
+struct App {
+    fleet: Arc<Fleet>,
+    post: Arc<Post>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum User {
+    Administrator,
+    Ordinary,
+}
+
+/// A connection that a fault can cut before its answer.
+struct Connection {
+    stream: TcpStream,
+    cut: Scissors,
+}
+
+#[derive(Clone, Default)]
+struct Scissors(Arc<AtomicBool>);
+
+impl Scissors {
+    fn cut(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> std::io::Result<()> {
+        if self.0.load(Ordering::SeqCst) { Err(std::io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.cut.check()?;
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+struct Door(TcpListener);
+
+impl axum::serve::Listener for Door {
+    type Io = Connection;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, Self::Addr) {
+        let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
+        drop(stream.set_nodelay(true));
+        (Connection { stream, cut: Scissors::default() }, address)
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}
+
+impl Connected<IncomingStream<'_, Door>> for Scissors {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+        stream.io().cut.clone()
+    }
+}
+
+/// Serves until the fleet ends.
+pub(super) async fn serve(fleet: Arc<Fleet>, post: Arc<Post>, listener: TcpListener) {
+    let stop = fleet.stop.clone();
+    let app = App { fleet, post };
+    let service = router(app).into_make_service_with_connect_info::<Scissors>();
+    let served = axum::serve(Door(listener), service).with_graceful_shutdown(stop.clone().cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the sandbox's GitLab ended");
+        stop.cancel();
+    }
+}
+
+fn router(app: App) -> Router {
+    let moves = "/repository_storage_moves";
+    let api = Router::new()
+        .route("/metadata", get(settings::metadata))
+        .route("/version", get(settings::version))
+        .route("/personal_access_tokens/self", get(settings::token))
+        .route("/application/settings", get(settings::show).put(settings::put))
+        .route("/projects", get(projects::list))
+        .route("/projects/{id}", get(projects::show))
+        .route("/projects/{id}/storage", get(projects::storage))
+        .route("/projects/{id}/repository/commits", post(projects::commit))
+        .route(&format!("/projects/{{id}}{moves}"), get(projects::moves_of).post(projects::schedule))
+        .route(&format!("/projects/{{id}}{moves}/{{move_id}}"), get(projects::move_of))
+        .route("/project_repository_storage_moves", get(projects::moves).post(projects::schedule_all))
+        .route("/project_repository_storage_moves/{move_id}", get(projects::move_by_id))
+        .route("/snippets/all", get(page::nothing))
+        .route("/groups", get(page::nothing))
+        .route("/snippet_repository_storage_moves", get(page::nothing_for_administrators))
+        .route("/group_repository_storage_moves", get(page::nothing_for_administrators))
+        .route("/snippet_repository_storage_moves/{id}", get(not_found))
+        .route("/group_repository_storage_moves/{id}", get(not_found))
+        .fallback(unknown)
+        .layer(middleware::from_fn_with_state(app.clone(), admit));
+    Router::new()
+        .nest("/api/v4", api)
+        .route("/-/sandbox/alive", get(async || "alive"))
+        .route("/-/sandbox/adopt", post(adopt))
+        .route("/-/sandbox/stop", post(stop))
+        .layer(middleware::from_fn_with_state(app.clone(), own))
+        .with_state(app)
+}
+
+/// `{"message": …}` with a status.
+fn message(status: StatusCode, text: &str) -> Response {
+    (status, Json(json!({ "message": text }))).into_response()
+}
+
+/// `{"error": …}` with a status: what the API's framework itself says of parameters.
+fn error(status: StatusCode, text: &str) -> Response {
+    (status, Json(json!({ "error": text }))).into_response()
+}
+
+async fn not_found() -> Response {
+    message(StatusCode::NOT_FOUND, "404 Not found")
+}
+
+async fn unknown() -> Response {
+    error(StatusCode::NOT_FOUND, "404 Not Found")
+}
+
+fn presented(headers: &HeaderMap) -> Option<&str> {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    text("private-token").or_else(|| text("authorization").and_then(|v| v.strip_prefix("Bearer ")))
+}
+
+/// The endpoints under `/-/sandbox` are for this fleet's own clients, and for this very process.
+async fn own(State(app): State<App>, request: Request, next: Next) -> Response {
+    app.fleet.touch();
+    if request.uri().path().starts_with("/-/") {
+        let pid = request.headers().get("x-sandbox-pid").and_then(|v| v.to_str().ok());
+        let ours = presented(request.headers()) == Some(&app.fleet.gitlab_token)
+            && pid == Some(std::process::id().to_string().as_str());
+        if !ours {
+            return message(StatusCode::UNAUTHORIZED, "401 Unauthorized");
+        }
+    }
+    let response = next.run(request).await;
+    app.fleet.touch();
+    response
+}
+
+/// Faults on requests, then the token.
+async fn admit(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let (cut, limited) = app.fleet.world(|w| (w.strikes("server_error"), w.strikes("rate_limit")));
+    if cut {
+        return message(StatusCode::INTERNAL_SERVER_ERROR, "500 Internal Server Error");
+    }
+    if limited {
+        let headers = [("Retry-After", "1"), ("RateLimit-Limit", "120"), ("RateLimit-Remaining", "0")];
+        return (StatusCode::TOO_MANY_REQUESTS, headers, "Retry later\n").into_response();
+    }
+    let user = match presented(request.headers()) {
+        Some(token) if token == app.fleet.gitlab_token => User::Administrator,
+        Some(USER_TOKEN) => User::Ordinary,
+        _ => return message(StatusCode::UNAUTHORIZED, "401 Unauthorized"),
+    };
+    request.extensions_mut().insert(user);
+    next.run(request).await
+}
+
+async fn adopt(State(app): State<App>, body: Bytes) -> Response {
+    let wanted = match serde_json::from_slice(&body) {
+        Ok(wanted) => wanted,
+        Err(e) => return error(StatusCode::BAD_REQUEST, &e.to_string()),
+    };
+    let adopted = match app.fleet.adopt(&wanted) {
+        Ok(()) => app.post.serve_storages(&app.fleet).await,
+        Err(e) => {
+            let text = e.message.split_once(": ").map_or(e.message.clone(), |(_, what)| what.to_owned());
+            return (StatusCode::CONFLICT, text).into_response();
+        }
+    };
+    match adopted {
+        Ok(()) => Json(app.post.endpoints()).into_response(),
+        Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &e.message),
+    }
+}
+
+async fn stop(State(app): State<App>) -> Response {
+    app.fleet.stop.cancel();
+    message(StatusCode::ACCEPTED, "202 Accepted")
+}
+
+/// Refuses whoever is no administrator.
+#[expect(clippy::result_large_err, reason = "the answer is the error")]
+fn administrators_only(user: User) -> Result<(), Response> {
+    match user {
+        User::Administrator => Ok(()),
+        User::Ordinary => Err(message(StatusCode::FORBIDDEN, "403 Forbidden")),
+    }
+}
+
+type Wire = ConnectInfo<Scissors>;
