@@ -108,6 +108,7 @@ impl Project {
             }
             #[cfg(not(feature = "sandbox"))]
             Connection::Sandbox(_) => {
+                let _ = signals;
                 return Err(Failure::new(
                     "this build has no sandbox",
                     "Use a build with the cargo feature `sandbox`, or configure a real `gitlab`.",
