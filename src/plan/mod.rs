@@ -400,3 +400,12 @@ pub fn make(
 ) -> Result<Plan, crate::diag::Diagnostics> {
     Err(crate::diag::Diagnostics::default())
 }
+/// Says why a saved plan no longer fits, a line each; empty: it does. `configuration` is `Desired::digest`.
+pub fn stale(
+    _plan: &Plan,
+    _configuration: &str,
+    _state: &crate::state::State,
+    _observed: &crate::model::Observed,
+) -> Vec<String> {
+    Vec::new()
+}

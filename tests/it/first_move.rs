@@ -87,7 +87,7 @@ fn a_saved_plan_does_what_it_says_and_is_refused_when_stale() {
     home.write("main.hcl", &main.replace("weight = 100", "weight = 90"));
     let stale = home.tranship(&["apply", "monday.plan"]);
     assert_eq!(stale.code, 6, "{stale:?}");
-    assert!(stale.err.contains("the configuration or its variables have changed"), "{stale:?}");
+    assert!(stale.err.contains("the configuration or its variables changed"), "{stale:?}");
     assert!(repositories(&home).keys().all(|(storage, _)| storage == "default"), "nothing was done");
     home.write("main.hcl", &main);
 

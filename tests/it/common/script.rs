@@ -20,8 +20,8 @@ enum Part {
     Step { command: String, expected: String },
 }
 
-/// Runs a script's commands in a home, one after the other, and compares; or rewrites the file.
-pub(crate) fn run(file: &Utf8Path, home: &Home) {
+/// Runs a script's commands in a home, one after the other, and compares; or rewrites the file. Returns what differs.
+pub(crate) fn run(file: &Utf8Path, home: &Home) -> Result<(), String> {
     let text = fs_err::read_to_string(file).expect("a script");
     let parts = parse(&text, file.extension() == Some("md"));
     assert!(parts.iter().any(|part| matches!(part, Part::Step { .. })), "{file}: there is no command in it");
@@ -43,9 +43,10 @@ pub(crate) fn run(file: &Utf8Path, home: &Home) {
     }
     if update && after != text {
         fs_err::write(file, after).expect("rewritten");
-    } else {
-        assert!(wrong.is_empty(), "{file}: not as expected; UPDATE=1 rewrites it\n{wrong}");
+    } else if !wrong.is_empty() {
+        return Err(format!("{file}: not as expected; UPDATE=1 rewrites it\n{wrong}"));
     }
+    Ok(())
 }
 
 /// Runs one command: both streams as one, redacted, with the exit code.
