@@ -13,8 +13,8 @@ use super::failure::Failure;
 use super::plan::read_saved;
 use crate::apply::event::Summary;
 use crate::apply::{self, RunResult};
-use crate::model::{Address, StorageName};
-use crate::plan::{Basis, Change, Plan};
+use crate::model::{Address, Desired, Observed, StorageName};
+use crate::plan::{self, Change, Plan};
 use crate::state::State;
 use crate::ui::{self, View};
 
@@ -97,13 +97,17 @@ impl<'a> Apply<'a> {
         let signals = &self.context.signals;
         let is_saved = saved.is_some();
         let mut state = self.session.state()?;
-        let mut plan = self.session.plan(signals, &state).await?;
-        if let Some(mut saved) = saved {
-            check_fresh(&saved, &plan)?;
-            if let Some(most) = self.args.selection.parallelism {
-                saved.max_moves = saved.max_moves.min(most);
+        let observed = self.session.observe(signals).await?;
+        let mut plan = match saved {
+            None => self.session.plan_from(&observed, &state)?,
+            Some(saved) => {
+                check_fresh(&saved, &self.session.project.desired, &state, &observed)?;
+                saved
             }
-            plan = saved;
+        };
+        drop(observed);
+        if let Some(most) = self.args.selection.parallelism {
+            plan.max_moves = plan.max_moves.min(most);
         }
         self.show(&plan)?;
         if let Some(exit) = self.forbidden(&plan) {
@@ -268,31 +272,22 @@ fn goes_on(summary: &Summary) -> bool {
 }
 
 /// Finds a saved plan stale, before the first action.
-fn check_fresh(saved: &Plan, fresh: &Plan) -> Result<(), Failure> {
-    let stale = |what: String| {
-        Failure::with(
-            Exit::Stale,
-            format!("the saved plan is stale: {what}"),
-            "Nothing was done. Plan again, look at it, and apply that: tranship plan --out FILE",
-        )
-    };
-    if saved.environment != fresh.environment {
-        return Err(stale(format!(
+fn check_fresh(saved: &Plan, desired: &Desired, state: &State, observed: &Observed) -> Result<(), Failure> {
+    let mut reasons = plan::stale(saved, &desired.digest, state, observed);
+    if saved.environment != desired.environment {
+        reasons = vec![format!(
             "it is for environment {:?}, the configuration is of environment {:?}",
-            saved.environment, fresh.environment
-        )));
+            saved.environment, desired.environment
+        )];
     }
-    // Not the filesystem ids: those are of the storages that a plan's moves touch, and the digest covers them.
-    let Basis { configuration, state, observed, filesystem_ids: _ } = &saved.basis;
-    let pairs = [
-        (configuration, &fresh.basis.configuration, "the configuration or its variables have changed"),
-        (state, &fresh.basis.state, "the state file has changed"),
-        (observed, &fresh.basis.observed, "weights, versions or file systems of the fleet have changed"),
-    ];
-    match pairs.into_iter().filter(|(then, now, _)| then != now).map(|(_, _, what)| what).collect::<Vec<_>>() {
-        changed if changed.is_empty() => Ok(()),
-        changed => Err(stale(format!("{} since it was made", changed.join("; ")))),
+    if reasons.is_empty() {
+        return Ok(());
     }
+    Err(Failure::with(
+        Exit::Stale,
+        format!("the saved plan is stale, so nothing was done: {}", reasons.join("; ")),
+        "Plan again, look at it, and apply that: tranship plan --out FILE",
+    ))
 }
 
 /// What was approved with the first plan; later rounds stay inside.
@@ -342,4 +337,78 @@ fn new_run(runs: &Utf8Path) -> Result<String, Failure> {
         }
     }
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use crate::model::{Bytes, Container, ContainerKind, Weight};
+    use crate::plan::{Action, PlannedMove};
+
+    fn planned(source: &str, assignment: &str) -> PlannedMove {
+        PlannedMove {
+            container: Container { kind: ContainerKind::Project, id: 1 },
+            path: "web/shop".into(),
+            source: StorageName::new(source).expect("name"),
+            destination: StorageName::new("new").expect("name"),
+            assignment: Address::new("assignment", assignment),
+            bytes: Bytes(1),
+            empty: false,
+        }
+    }
+
+    fn weight(storage: &str) -> Action {
+        Action {
+            address: Address::new("weight", storage),
+            change: Change::SetWeight {
+                storage: StorageName::new(storage).expect("name"),
+                from: Weight::ZERO,
+                to: Weight::ZERO,
+            },
+            reason: String::new(),
+        }
+    }
+
+    #[test]
+    fn later_rounds_stay_within_what_was_approved() {
+        let of = |moves: &[(&str, &str)], weights: &[&str]| {
+            let mut plan = testing::plan();
+            plan.moves = moves.iter().map(|(source, assignment)| planned(source, assignment)).collect();
+            plan.actions = weights.iter().map(|storage| weight(storage)).collect();
+            plan
+        };
+        let scope = Scope::of(&of(&[("old", "a"), ("old", "b"), ("older", "a")], &["old"]));
+        assert!(scope.holds(&of(&[("old", "b"), ("older", "a")], &[])));
+        assert!(scope.holds(&of(&[], &["old"])));
+        assert!(!scope.holds(&of(&[("older", "b")], &[])), "another pair of source and assignment");
+        assert!(!scope.holds(&of(&[], &["new"])), "another weight");
+    }
+
+    #[test]
+    fn planning_again_needs_progress_and_no_failure() {
+        let good = Summary { attested: 1, ..Summary::default() };
+        assert!(goes_on(&good));
+        assert!(goes_on(&Summary { refused: 1, stale: 1, ..good.clone() }), "the fleet moved on: plan again");
+        for bad in [
+            Summary::default(),
+            Summary { failed: 1, ..good.clone() },
+            Summary { lost: 1, ..good.clone() },
+            Summary { interrupted: true, ..good },
+        ] {
+            assert!(!goes_on(&bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn runs_are_named_apart_and_sort_by_age() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let runs = Utf8Path::from_path(folder.path()).expect("UTF-8").join("runs");
+        let names: Vec<String> = (0..3).map(|_| new_run(&runs).expect("made")).collect();
+        let mut sorted = names.clone();
+        sorted.sort();
+        sorted.dedup();
+        assert_eq!(names, sorted);
+        assert!(names.iter().all(|name| runs.join(name).is_dir()));
+    }
 }

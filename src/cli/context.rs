@@ -14,7 +14,7 @@ use crate::apply::port::Ports;
 use crate::config::{self, Loaded, VariableInputs};
 use crate::diag::{Diagnostic, Diagnostics, SourceMap};
 use crate::live::{self, GitalyTarget, Target};
-use crate::model::{Connection, Desired, LiveConnection, StorageName};
+use crate::model::{Connection, Desired, LiveConnection, Observed, StorageName};
 use crate::plan::{self, Plan};
 use crate::state::State;
 use crate::state::lock::{self, Lock, Owner};
@@ -108,6 +108,7 @@ impl Project {
             }
             #[cfg(not(feature = "sandbox"))]
             Connection::Sandbox(_) => {
+                let _ = signals;
                 return Err(Failure::new(
                     "this build has no sandbox",
                     "Use a build with the cargo feature `sandbox`, or configure a real `gitlab`.",
@@ -132,11 +133,20 @@ impl Project {
 }
 
 impl Session {
-    /// Observes the fleet and plans.
-    pub(crate) async fn plan(&self, signals: &Signals, state: &State) -> Result<Plan, Failure> {
-        let observed = signals.or_stop(live::observe(&self.ports, &self.request)).await?.map_err(Failure::calls)?;
-        plan::make(&self.project.desired, &observed, state, &self.options)
+    /// Reads the fleet.
+    pub(crate) async fn observe(&self, signals: &Signals) -> Result<Observed, Failure> {
+        signals.or_stop(live::observe(&self.ports, &self.request)).await?.map_err(Failure::calls)
+    }
+
+    /// Plans from what was read.
+    pub(crate) fn plan_from(&self, observed: &Observed, state: &State) -> Result<Plan, Failure> {
+        plan::make(&self.project.desired, observed, state, &self.options)
             .map_err(|diagnostics| Failure::diagnostics(diagnostics, self.project.sources.clone()))
+    }
+
+    /// Reads the fleet and plans.
+    pub(crate) async fn plan(&self, signals: &Signals, state: &State) -> Result<Plan, Failure> {
+        self.plan_from(&self.observe(signals).await?, state)
     }
 
     /// Reads the state of this environment.
@@ -192,6 +202,12 @@ pub(crate) fn unfinished(runs: &Utf8Path) -> Result<Vec<apply::Unfinished>, Fail
 /// Where the world of a sandbox lives, as an absolute path: its process outlives this one.
 #[cfg(feature = "sandbox")]
 pub(crate) fn world(name: &str) -> Result<Utf8PathBuf, Failure> {
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
+        return Err(Failure::new(
+            format!("sandbox {name:?}: the label is the name of its folder"),
+            "Use letters, digits, `-` and `_`.",
+        ));
+    }
     let failed = |error: std::io::Error| {
         Failure::new(format!("the sandbox's folder: {error}"), "The folder's whole path must be readable and UTF-8.")
     };

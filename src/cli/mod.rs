@@ -33,7 +33,14 @@ pub fn run() -> u8 {
         }
     };
     let terminal = Terminal::detect(&cli.global);
-    let exit = start(&cli, terminal).unwrap_or_else(|failure| {
+    // A fault of ours must not end in a code outside the table; its message stands on standard error already.
+    let result = std::panic::catch_unwind(|| start(&cli, terminal)).unwrap_or_else(|_| {
+        Err(Failure::new(
+            "this is a fault of tranship",
+            "Please report it with the lines above. The journal and the state file are whole; run the command again.",
+        ))
+    });
+    let exit = result.unwrap_or_else(|failure| {
         terminal.failure(&failure);
         failure.exit
     });
@@ -130,4 +137,45 @@ pub fn commands() -> Vec<(String, String)> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod testing {
+    //! A plan for the tests of this folder.
+
+    use crate::plan::{Basis, Estimate, Plan};
+
+    /// A plan that does nothing.
+    pub(super) fn plan() -> Plan {
+        Plan {
+            format: Plan::FORMAT,
+            environment: "test".into(),
+            as_of: jiff::Timestamp::UNIX_EPOCH,
+            basis: Basis {
+                configuration: String::new(),
+                state: String::new(),
+                observed: String::new(),
+                filesystem_ids: Default::default(),
+            },
+            actions: Vec::new(),
+            edges: Vec::new(),
+            moves: Vec::new(),
+            drift: Vec::new(),
+            findings: Vec::new(),
+            report: Vec::new(),
+            quarantined: Vec::new(),
+            weights: Default::default(),
+            storages: Default::default(),
+            max_moves: 1,
+            estimate: Estimate {
+                duration_seconds: 0,
+                freeze_seconds: 0,
+                longest_freeze_seconds: 0,
+                longest: None,
+                assumption: String::new(),
+            },
+            policies: Vec::new(),
+            samples: Default::default(),
+        }
+    }
 }

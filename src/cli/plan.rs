@@ -109,3 +109,47 @@ pub(super) async fn graph(context: &Context, args: &args::Graph) -> Result<Exit,
     context.terminal.data(&if args.json { ui::graph_json(&plan) } else { ui::graph_dot(&plan) })?;
     Ok(Exit::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use crate::model::{Address, StorageName};
+    use crate::plan::{Action, Change, Finding, Level, PolicyVerdict, Verdict};
+
+    #[test]
+    fn the_exit_code_tells_what_the_plan_means() {
+        let empty = testing::plan();
+        let mut changes = empty.clone();
+        changes.actions.push(Action {
+            address: Address::new("drain", "old"),
+            change: Change::ProveEmpty { storage: StorageName::new("old").expect("name") },
+            reason: String::new(),
+        });
+        assert_eq!(exit_of(&empty, true), Exit::Done);
+        assert_eq!(exit_of(&changes, false), Exit::Done);
+        assert_eq!(exit_of(&changes, true), Exit::Changes);
+
+        let finding = |level, blocks_drain| Finding {
+            level,
+            code: "x".into(),
+            subject: "y".into(),
+            message: String::new(),
+            help: String::new(),
+            blocks_drain,
+        };
+        let with = |finding: Finding| {
+            let mut plan = changes.clone();
+            plan.findings.push(finding);
+            plan
+        };
+        assert_eq!(exit_of(&with(finding(Level::Danger, false)), true), Exit::Changes);
+        assert_eq!(exit_of(&with(finding(Level::Error, false)), true), Exit::Error, "no changes that may be applied");
+        assert_eq!(exit_of(&with(finding(Level::Notice, true)), true), Exit::Refused);
+        for verdict in [Verdict::Fail, Verdict::Unknown] {
+            let mut plan = changes.clone();
+            plan.policies.push(PolicyVerdict { address: Address::new("policy", "p"), verdict, message: String::new() });
+            assert_eq!(exit_of(&plan, true), Exit::Refused);
+        }
+    }
+}

@@ -66,14 +66,20 @@ fn list(state: &State) -> String {
     let mut out = String::new();
     for (container, record) in records {
         let urgent = if record.urgent { " (urgent)" } else { "" };
-        let _ = writeln!(out, "{container} {}: {}{urgent}", record.path, record.cause);
+        let _ = writeln!(out, "{container} {}: {}{urgent}", plain(&record.path), plain(&record.cause));
         let _ = writeln!(out, "  from {} to {}", record.source, record.destination);
         for line in &record.evidence {
-            let _ = writeln!(out, "  seen: {line}");
+            let _ = writeln!(out, "  seen: {}", plain(line));
         }
-        let _ = writeln!(out, "  to do: {}", record.remedy);
+        let _ = writeln!(out, "  to do: {}", plain(&record.remedy));
     }
     out
+}
+
+/// Users of GitLab choose paths and reference names: no control character of theirs reaches a terminal.
+fn plain(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
 }
 
 /// The state, of whatever environment; without a file, an empty one.
@@ -103,4 +109,35 @@ fn change(
 
 fn json_text(value: &impl serde::Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Container, ContainerKind, StorageName};
+    use crate::state::{QuarantineRecord, Record};
+
+    #[test]
+    fn urgent_ones_come_first_and_control_characters_do_not_pass() {
+        let mut state = State::new("e");
+        for (id, urgent) in [(1, false), (2, true), (10, false)] {
+            let record = QuarantineRecord {
+                path: "web/\u{1b}[31mshop".into(),
+                source: StorageName::new("old").expect("name"),
+                destination: StorageName::new("new").expect("name"),
+                cause: "move failed".into(),
+                evidence: vec!["refs/heads/a\rb".into()],
+                remedy: "look".into(),
+                urgent,
+            };
+            let container = Container { kind: ContainerKind::Project, id };
+            state.records.insert(State::quarantine_address(container), Record::Quarantine(record));
+        }
+        let text = list(&state);
+        let order: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("project-")?.split(' ').next()).collect();
+        assert_eq!(order, ["2", "1", "10"]);
+        assert!(!text.contains('\u{1b}') && !text.contains('\r'), "{text}");
+        assert!(text.contains("web/\\u{1b}[31mshop: move failed (urgent)"), "{text}");
+    }
 }

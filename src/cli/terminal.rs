@@ -27,10 +27,10 @@ impl Terminal {
         let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
         let color = if global.no_color { Color::Never } else { global.color };
         let dumb = variable("TERM").is_some_and(|term| term == "dumb");
-        let style = |tty: bool, width: Option<(u16, u16)>| Style {
+        let style = |tty: bool, size: Option<(u16, u16)>| Style {
             color: colored(color, tty, variable),
-            width: if tty { width.map_or(WIDTH, |(_, columns)| usize::from(columns).max(40)) } else { WIDTH },
-            tty: io::stderr().is_terminal() && !dumb,
+            width: size.filter(|_| tty).map_or(WIDTH, |(_, columns)| usize::from(columns).max(40)),
+            tty: tty && !dumb,
         };
         let out = style(io::stdout().is_terminal(), console::Term::stdout().size_checked());
         let err = style(io::stderr().is_terminal(), console::Term::stderr().size_checked());

@@ -97,7 +97,7 @@ mod tests {
         let no = "too much".to_owned();
         assert_eq!(judge(Ok(Value::Bool(true)), &no), (Verdict::Pass, String::new()));
         assert_eq!(judge(Ok(Value::Bool(false)), &no), (Verdict::Fail, no.clone()));
-        for answer in [Ok(Value::Unknown), Ok(Value::Null), Ok(Value::from(1)), Err("division by zero".to_owned())] {
+        for answer in [Ok(Value::Unknown), Ok(Value::Null), Ok(Value::from(1u64)), Err("division by zero".to_owned())] {
             let (verdict, message) = judge(answer.clone(), &no);
             assert_eq!(verdict, Verdict::Unknown, "{answer:?}");
             assert!(!message.is_empty() && message != no);
@@ -117,13 +117,13 @@ mod tests {
             }
             at.clone()
         };
-        assert_eq!(get(&["moves", "count"]), Value::from(2));
-        assert_eq!(get(&["moves", "bytes"]), Value::from(60_000_040));
-        assert_eq!(get(&["moves", "longest_freeze"]), Value::from(5));
-        assert_eq!(get(&["sources"]), Value::List(vec![Value::String("old".to_owned())]));
-        assert_eq!(get(&["destinations"]), Value::List(vec![Value::String("new".to_owned())]));
-        assert_eq!(get(&["weights", "old", "after"]), Value::from(0));
-        assert_eq!(get(&["storages", "new", "incoming"]), Value::from(66_000_044));
+        assert_eq!(get(&["moves", "count"]), Value::from(2u64));
+        assert_eq!(get(&["moves", "bytes"]), Value::from(60_000_040u64));
+        assert_eq!(get(&["moves", "longest_freeze"]), Value::from(5u64));
+        assert_eq!(get(&["sources"]), Value::list([Value::from("old")]));
+        assert_eq!(get(&["destinations"]), Value::list([Value::from("new")]));
+        assert_eq!(get(&["weights", "old", "after"]), Value::from(0u64));
+        assert_eq!(get(&["storages", "new", "incoming"]), Value::from(66_000_044u64));
         assert_eq!(get(&["storages", "new", "capacity"]), Value::Unknown);
         assert_eq!(get(&["as_of"]), Value::String("2026-01-05T08:00:00Z".to_owned()));
     }

@@ -120,10 +120,3 @@ fn settle(world: &mut World, content: &dyn Content) -> ContentResult<()> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-/// stub
-///
-/// # Errors
-/// [`SandboxError`].
-pub fn running(_dir: &Utf8Path) -> Result<Option<Endpoints>, SandboxError> {
-    Ok(None)
-}

@@ -1,0 +1,13 @@
+//! What the integration tests share: a temporary home with `tranship` on PATH, scripts with their expected output, and
+//! the one redactor.
+
+pub(crate) mod home;
+pub(crate) mod redact;
+pub(crate) mod script;
+
+use camino::Utf8PathBuf;
+
+/// The project's folder.
+pub(crate) fn project() -> Utf8PathBuf {
+    Utf8PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
