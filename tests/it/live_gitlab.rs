@@ -140,6 +140,9 @@ async fn retry_after_is_honoured_up_to_a_limit() {
     assert!(gitlab(&fake.url).version().await.is_ok());
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
 
+    let (error, _) =
+        metadata_error(|_, _| Reply::Full(429, "retry-after: 18446744073709551615\r\n", String::new())).await;
+    assert_eq!(error.retry_after, Some(Duration::from_secs(u64::MAX)));
     let (error, asked) =
         metadata_error(|_, _| Reply::Full(429, "retry-after: 3600\r\n", "Retry later\n".to_owned())).await;
     assert_eq!((error.kind, error.retry_after, asked), (Kind::Transient, Some(Duration::from_secs(3600)), 1));

@@ -240,7 +240,7 @@ impl Http {
                 (Again::No, _) => return Err(error),
                 (Again::Soon, _) if attempts >= 4 => return Err(error),
                 (_, Some(asked_for)) => {
-                    asked += asked_for.max(self.patience.first);
+                    asked = asked.saturating_add(asked_for.max(self.patience.first));
                     if asked > self.patience.asked {
                         return Err(error);
                     }
@@ -248,8 +248,8 @@ impl Http {
                 }
                 (_, None) => {
                     let pause = wait;
-                    wait = (wait * 2).min(self.patience.longest);
-                    if began.elapsed().saturating_sub(asked) + pause > self.patience.total {
+                    wait = wait.saturating_mul(2).min(self.patience.longest);
+                    if began.elapsed().saturating_sub(asked).saturating_add(pause) > self.patience.total {
                         return Err(error);
                     }
                     pause
