@@ -57,9 +57,16 @@ pub async fn observe(ports: &Ports, request: &Request) -> Result<Observed, Vec<P
 
     let occupied: BTreeSet<_> = repositories.iter().map(|r| &r.storage).collect();
     let empty: BTreeSet<_> = request.draining.iter().filter(|s| !occupied.contains(s)).cloned().collect();
-    let walks = futures::stream::iter(empty.into_iter().map(|storage| async move {
-        let walk = reading(ports.gitaly.walk(&storage).await);
-        (storage, walk)
+    let walks = futures::stream::iter(empty.into_iter().map(|storage| {
+        let server = storages.get(&storage).map(|facts| &facts.server);
+        async move {
+            let walk = match server {
+                // It would only fail again, and slowly.
+                Some(Reading::Unknown(reason)) => Reading::Unknown(reason.clone()),
+                _ => reading(ports.gitaly.walk(&storage).await),
+            };
+            (storage, walk)
+        }
     }))
     .buffered(WALKS_AT_ONCE)
     .collect::<Vec<_>>()

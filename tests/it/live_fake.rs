@@ -104,10 +104,8 @@ async fn serve(mut stream: TcpStream, log: &Mutex<Vec<Seen>>, handler: &(dyn Fn(
     let head = String::from_utf8_lossy(&bytes[..head_end]).into_owned();
     let mut lines = head.lines();
     let mut first = lines.next().unwrap_or("").split(' ');
-    let headers: BTreeMap<_, _> = lines
-        .filter_map(|l| l.split_once(':'))
-        .map(|(k, v)| (k.to_ascii_lowercase(), v.trim().to_owned()))
-        .collect();
+    let headers: BTreeMap<_, _> =
+        lines.filter_map(|l| l.split_once(':')).map(|(k, v)| (k.to_ascii_lowercase(), v.trim().to_owned())).collect();
     let length: usize = headers.get("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
     while bytes.len() < head_end + 4 + length {
         if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
@@ -135,13 +133,20 @@ async fn serve(mut stream: TcpStream, log: &Mutex<Vec<Seen>>, handler: &(dyn Fn(
             (format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\n{more}content-length: {}\r\n", body.len()), body)
         }
         Reply::Cut(body) => {
-            let head = format!("HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n", body.len());
+            let head =
+                format!("HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n", body.len());
             (head, body[..body.len() / 2].to_owned())
         }
         Reply::Nothing => return,
     };
     let _ = stream.write_all(format!("{head}connection: close\r\n\r\n{body}").as_bytes()).await;
     let _ = stream.shutdown().await;
+}
+
+/// Says that a test proves nothing on this machine.
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+pub(crate) fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}");
 }
 
 /// Short waits, so that tests are fast.
@@ -277,7 +282,10 @@ impl wire::ref_service_server::RefService for FakeGitaly {
         Ok(Response::new(wire::FindDefaultBranchNameResponse { name }))
     }
 
-    async fn list_refs(&self, request: Request<wire::ListRefsRequest>) -> Result<Response<Out<wire::ListRefsResponse>>, Status> {
+    async fn list_refs(
+        &self,
+        request: Request<wire::ListRefsRequest>,
+    ) -> Result<Response<Out<wire::ListRefsResponse>>, Status> {
         self.enter(&request)?;
         let request = request.into_inner();
         assert!(request.head && request.patterns == [b"refs/".to_vec()], "{request:?}");
@@ -335,7 +343,10 @@ impl wire::commit_service_server::CommitService for FakeGitaly {
 impl wire::internal_gitaly_server::InternalGitaly for FakeGitaly {
     type WalkReposStream = Out<wire::WalkReposResponse>;
 
-    async fn walk_repos(&self, request: Request<wire::WalkReposRequest>) -> Result<Response<Self::WalkReposStream>, Status> {
+    async fn walk_repos(
+        &self,
+        request: Request<wire::WalkReposRequest>,
+    ) -> Result<Response<Self::WalkReposStream>, Status> {
         self.enter(&request)?;
         let storage = request.into_inner().storage_name;
         if storage != "default" {

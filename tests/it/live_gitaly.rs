@@ -12,7 +12,7 @@ use tranship::live::GitalyTarget;
 use tranship::live::gitaly::{GrpcGitaly, bearer};
 use tranship::model::{Bytes, Endpoint, Scheme, StorageName};
 
-use crate::live_fake::FakeGitaly;
+use crate::live_fake::{FakeGitaly, skipped};
 
 const TOKEN: &str = "gitaly-canary-51c0d";
 
@@ -51,7 +51,7 @@ pub(crate) fn certificate() -> Option<(String, tonic::transport::Identity)> {
     };
     let made = run("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test-ca -keyout @ca.key -out @ca.pem");
     if made.is_none() {
-        eprintln!("SKIPPED: no openssl on PATH, TLS is not tested");
+        skipped("no openssl on PATH, TLS is not tested");
         return None;
     }
     run("req -newkey rsa:2048 -nodes -subj /CN=test -keyout @key.pem -out @csr.pem")?;

@@ -8,7 +8,7 @@ use tranship::apply::port::{GitLab as _, PortError, PortErrorKind as Kind};
 use tranship::live::gitlab::RestGitLab;
 use tranship::model::{Bytes, Container, ContainerKind, MoveState, StorageName, Weight};
 
-use crate::live_fake::{FakeGitaly, Http, Reply, Seen, hasty, json, status};
+use crate::live_fake::{FakeGitaly, Http, Reply, Seen, hasty, json, skipped, status};
 
 const TOKEN: &str = "glpat-canary-7f3a9";
 
@@ -67,8 +67,7 @@ async fn old_gitlabs_are_asked_for_their_version_otherwise() {
 
 #[tokio::test]
 async fn a_proxys_page_is_told_from_gitlab() {
-    let (error, asked) =
-        metadata_error(|_, _| status(200, &format!("<html><h1>Sign in</h1>\n{TOKEN}</html>"))).await;
+    let (error, asked) = metadata_error(|_, _| status(200, &format!("<html><h1>Sign in</h1>\n{TOKEN}</html>"))).await;
     assert_eq!(error.kind, Kind::Protocol);
     assert_eq!(asked, 1);
     assert!(error.message.contains("a page (text/html) instead of JSON: `<html><h1>Sign in</h1>"), "{error}");
@@ -81,8 +80,7 @@ async fn a_cut_body_is_repeated_and_then_an_error() {
     let (error, asked) = metadata_error(move |_, _| Reply::Cut(whole.to_owned())).await;
     assert_eq!((error.kind, asked), (Kind::Protocol, 4));
     assert!(error.message.contains("ends after"), "{error}");
-    let fake =
-        Http::start(move |_, n| if n == 0 { Reply::Cut(whole.to_owned()) } else { json(whole) }).await;
+    let fake = Http::start(move |_, n| if n == 0 { Reply::Cut(whole.to_owned()) } else { json(whole) }).await;
     assert!(gitlab(&fake.url).version().await.is_ok());
 }
 
@@ -142,6 +140,9 @@ async fn retry_after_is_honoured_up_to_a_limit() {
     assert!(gitlab(&fake.url).version().await.is_ok());
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
 
+    let (error, _) =
+        metadata_error(|_, _| Reply::Full(429, "retry-after: 18446744073709551615\r\n", String::new())).await;
+    assert_eq!(error.retry_after, Some(Duration::from_secs(u64::MAX)));
     let (error, asked) =
         metadata_error(|_, _| Reply::Full(429, "retry-after: 3600\r\n", "Retry later\n".to_owned())).await;
     assert_eq!((error.kind, error.retry_after, asked), (Kind::Transient, Some(Duration::from_secs(3600)), 1));
@@ -171,7 +172,7 @@ async fn tls_trouble_names_the_setting() {
     let fake = Http::start(|_, _| json("{}")).await;
     let plain = fake.url.replace("http://", "https://");
     let Ok(gitlab) = RestGitLab::new(&plain, &SecretString::from(TOKEN), None) else {
-        eprintln!("SKIPPED: no CA certificates on this machine");
+        skipped("no CA certificates on this machine");
         return;
     };
     let error = clean(gitlab.version().await.expect_err("no TLS there"));
@@ -205,7 +206,8 @@ fn what_cannot_be_used_is_refused_before_anything_is_dialled() {
         RestGitLab::new(url, &SecretString::from(token.to_owned()), ca).map_err(clean)
     };
     assert!(made("http://gitlab", TOKEN, None).is_ok());
-    for url in ["", "gitlab", "ftp://gitlab", "http://root:glpat-canary-7f3a9@gitlab", "http://gitlab/?private_token=x"] {
+    for url in ["", "gitlab", "ftp://gitlab", "http://root:glpat-canary-7f3a9@gitlab", "http://gitlab/?private_token=x"]
+    {
         assert!(made(url, TOKEN, None).is_err(), "{url}");
     }
     assert_eq!(made("http://gitlab", " \n", None).expect_err("empty").kind, Kind::Unauthenticated);
@@ -292,7 +294,8 @@ async fn wrong_json_is_told_with_its_place() {
 #[tokio::test]
 async fn the_whole_map_of_weights_is_put() {
     let fake = Http::start(|seen, _| {
-        let answer = r#"{"akismet_api_key":"other-secret","repository_storages_weighted":{"default":0,"gitaly-01":100}}"#;
+        let answer =
+            r#"{"akismet_api_key":"other-secret","repository_storages_weighted":{"default":0,"gitaly-01":100}}"#;
         assert!(seen.method != "PUT" || seen.headers["content-type"] == "application/json");
         json(answer)
     })
@@ -300,7 +303,8 @@ async fn the_whole_map_of_weights_is_put() {
     let gitlab = gitlab(&fake.url);
     let weights = gitlab.weights().await.expect("well");
     assert_eq!(weights[&storage("gitaly-01")].get(), 100);
-    let map = BTreeMap::from([(storage("default"), Weight::ZERO), (storage("gitaly-01"), Weight::new(100).expect("ok"))]);
+    let map =
+        BTreeMap::from([(storage("default"), Weight::ZERO), (storage("gitaly-01"), Weight::new(100).expect("ok"))]);
     assert_eq!(gitlab.put_weights(&map).await.expect("well"), map);
     let put = &fake.seen()[1];
     assert_eq!(put.method, "PUT");
@@ -398,7 +402,7 @@ async fn one_project_and_its_moves_are_read() {
     assert_eq!((shop.size, shop.empty), (Some(Bytes(11)), Some(true)));
     assert_eq!(gitlab.disk_path(project(12)).await.expect("well").as_deref(), Some("@hashed/6b/86/6b86"));
     let record = gitlab.move_record(ContainerKind::Project, 71).await.expect("well").expect("there");
-    assert_eq!(gitlab.moves_of(project(12), 500).await.expect("well"), [record.clone()]);
+    assert_eq!(gitlab.moves_of(project(12), 500).await.expect("well"), std::slice::from_ref(&record));
     assert_eq!(gitlab.moves(ContainerKind::Project, 2).await.expect("well"), [record]);
     let seen = fake.seen();
     assert_eq!(seen[3].query("per_page").as_deref(), Some("100"));
@@ -459,4 +463,24 @@ async fn the_tokens_own_facts_are_read() {
     let facts = gitlab(&fake.url).token().await.expect("well");
     assert_eq!(facts.scopes, ["api", "admin_mode"]);
     assert_eq!(facts.expires_at.map(|d| d.to_string()).as_deref(), Some("2026-12-31"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 32)]
+async fn requests_in_flight_are_bounded() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (inside, highest) = (Arc::clone(&now), Arc::clone(&most));
+    let fake = Http::start(move |_, _| {
+        highest.fetch_max(inside.fetch_add(1, SeqCst) + 1, SeqCst);
+        std::thread::sleep(Duration::from_millis(10));
+        inside.fetch_sub(1, SeqCst);
+        json(r#"{"version":"18.1.1-ee"}"#)
+    })
+    .await;
+    let gitlab = gitlab(&fake.url);
+    let all = futures::future::join_all((0..64).map(|_| gitlab.version())).await;
+    assert!(all.into_iter().all(|v| v.is_ok()));
+    let most = most.load(SeqCst);
+    assert!((2..=16).contains(&most), "{most}");
 }

@@ -54,7 +54,7 @@ impl GrpcGitaly {
     /// # Errors
     /// An address or CA that cannot be used.
     pub fn new(targets: &BTreeMap<StorageName, GitalyTarget>) -> PortResult<Self> {
-        super::super::install_tls_provider();
+        crate::live::install_tls_provider();
         Ok(Self { peers: peers(targets)?, first_wait: Duration::from_millis(400) })
     }
 

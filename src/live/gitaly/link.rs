@@ -167,7 +167,7 @@ impl Peer {
                 tracing::debug!(call, attempt, error = %error.message, "repeating");
                 last = Some(error);
                 tokio::time::sleep(wait.max(asked)).await;
-                wait = (wait * 2).min(LONGEST_WAIT);
+                wait = wait.saturating_mul(2).min(LONGEST_WAIT);
                 attempt += 1;
             }
         };

@@ -304,6 +304,25 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic_or_tells_the_secret(status: u16, body: Vec<u8>, text in "\\PC*") {
+            for body in [body, text.clone().into_bytes(), format!("{{\"message\":{{\"a\":[{text:?}]}}}}").into_bytes()] {
+                let mut echoed = body.clone();
+                echoed.extend_from_slice(b"s3cret");
+                for body in [body, echoed] {
+                    let answer = Answer { status, headers: HeaderMap::new(), body };
+                    for call in [Call::get("/x"), Call::put("/x", Value::Null), Call::post("/x", Value::Null)] {
+                        let judged = judge(&call, &answer, "s3cret").err();
+                        let parsed = parse::<Vec<String>>(&call, &answer, "s3cret").err();
+                        let told = format!("{:?}", (judged, parsed));
+                        proptest::prop_assert!(!told.contains("s3cret"), "{}", told);
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn bodies_that_are_not_the_apis_are_told_apart() {
         let get = Call::get("/metadata");

@@ -20,6 +20,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 const WHOLE: Duration = Duration::from_secs(60);
 /// A POST of a move waits for locks; Rails itself gives up after 60 s, so that what is unanswered by then stays so.
 const POST: Duration = Duration::from_secs(90);
+const IDLE: Duration = Duration::from_secs(20);
 /// A page of 100 projects is about half a megabyte; what is larger than this is no answer of GitLab's.
 const LARGEST_BODY: usize = 32 << 20;
 
@@ -179,6 +180,9 @@ impl Http {
             .user_agent(concat!("tranship/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
             .timeout(WHOLE)
+            // Shorter than proxies keep idle connections (60 s and more): a POST on one that they just closed would
+            // be in doubt for nothing.
+            .pool_idle_timeout(IDLE)
             // A redirect could carry the token to another host, and turns a PUT or POST into a GET.
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -240,7 +244,7 @@ impl Http {
                 (Again::No, _) => return Err(error),
                 (Again::Soon, _) if attempts >= 4 => return Err(error),
                 (_, Some(asked_for)) => {
-                    asked += asked_for.max(self.patience.first);
+                    asked = asked.saturating_add(asked_for.max(self.patience.first));
                     if asked > self.patience.asked {
                         return Err(error);
                     }
@@ -248,8 +252,8 @@ impl Http {
                 }
                 (_, None) => {
                     let pause = wait;
-                    wait = (wait * 2).min(self.patience.longest);
-                    if began.elapsed().saturating_sub(asked) + pause > self.patience.total {
+                    wait = wait.saturating_mul(2).min(self.patience.longest);
+                    if began.elapsed().saturating_sub(asked).saturating_add(pause) > self.patience.total {
                         return Err(error);
                     }
                     pause
