@@ -413,6 +413,7 @@ impl Mover {
         self.set_aside(intent, "read-only without an end", evidence, remedy, false, true)
     }
 
+    /// Sets a repository aside after an intent. The remedy ends with the command that releases it.
     fn set_aside(
         &self,
         intent: &Intent,
@@ -422,6 +423,7 @@ impl Mover {
         loss: bool,
         urgent: bool,
     ) -> Ended {
+        let remedy = format!("{remedy} {}", intent.container);
         let record = QuarantineRecord {
             path: intent.path.clone(),
             source: intent.source.clone(),
@@ -443,6 +445,7 @@ impl Mover {
         remedy: String,
         urgent: bool,
     ) -> Ended {
+        let remedy = format!("{remedy} {}", planned.container);
         let record = QuarantineRecord {
             path: planned.path.to_string(),
             source: planned.source.clone(),

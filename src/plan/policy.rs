@@ -63,7 +63,10 @@ fn value(plan: &Plan) -> Value {
 
 fn weights(plan: &Plan) -> Value {
     let change = |change: &super::WeightChange| {
-        Value::object([("before", Value::from(u64::from(change.before))), ("after", Value::from(u64::from(change.after)))])
+        Value::object([
+            ("before", Value::from(u64::from(change.before))),
+            ("after", Value::from(u64::from(change.after))),
+        ])
     };
     Value::object(plan.weights.iter().map(|(name, c)| (name.as_str(), change(c))))
 }

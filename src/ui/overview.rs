@@ -449,7 +449,7 @@ fn next(plan: &Plan) -> Vec<String> {
     }
     if !plan.quarantined.is_empty() {
         lines.push(
-            "Quarantined repositories stay aside until released: follow the remedy, then `tranship state rm quarantine.…`."
+            "Quarantined repositories stay aside until released: follow the remedy, then `tranship quarantine release ID`."
                 .to_owned(),
         );
     }

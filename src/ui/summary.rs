@@ -73,8 +73,7 @@ pub fn summary(summary: &Summary, style: Style) -> String {
             style,
             0,
             "Do not delete anything on the source's disk and do not run housekeeping there: what is missing may still be \
-             recovered from it. `tranship state list` names the repositories (quarantine.…), `tranship state show` \
-             each one's evidence and remedy.",
+             recovered from it. `tranship quarantine list` names the repositories, with evidence and remedy.",
         ));
         out.push('\n');
     }
@@ -153,9 +152,8 @@ fn next(summary: &Summary) -> Vec<&'static str> {
     let mut lines = Vec::new();
     if summary.quarantined > 0 {
         lines.push("- Follow each quarantined repository's remedy, then release it:");
-        lines.push("    tranship state list");
-        lines.push("    tranship state show quarantine.…");
-        lines.push("    tranship state rm quarantine.…");
+        lines.push("    tranship quarantine list");
+        lines.push("    tranship quarantine release ID");
     }
     if summary.unknown > 0 {
         lines.push("- Look at the moves with the verdict unknown above: compare source and destination by hand.");

@@ -46,7 +46,7 @@ pub(super) fn waiting_on(reason: &WaitingOn) -> Advice {
                 .into(),
         ),
         WaitingOn::Release => {
-            ("in quarantine".into(), "Follow the remedy, then release it: `tranship state rm quarantine.…`.".into())
+            ("in quarantine".into(), "Follow the remedy, then release it: `tranship quarantine release ID`.".into())
         }
         WaitingOn::Family { family } => (
             format!("{} cannot be moved by this version", families(family)),
