@@ -34,7 +34,7 @@ pub(super) async fn plan(context: &Context, args: &args::Plan) -> Result<Exit, F
     let session = project.connect(&context.signals, &args.selection).await?;
     for run in context::unfinished(&context::runs(None))? {
         terminal.talk(&format!(
-            "Run {} was cut short with {} moves whose end it did not see; the next apply takes them up first.\n",
+            "Run {} was cut short, with {} moves in doubt; the next apply takes up from there first.\n",
             run.run, run.in_doubt
         ));
     }

@@ -38,6 +38,9 @@ pub(super) fn proofs<'a>(
         let done = is_drained(state, name) && !occupied;
         families(name, observed.others.get(name), done, report);
         passing(name, sources, report);
+        if !done {
+            set_aside(name, observed, state, report);
+        }
         let walk = observed.storages.get(name).and_then(|facts| facts.walk.as_ref());
         if let Some(Reading::Known(paths)) = walk
             && !occupied
@@ -90,6 +93,18 @@ fn passing<'a>(name: &'a StorageName, sources: &Sources<'a>, report: &mut Report
     }
 }
 
+/// A repository that was set aside on its way off a storage blocks the storage's proof also when it lives elsewhere by
+/// now: what it lacks there may be left on this storage's disk. Those that GitLab still lists here are told already.
+fn set_aside<'a>(name: &'a StorageName, observed: &Observed, state: &State, report: &mut Report<'a>) {
+    for (container, record) in state.quarantined().filter(|(_, record)| record.source == *name) {
+        let listed = observed.repositories.binary_search_by_key(&container, |r| r.container).ok();
+        let here = listed.and_then(|at| observed.repositories.get(at)).is_some_and(|r| r.storage == *name);
+        if !here {
+            report.storage(name, true, WaitingOn::Release, 1, [format!("{container} {}", record.path)]);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +131,26 @@ mod tests {
         let plan = World::drain(&[1, 2]).plan();
         assert!(matches!(plan.actions.last().map(|a| &a.change), Some(Change::ProveEmpty { .. })));
         assert!(!plan.drain_is_stuck());
+    }
+
+    #[test]
+    fn what_was_set_aside_on_its_way_off_blocks_the_proof() {
+        let mut world = World::drain(&[1, 2]);
+        let container = Container { kind: ContainerKind::Project, id: 99 };
+        let record = crate::state::QuarantineRecord {
+            path: "web/lost".into(),
+            source: name("old"),
+            destination: name("new"),
+            cause: "missing reference".into(),
+            evidence: Vec::new(),
+            remedy: String::new(),
+            urgent: true,
+        };
+        let address = State::quarantine_address(container);
+        world.state.records.insert(address, crate::state::Record::Quarantine(record));
+        let plan = world.plan();
+        assert!(!proves(&plan) && plan.drain_is_stuck());
+        assert_eq!(plan.moves.len(), 2, "the others go on");
     }
 
     #[test]
