@@ -77,8 +77,13 @@ impl<'a> Apply<'a> {
         }
         let state = self.session.state()?;
         let result = self.watch(self.runs.clone(), |engine| apply::recover(state, engine)).await;
-        self.exit = self.exit.and(Exit::of_summary(&result.summary));
-        self.summary(&result.summary)?;
+        let exit = Exit::of_summary(&result.summary);
+        self.exit = self.exit.and(exit);
+        if exit == Exit::Done && result.fatal.is_none() {
+            self.talk("What an earlier run left is settled.\n\n");
+        } else {
+            self.summary(&result.summary)?;
+        }
         self.ended(&result)?;
         if result.summary.interrupted {
             return Err(Failure::interrupted());

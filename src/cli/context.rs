@@ -116,7 +116,7 @@ impl Project {
             }
             Connection::None => {
                 return Err(self.refuse(
-                    Diagnostic::error("connection/none", "there is nothing to connect to")
+                    Diagnostic::error("connection/none", "Nothing to connect to")
                         .detail("The configuration has neither a `gitlab` nor a `sandbox` block.")
                         .help("Add a `gitlab` block with url and token, or a `sandbox` block to try things on."),
                 ));
@@ -273,7 +273,7 @@ fn absent_storages(desired: &Desired, spec: &crate::model::SandboxConnection) ->
     let absent = desired.storages.values().filter(|storage| !known.contains(&storage.name));
     let diagnostic = |storage: &crate::model::DesiredStorage| {
         let names: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
-        Diagnostic::error("sandbox/storage-missing", "the sandbox has no such storage")
+        Diagnostic::error("sandbox/storage-missing", "Storage missing from the sandbox")
             .at(storage.span)
             .detail(format!(
                 "{} is storage `{}` in GitLab; the sandbox {:?} has {}.",

@@ -2,7 +2,8 @@
 //!
 //! `> ` continues a command on the next line. A line `...` of the expected output stands for any number of lines, `[..]`
 //! for any text within a line. In a story file (`.txt`) everything is script, and a line with `## ` is told to the
-//! reader; in Markdown only blocks fenced with ```` ```console ```` are. With `UPDATE=1`, what differs is rewritten.
+//! reader; in Markdown only blocks fenced with ```` ```console ```` are. Both sides are redacted before they are compared,
+//! so that Markdown may show real durations. With `UPDATE=1`, what differs is rewritten.
 
 use std::fmt::Write as _;
 
@@ -23,7 +24,8 @@ enum Part {
 /// Runs a script's commands in a home, one after the other, and compares; or rewrites the file. Returns what differs.
 pub(crate) fn run(file: &Utf8Path, home: &Home) -> Result<(), String> {
     let text = fs_err::read_to_string(file).expect("a script");
-    let parts = parse(&text, file.extension() == Some("md"));
+    let markdown = file.extension() == Some("md");
+    let parts = parse(&text, markdown);
     assert!(parts.iter().any(|part| matches!(part, Part::Step { .. })), "{file}: there is no command in it");
     let update = std::env::var_os("UPDATE").is_some_and(|value| value == "1");
     let (mut after, mut wrong) = (String::new(), String::new());
@@ -31,13 +33,18 @@ pub(crate) fn run(file: &Utf8Path, home: &Home) -> Result<(), String> {
         match part {
             Part::Text(text) => after.push_str(&text),
             Part::Step { command, expected } => {
-                let actual = step(home, &command);
-                let holds = matches(&expected, &actual);
+                let raw = step(home, &command);
+                let actual = redact(&raw);
+                let holds = matches(&redact(&expected), &actual);
                 if !holds {
                     let _ = writeln!(wrong, "$ {command}\n--- expected\n{expected}--- found\n{actual}");
                 }
                 let _ = writeln!(after, "$ {}", command.replace('\n', "\n> "));
-                after.push_str(if holds { &expected } else { &actual });
+                after.push_str(match (holds, markdown) {
+                    (true, _) => &expected,
+                    (false, true) => &raw,
+                    (false, false) => &actual,
+                });
             }
         }
     }
@@ -49,10 +56,10 @@ pub(crate) fn run(file: &Utf8Path, home: &Home) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs one command: both streams as one, redacted, with the exit code.
+/// Runs one command: both streams as one, with the exit code.
 fn step(home: &Home, command: &str) -> String {
     let output = home.sh(&format!("{{ {command}\n}} 2>&1"));
-    let mut text = redact(&output.out);
+    let mut text = output.out;
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
