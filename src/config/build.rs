@@ -135,6 +135,10 @@ impl Builder<'_> {
                 let Some(storage) = self.storage(block, instance, sandbox, live) else { continue };
                 if let Some(first) = storages.get(&storage.name) {
                     let (mine, theirs) = (&storage.address, &first.address);
+                    // A second block of one label has been told.
+                    if mine == theirs {
+                        continue;
+                    }
                     self.out.push(
                         Diagnostic::error("config/duplicate-storage", "Two storages of one name")
                             .detail(format!("{theirs} and {mine} are both {:?} in GitLab.", storage.name.as_str()))

@@ -13,11 +13,7 @@ use crate::expr::tree::{Kind, Node};
 
 /// Checks what a body may and must hold, and the bodies within it.
 pub(super) fn structure(body: &Body, spec: &'static BlockSpec, header: Option<Span>, out: &mut Report) {
-    let place = if header.is_some() {
-        format!("a `{}` block", spec.name)
-    } else {
-        "a configuration, outside of blocks,".to_owned()
-    };
+    let place = if header.is_some() { format!("in a `{}` block", spec.name) } else { "outside of blocks".to_owned() };
     // `locals` holds names of the user's own.
     if spec.name != "locals" {
         for attribute in &body.attributes {
@@ -52,7 +48,7 @@ pub(super) fn structure(body: &Body, spec: &'static BlockSpec, header: Option<Sp
         {
             out.push(
                 Diagnostic::error("config/duplicate-block", "Duplicate block")
-                    .detail(format!("`{}` may stand only once in {place}.", inner.name))
+                    .detail(format!("`{}` may stand only once {place}.", inner.name))
                     .at(block.header)
                     .also(first, "first here")
                     .help("Put everything into one block."),
@@ -79,7 +75,7 @@ pub(super) fn structure(body: &Body, spec: &'static BlockSpec, header: Option<Sp
 
 fn unknown_attribute(spec: &BlockSpec, place: &str, name: &str, span: Span) -> Diagnostic {
     let mut diagnostic = Diagnostic::error("config/unknown-attribute", "Unknown attribute").at(span);
-    diagnostic.detail = format!("There is no attribute `{name}` in {place}.");
+    diagnostic.detail = format!("There is no attribute `{name}` {place}.");
     let known = spec.attributes.iter().map(|a| a.name);
     diagnostic.help = if name == "count" {
         Some("There is no `count`; use `for_each`, whose instances keep their names when others go.".to_owned())
@@ -96,7 +92,7 @@ fn unknown_attribute(spec: &BlockSpec, place: &str, name: &str, span: Span) -> D
 
 fn unknown_block(spec: &BlockSpec, place: &str, block: &Block) -> Diagnostic {
     let mut diagnostic = Diagnostic::error("config/unknown-block", "Unknown block").at(block.kind_span);
-    diagnostic.detail = format!("There is no block `{}` in {place}.", block.kind);
+    diagnostic.detail = format!("There is no block `{}` {place}.", block.kind);
     diagnostic.help = if spec.attribute(&block.kind).is_some() {
         Some(format!("`{0}` is an attribute: {0} = …", block.kind))
     } else if let Some(near) = nearest(&block.kind, spec.blocks.iter().map(|b| b.name)) {
@@ -242,6 +238,7 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
         };
     }
     if spec.shape == Shape::Secret && secret_in_the_open(node) {
+        out.masks.push(node.span);
         out.push(secret_refused(spec, name));
         return None;
     }
@@ -266,6 +263,7 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
     match shapes::check(spec.shape, &value) {
         Ok(value) => Some(value),
         Err(_) if spec.shape == Shape::Secret => {
+            out.masks.push(node.span);
             out.push(secret_refused(spec, name));
             None
         }

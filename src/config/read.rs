@@ -47,12 +47,15 @@ impl Texts {
     }
 }
 
-/// Where a text seems to hold a secret: what is in quotes after `token =`.
+/// Where a text seems to hold a secret: what is in quotes after `token =`, and before the `@` of an address.
 fn secrets(text: &str) -> Vec<(usize, usize)> {
-    static TOKEN: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r#"(?m)^[^#\n]*?\b(?:token|password|secret)[ \t]*=[ \t]*("[^\n]*)"#).ok());
-    let Some(pattern) = TOKEN.as_ref() else { return Vec::new() };
-    pattern.captures_iter(text).filter_map(|c| c.get(1)).map(|m| (m.start(), m.end())).collect()
+    static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+        let assigned = r#"(?m)^[^#\n]*?\b(?:token|password)[ \t]*=[ \t]*("[^\n]*)"#;
+        let in_address = r#"\b[a-z]+://([^/@\s"]+)@"#;
+        [assigned, in_address].into_iter().filter_map(|p| Regex::new(p).ok()).collect()
+    });
+    let found = PATTERNS.iter().flat_map(|p| p.captures_iter(text)).filter_map(|c| c.get(1));
+    found.map(|m| (m.start(), m.end())).collect()
 }
 
 fn masked(text: String, stretches: &[(usize, usize)]) -> String {

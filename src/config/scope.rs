@@ -158,6 +158,8 @@ impl Names for Inner<'_> {
 #[derive(Default)]
 pub(super) struct Report {
     pub(super) diagnostics: Diagnostics,
+    /// Stretches of texts that must not be shown.
+    pub(super) masks: Vec<Span>,
     told: BTreeSet<(&'static str, Option<Span>, usize)>,
 }
 

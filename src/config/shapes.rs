@@ -209,8 +209,8 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_kubernetes_writes_them() {
-        for (text, bytes) in [("20Gi", 20 << 30), ("1.5Ki", 1536), ("1k", 1000), ("7", 7), ("2GiB", 2 << 30)] {
-            assert_eq!(size(&Value::from(text)), Ok(Value::from(bytes as u64)), "{text}");
+        for (text, bytes) in [("20Gi", 20u64 << 30), ("1.5Ki", 1536), ("1k", 1000), ("7", 7), ("2GiB", 2 << 30)] {
+            assert_eq!(size(&Value::from(text)), Ok(Value::from(bytes)), "{text}");
         }
         for bad in ["", "Gi", "1x", "-1Gi", "0", "1e3Gi", "99999999Pi"] {
             assert!(size(&Value::from(bad)).is_err(), "{bad}");

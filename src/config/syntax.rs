@@ -158,6 +158,8 @@ fn locate(text: &str, error: &parser::Error) -> usize {
 
 /// Puts the parser's message into words.
 fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic {
+    let spaces = text.get(at..).map_or(0, |rest| rest.len() - rest.trim_start_matches([' ', '\t']).len());
+    let at = at + spaces;
     let (found, length) = token(text, at);
     let line_start = text.get(..at).and_then(|b| b.rfind('\n')).map_or(0, |i| i + 1);
     let before = text.get(line_start..at).unwrap_or("").trim_end();
@@ -206,6 +208,10 @@ fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic
             "After {name:?}, expected `=` for an attribute, or labels and `{{` for a block; found {found}."
         ));
     }
+    if message.contains("invalid block body") && before.is_empty() && found.starts_with('`') {
+        return syntax(format!("The value of {found} cannot be read: a template in it is not complete."))
+            .help("Each ${ and %{ ends with }, each %{ if } needs an %{ endif }, each %{ for } an %{ endfor }.");
+    }
     if message.contains("invalid block body") {
         return syntax(format!("Expected the end of the block, `}}`; found {found}.")).help(
             "A block on one line holds at most one attribute, and no comma; put each attribute on a line of its own.",
@@ -219,7 +225,10 @@ fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic
         return syntax(format!("Unknown escape in a text: \\ followed by {found}."))
             .help("Known are \\n, \\r, \\t, \\\", \\\\, \\uNNNN and \\UNNNNNNNN; a backslash itself is \\\\.");
     }
-    let expected = message.split("expected ").nth(1).map(|m| m.split("; ").next().unwrap_or(m));
+    let expected = message
+        .strip_prefix("expected ")
+        .or_else(|| message.split("; expected ").nth(1))
+        .map(|m| m.split("; ").next().unwrap_or(m));
     match expected {
         Some(expected) if !expected.is_empty() => {
             syntax(format!("Expected {}; found {found}.", expected.replace('\n', "a newline")))

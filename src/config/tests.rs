@@ -140,7 +140,8 @@ fn the_languages_own_example_comes_to_what_it_says() {
     assert_eq!(desired.rollout.waves[1].sample, Some(300));
     assert_eq!(desired.storages.values().map(|s| s.limits.disk_ceiling_permille).max(), Some(850));
     let later: Vec<&str> = desired.later.iter().map(|d| d.detail.split('`').nth(1).unwrap_or("")).collect();
-    for expected in ["storage.pod", "storage.zone", "rollout.probe", "rollout.ramp", "rollout.gates", "freeze", "moved"] {
+    for expected in ["storage.pod", "storage.zone", "rollout.probe", "rollout.ramp", "rollout.gates", "freeze", "moved"]
+    {
         assert!(later.contains(&expected), "{expected} in {later:?}");
     }
 }
@@ -189,9 +190,7 @@ fn hostile_texts_end_in_errors() {
     let doubling: String = (1..80).map(|i| format!("  a{i} = [local.a{0}, local.a{0}]\n", i - 1)).collect();
     let loops = "locals {\n a = [for a in range(100000) : [for b in range(100000) : 1]]\n}\n".to_owned();
     let texts = "locals {\n a = join(\"\", [for a in range(100000) : \"xxxxxxxxxxxxxxxx\"])\n b = replace(local.a, \"x\", local.a)\n}\n";
-    for text in
-        [deep, chain, not, blocks, format!("locals {{\n  a0 = 1\n{doubling}}}\n"), loops, texts.to_owned()]
-    {
+    for text in [deep, chain, not, blocks, format!("locals {{\n  a0 = 1\n{doubling}}}\n"), loops, texts.to_owned()] {
         let loaded = load_text(text.as_bytes());
         assert!(loaded.diagnostics.has_errors(), "{}", &text[..60]);
     }
@@ -230,11 +229,74 @@ fn ten_thousand_storages_cost_in_proportion() {
 }
 
 const WORDS: &[&str] = &[
-    "storage", "assignment", "variable", "locals", "sandbox", "gitlab", "rollout", "wave", "\"a\"", "{", "}", "\n", "=",
-    "for_each", "where", "from", "to", "[", "]", "(", ")", ",", ".", "local", "var", "each", "repository", "size", "1",
-    "0", "1e400", "99999999999999999999999999999999999999999999", "\"", "${", "<<EOT\n", "EOT", "for", "in", ":", "=>",
-    "...", "*", "/", "%", "-", "+", "!", "&&", "||", "==", "<", "?", "null", "true", "values", "toset", "format",
-    "substr", "é", "\\", "#", "/*", "%{ if", "token", "default", "type", "list", "type = object({ a = optional(number, 1) })\n",
+    "storage",
+    "assignment",
+    "variable",
+    "locals",
+    "sandbox",
+    "gitlab",
+    "rollout",
+    "wave",
+    "\"a\"",
+    "{",
+    "}",
+    "\n",
+    "=",
+    "for_each",
+    "where",
+    "from",
+    "to",
+    "[",
+    "]",
+    "(",
+    ")",
+    ",",
+    ".",
+    "local",
+    "var",
+    "each",
+    "repository",
+    "size",
+    "1",
+    "0",
+    "1e400",
+    "99999999999999999999999999999999999999999999",
+    "\"",
+    "${",
+    "<<EOT\n",
+    "EOT",
+    "for",
+    "in",
+    ":",
+    "=>",
+    "...",
+    "*",
+    "/",
+    "%",
+    "-",
+    "+",
+    "!",
+    "&&",
+    "||",
+    "==",
+    "<",
+    "?",
+    "null",
+    "true",
+    "values",
+    "toset",
+    "format",
+    "substr",
+    "é",
+    "\\",
+    "#",
+    "/*",
+    "%{ if",
+    "token",
+    "default",
+    "type",
+    "list",
+    "type = object({ a = optional(number, 1) })\n",
 ];
 
 proptest! {
