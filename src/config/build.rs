@@ -265,7 +265,8 @@ impl Builder<'_> {
     /// Compiles a block's `where`; `None` when there is none, or it is wrong, which has been told.
     fn filter(&mut self, block: &Block, each: Option<&Value>) -> Option<Predicate> {
         let written = block.body.attribute("where")?;
-        let names = Inner { scope: self.scope, extra: each.map(|e| ("each", e.clone())).into_iter().collect() };
+        let extra = each.map(|e| ("each", e.clone())).into_iter().chain([("repository", Value::Unknown)]);
+        let names = Inner { scope: self.scope, extra: extra.collect() };
         match Predicate::compile(&written.value, &names) {
             Ok(filter) => Some(filter),
             Err(fault) => {
@@ -303,7 +304,7 @@ impl Builder<'_> {
         let fields = self.fields(block, "policy");
         let (label, _) = block.labels.first()?;
         let written = block.body.attribute("condition")?;
-        let names = Inner { scope: self.scope, extra: Vec::new() };
+        let names = Inner { scope: self.scope, extra: vec![("plan", Value::Unknown)] };
         match Expression::compile(&written.value, &names, "plan") {
             Ok(condition) => Some(Policy {
                 address: Address::new("policy", label.clone()),

@@ -271,7 +271,10 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
             let found =
                 if names.scope.touches_sensitive(node) { "it is a sensitive value".to_owned() } else { problem };
             let mut diagnostic = wrong(spec, node.span, &found);
-            if !matches!(node.kind, Kind::Literal(_)) && !names.scope.touches_sensitive(node) {
+            if !matches!(node.kind, Kind::Literal(_))
+                && !matches!(value, Value::Object(_))
+                && !names.scope.touches_sensitive(node)
+            {
                 diagnostic = diagnostic.value(spec.name, value.short(80));
             }
             out.push(diagnostic);

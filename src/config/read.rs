@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use regex::Regex;
 
 use super::VariableInputs;
-use super::scope::{FILE_LIMIT, Report};
+use super::scope::{FILE_LIMIT, Report, unreadable};
 use crate::diag::{Diagnostic, SourceId, SourceMap, Span};
 
 /// The texts of a run. What diagnostics show of them may be masked; what is hashed is not.
@@ -145,7 +145,12 @@ fn text(path: &Utf8Path, name: &str, out: &mut Report) -> Option<String> {
         }
         Ok(metadata) => metadata.len(),
         Err(error) => {
-            return refuse("config/file", "Cannot read a file", format!("{error}."), "Check the name and its rights.");
+            return refuse(
+                "config/file",
+                "Cannot read a file",
+                unreadable(name, &error),
+                "Check the name and its rights.",
+            );
         }
     };
     if size > FILE_LIMIT {
@@ -159,7 +164,9 @@ fn text(path: &Utf8Path, name: &str, out: &mut Report) -> Option<String> {
     }
     let bytes = match fs_err::read(path) {
         Ok(bytes) => bytes,
-        Err(error) => return refuse("config/file", "Cannot read a file", format!("{error}."), "Check its rights."),
+        Err(error) => {
+            return refuse("config/file", "Cannot read a file", unreadable(name, &error), "Check its rights.");
+        }
     };
     let place = |at: usize| {
         let line = bytes.iter().take(at).filter(|b| **b == b'\n').count() + 1;

@@ -171,7 +171,7 @@ fn addresses<'v>(value: &'v Value, kind: &str) -> Result<Vec<&'v str>, String> {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn endpoint(text: &str) -> Result<Endpoint, &'static str> {
-    const RULE: &str = "an address is tcp://host:port, tls://host:port or unix:/path";
+    const RULE: &str = "this has another form";
     if let Some(path) = text.strip_prefix("unix:") {
         let path = path.strip_prefix("//").unwrap_or(path);
         return if path.starts_with('/') {

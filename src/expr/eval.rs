@@ -184,7 +184,16 @@ impl Env<'_> {
         } else {
             format!("There is nothing called {name:?} here; known are {}.", roots.join(", "))
         };
-        if let Some(near) = nearest(name, roots.iter().map(String::as_str)) {
+        let only = match name {
+            "repository" => "`repository` has a meaning only in `where`.",
+            "plan" => "`plan` has a meaning only in a policy's condition.",
+            "each" => "`each` has a meaning only in a block with `for_each`.",
+            "target" => "`target` has a meaning only in a gate's query.",
+            _ => "",
+        };
+        if !only.is_empty() {
+            diagnostic.help = Some(only.to_owned());
+        } else if let Some(near) = nearest(name, roots.iter().map(String::as_str)) {
             diagnostic.help = Some(format!("Did you mean `{near}`?"));
         } else {
             diagnostic.help = Some(format!("A text stands in quotes: \"{name}\"."));

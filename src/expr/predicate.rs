@@ -433,7 +433,11 @@ fn sort(node: &Node) -> Result<Option<Sort>, Fault> {
             if let (Some(a), Some(b)) = (sort(left)?, sort(right)?)
                 && a != b
             {
-                let detail = format!("{} and {} are never equal.", a.describe(), b.describe());
+                let detail = format!(
+                    "The left side is {}, the right side {}: they are never equal.",
+                    a.describe(),
+                    b.describe()
+                );
                 return Err(Diagnostic::error("expr/wrong-type", "Wrong type").detail(detail).at(node.span).into());
             }
             Some(Sort::Bool)
