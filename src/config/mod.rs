@@ -5,6 +5,8 @@ mod build;
 mod check;
 mod connection;
 mod convert;
+#[cfg(test)]
+mod differential;
 mod graph;
 mod read;
 mod scan;

@@ -83,13 +83,14 @@ pub(super) fn parse(source: SourceId, text: &str, diagnostics: &mut Diagnostics)
 /// Parses one expression, like the value of `--var`.
 pub(super) fn parse_expression(source: SourceId, text: &str) -> Result<Node, Box<Diagnostic>> {
     scan::scan(text).map_err(|unclosed| not_closed(source, text, &unclosed))?;
-    match parser::parse_expr(text) {
+    let base = text.len() - text.trim_start().len();
+    match parser::parse_expr(text.trim()) {
         Ok(expression) => {
             let mut diagnostics = Diagnostics::default();
-            let node = Converter { source, text, base: 0 }.expression(&expression, &mut diagnostics);
+            let node = Converter { source, text, base }.expression(&expression, &mut diagnostics);
             diagnostics.items.pop().map_or(Ok(node), |d| Err(d.into()))
         }
-        Err(error) => Err(explain(source, text, error.location().offset(), error.message()).into()),
+        Err(error) => Err(explain(source, text, base + error.location().offset(), error.message()).into()),
     }
 }
 
