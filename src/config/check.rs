@@ -250,6 +250,10 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
         },
     };
     let value = target.evaluate(node, out)?;
+    if matches!(spec.name, "environment" | "error_message") && names.scope.touches_sensitive(node) {
+        out.push(shown_anyway(spec.name, node.span));
+        return None;
+    }
     if value.has_unknown() {
         return None;
     }
@@ -281,6 +285,14 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
             None
         }
     }
+}
+
+/// The diagnostic for a sensitive value where it would be printed.
+fn shown_anyway(name: &str, span: Span) -> Diagnostic {
+    Diagnostic::error("config/sensitive", "Sensitive value would be shown")
+        .detail(format!("`{name}` appears in plans and reports, and a sensitive value must not."))
+        .at(span)
+        .help("Use a value that is not sensitive.")
 }
 
 /// True when an expression could hold the secret itself: anything but an object.
@@ -317,6 +329,12 @@ pub(super) fn storage_name(
 ) -> Option<String> {
     let extra = instance.map(|(_, each)| ("each", each.clone()));
     let names = Inner { scope, extra: extra.into_iter().collect() };
+    if let Some(written) = block.body.attribute("name")
+        && scope.touches_sensitive(&written.value)
+    {
+        out.push(shown_anyway("name", written.value.span));
+        return None;
+    }
     let (found, span) = match (block.body.attribute("name"), instance) {
         (Some(written), _) => match names.evaluate(&written.value, out)? {
             Value::String(text) => (text, written.value.span),
@@ -335,14 +353,9 @@ pub(super) fn storage_name(
     match crate::model::StorageName::new(found) {
         Ok(name) => Some(name.as_str().to_owned()),
         Err(error) => {
-            let mut diagnostic = Diagnostic::error("config/storage-name", "Not a storage's name").at(span);
-            diagnostic.detail = match block.body.attribute("name") {
-                Some(written) if scope.touches_sensitive(&written.value) => {
-                    "It depends on a sensitive value.".to_owned()
-                }
-                _ => format!("{error}."),
-            };
-            out.push(diagnostic);
+            out.push(
+                Diagnostic::error("config/storage-name", "Not a storage's name").detail(format!("{error}.")).at(span),
+            );
             None
         }
     }

@@ -188,6 +188,13 @@ fn the_fast_forms_answer_as_the_evaluator_does() {
     assert!(ask("[for repository in [1] : repository][0] == 1 && repository.archived", &rows[0]).is_ok());
 }
 
+#[test]
+fn predicates_may_be_asked_from_many_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Predicate>();
+    shared::<crate::expr::Expression>();
+}
+
 /// Expressions without division and far from overflow.
 fn expression() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![(0u32..1000).prop_map(|n| n.to_string()), (0u32..100).prop_map(|n| format!("{n}.5"))];

@@ -222,8 +222,13 @@ fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic
         return syntax(format!("Expected the end of the line after this; found {found}."))
             .help("Each attribute and each block stands on a line of its own.");
     }
-    if message.contains("escape sequence") {
-        return syntax(format!("Unknown escape in a text: \\ followed by {found}."))
+    if message.contains("escape sequence") || message.contains("hex code") {
+        // The parser stands behind what it could not take.
+        let back = text.get(line_start..at).and_then(|line| line.rfind('\\')).map_or(at, |i| line_start + i);
+        let sign: String = text.get(back..).unwrap_or("").chars().take(2).collect();
+        return Diagnostic::error("config/syntax", "Syntax error")
+            .detail(format!("Unknown escape in a text: {sign}"))
+            .at(span(source, back, sign.len()))
             .help("Known are \\n, \\r, \\t, \\\", \\\\, \\uNNNN and \\UNNNNNNNN; a backslash itself is \\\\.");
     }
     let expected = message

@@ -125,9 +125,9 @@ impl PartialEq for Predicate {
 #[derive(Debug)]
 enum Test {
     Constant(bool),
-    Not(Box<Test>),
-    And(Box<Test>, Box<Test>),
-    Or(Box<Test>, Box<Test>),
+    Not(Box<Self>),
+    And(Box<Self>, Box<Self>),
+    Or(Box<Self>, Box<Self>),
     Flag(Field),
     Number(Field, Binary, Number),
     Text(Field, Match, String),
