@@ -61,15 +61,16 @@ impl Builder<'_> {
         let rollout = of("rollout").next().map(|b| self.rollout(b)).unwrap_or_default();
         let mut policies: Vec<Policy> = of("policy").filter_map(|b| self.policy(b)).collect();
         policies.sort_by(|a, b| a.address.cmp(&b.address));
-        for kind in
-            ["kubernetes", "prometheus", "pod_spec", "hook", "window", "freeze", "promote", "import", "verify", "moved"]
-        {
+        for kind in ["kubernetes", "prometheus", "pod_spec", "hook", "freeze", "promote", "import", "verify", "moved"] {
             for block in of(kind) {
                 self.fields(block, kind);
                 for inner in &block.body.blocks {
                     self.inner_fields(inner, kind, &inner.kind.clone());
                 }
             }
+        }
+        for block in of("window") {
+            self.window(block);
         }
         for block in of("gate") {
             self.gate(block);
@@ -135,6 +136,10 @@ impl Builder<'_> {
                 let Some(storage) = self.storage(block, instance, sandbox, live) else { continue };
                 if let Some(first) = storages.get(&storage.name) {
                     let (mine, theirs) = (&storage.address, &first.address);
+                    // A second block of one label has been told.
+                    if mine == theirs {
+                        continue;
+                    }
                     self.out.push(
                         Diagnostic::error("config/duplicate-storage", "Two storages of one name")
                             .detail(format!("{theirs} and {mine} are both {:?} in GitLab.", storage.name.as_str()))
@@ -261,7 +266,8 @@ impl Builder<'_> {
     /// Compiles a block's `where`; `None` when there is none, or it is wrong, which has been told.
     fn filter(&mut self, block: &Block, each: Option<&Value>) -> Option<Predicate> {
         let written = block.body.attribute("where")?;
-        let names = Inner { scope: self.scope, extra: each.map(|e| ("each", e.clone())).into_iter().collect() };
+        let extra = each.map(|e| ("each", e.clone())).into_iter().chain([("repository", Value::Unknown)]);
+        let names = Inner { scope: self.scope, extra: extra.collect() };
         match Predicate::compile(&written.value, &names) {
             Ok(filter) => Some(filter),
             Err(fault) => {
@@ -299,7 +305,7 @@ impl Builder<'_> {
         let fields = self.fields(block, "policy");
         let (label, _) = block.labels.first()?;
         let written = block.body.attribute("condition")?;
-        let names = Inner { scope: self.scope, extra: Vec::new() };
+        let names = Inner { scope: self.scope, extra: vec![("plan", Value::Unknown)] };
         match Expression::compile(&written.value, &names, "plan") {
             Ok(condition) => Some(Policy {
                 address: Address::new("policy", label.clone()),
@@ -311,6 +317,27 @@ impl Builder<'_> {
                 self.out.push(names.safe(&written.value, *fault));
                 None
             }
+        }
+    }
+
+    /// Checks a window's times and days.
+    fn window(&mut self, block: &Block) {
+        let fields = self.fields(block, "window");
+        let clock = |text: &str| {
+            let parts = text.split_once(':').filter(|(h, m)| h.len() == 2 && m.len() == 2);
+            parts.and_then(|(h, m)| Some(h.parse::<u8>().ok()? < 24 && m.parse::<u8>().ok()? < 60)).unwrap_or(false)
+        };
+        for name in ["start", "end"] {
+            if fields.text(name).is_some_and(|text| !clock(text)) {
+                let detail = format!("`{name}` must be a time of day, from \"00:00\" to \"23:59\".");
+                self.wrong("config/invalid-value", "Invalid value", detail, fields.span(name));
+            }
+        }
+        const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+        let mut days = fields.get("days").and_then(|e| e.value.elements()).into_iter().flatten();
+        if days.any(|day| !day.as_str().is_some_and(|d| DAYS.contains(&d))) {
+            let detail = format!("`days` must be of {}.", DAYS.join(", "));
+            self.wrong("config/invalid-value", "Invalid value", detail, fields.span("days"));
         }
     }
 

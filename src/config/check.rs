@@ -13,11 +13,7 @@ use crate::expr::tree::{Kind, Node};
 
 /// Checks what a body may and must hold, and the bodies within it.
 pub(super) fn structure(body: &Body, spec: &'static BlockSpec, header: Option<Span>, out: &mut Report) {
-    let place = if header.is_some() {
-        format!("a `{}` block", spec.name)
-    } else {
-        "a configuration, outside of blocks,".to_owned()
-    };
+    let place = if header.is_some() { format!("in a `{}` block", spec.name) } else { "outside of blocks".to_owned() };
     // `locals` holds names of the user's own.
     if spec.name != "locals" {
         for attribute in &body.attributes {
@@ -52,7 +48,7 @@ pub(super) fn structure(body: &Body, spec: &'static BlockSpec, header: Option<Sp
         {
             out.push(
                 Diagnostic::error("config/duplicate-block", "Duplicate block")
-                    .detail(format!("`{}` may stand only once in {place}.", inner.name))
+                    .detail(format!("`{}` may stand only once {place}.", inner.name))
                     .at(block.header)
                     .also(first, "first here")
                     .help("Put everything into one block."),
@@ -79,7 +75,7 @@ pub(super) fn structure(body: &Body, spec: &'static BlockSpec, header: Option<Sp
 
 fn unknown_attribute(spec: &BlockSpec, place: &str, name: &str, span: Span) -> Diagnostic {
     let mut diagnostic = Diagnostic::error("config/unknown-attribute", "Unknown attribute").at(span);
-    diagnostic.detail = format!("There is no attribute `{name}` in {place}.");
+    diagnostic.detail = format!("There is no attribute `{name}` {place}.");
     let known = spec.attributes.iter().map(|a| a.name);
     diagnostic.help = if name == "count" {
         Some("There is no `count`; use `for_each`, whose instances keep their names when others go.".to_owned())
@@ -96,7 +92,7 @@ fn unknown_attribute(spec: &BlockSpec, place: &str, name: &str, span: Span) -> D
 
 fn unknown_block(spec: &BlockSpec, place: &str, block: &Block) -> Diagnostic {
     let mut diagnostic = Diagnostic::error("config/unknown-block", "Unknown block").at(block.kind_span);
-    diagnostic.detail = format!("There is no block `{}` in {place}.", block.kind);
+    diagnostic.detail = format!("There is no block `{}` {place}.", block.kind);
     diagnostic.help = if spec.attribute(&block.kind).is_some() {
         Some(format!("`{0}` is an attribute: {0} = …", block.kind))
     } else if let Some(near) = nearest(&block.kind, spec.blocks.iter().map(|b| b.name)) {
@@ -242,6 +238,7 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
         };
     }
     if spec.shape == Shape::Secret && secret_in_the_open(node) {
+        out.masks.push(node.span);
         out.push(secret_refused(spec, name));
         return None;
     }
@@ -253,6 +250,10 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
         },
     };
     let value = target.evaluate(node, out)?;
+    if matches!(spec.name, "environment" | "error_message") && names.scope.touches_sensitive(node) {
+        out.push(shown_anyway(spec.name, node.span));
+        return None;
+    }
     if value.has_unknown() {
         return None;
     }
@@ -266,6 +267,7 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
     match shapes::check(spec.shape, &value) {
         Ok(value) => Some(value),
         Err(_) if spec.shape == Shape::Secret => {
+            out.masks.push(node.span);
             out.push(secret_refused(spec, name));
             None
         }
@@ -273,13 +275,24 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
             let found =
                 if names.scope.touches_sensitive(node) { "it is a sensitive value".to_owned() } else { problem };
             let mut diagnostic = wrong(spec, node.span, &found);
-            if !matches!(node.kind, Kind::Literal(_)) && !names.scope.touches_sensitive(node) {
+            if !matches!(node.kind, Kind::Literal(_))
+                && !matches!(value, Value::Object(_))
+                && !names.scope.touches_sensitive(node)
+            {
                 diagnostic = diagnostic.value(spec.name, value.short(80));
             }
             out.push(diagnostic);
             None
         }
     }
+}
+
+/// The diagnostic for a sensitive value where it would be printed.
+fn shown_anyway(name: &str, span: Span) -> Diagnostic {
+    Diagnostic::error("config/sensitive", "Sensitive value would be shown")
+        .detail(format!("`{name}` appears in plans and reports, and a sensitive value must not."))
+        .at(span)
+        .help("Use a value that is not sensitive.")
 }
 
 /// True when an expression could hold the secret itself: anything but an object.
@@ -316,6 +329,12 @@ pub(super) fn storage_name(
 ) -> Option<String> {
     let extra = instance.map(|(_, each)| ("each", each.clone()));
     let names = Inner { scope, extra: extra.into_iter().collect() };
+    if let Some(written) = block.body.attribute("name")
+        && scope.touches_sensitive(&written.value)
+    {
+        out.push(shown_anyway("name", written.value.span));
+        return None;
+    }
     let (found, span) = match (block.body.attribute("name"), instance) {
         (Some(written), _) => match names.evaluate(&written.value, out)? {
             Value::String(text) => (text, written.value.span),
@@ -334,14 +353,9 @@ pub(super) fn storage_name(
     match crate::model::StorageName::new(found) {
         Ok(name) => Some(name.as_str().to_owned()),
         Err(error) => {
-            let mut diagnostic = Diagnostic::error("config/storage-name", "Not a storage's name").at(span);
-            diagnostic.detail = match block.body.attribute("name") {
-                Some(written) if scope.touches_sensitive(&written.value) => {
-                    "It depends on a sensitive value.".to_owned()
-                }
-                _ => format!("{error}."),
-            };
-            out.push(diagnostic);
+            out.push(
+                Diagnostic::error("config/storage-name", "Not a storage's name").detail(format!("{error}.")).at(span),
+            );
             None
         }
     }

@@ -68,6 +68,7 @@ pub(super) type Instances<'a> = BTreeMap<(&'static str, &'a str), Vec<Instance>>
 
 /// Evaluates all items in the order of their dependencies.
 pub(super) fn evaluate<'a>(items: &[Item<'a>], scope: &mut Scope, out: &mut Report) -> Instances<'a> {
+    items.iter().for_each(|item| scope.reserve(item.root, item.name));
     let index: BTreeMap<(&str, &str), usize> =
         items.iter().enumerate().map(|(i, item)| ((item.root, item.name), i)).collect();
     let mut by_root: BTreeMap<&str, Vec<usize>> = BTreeMap::new();

@@ -5,6 +5,8 @@ mod build;
 mod check;
 mod connection;
 mod convert;
+#[cfg(test)]
+mod differential;
 mod graph;
 mod read;
 mod scan;
@@ -75,6 +77,7 @@ pub fn load(folder: &Utf8Path, variables: &VariableInputs) -> Loaded {
     let broken = syntax.has_errors() || report.diagnostics.has_errors();
     syntax.items.into_iter().for_each(|d| report.push(d));
     let mut desired = evaluate(folder, &body, &values, variables, &mut texts, &mut report);
+    report.masks.iter().for_each(|span| texts.mask(*span));
     let mut diagnostics = report.diagnostics;
     if broken {
         // What a broken text declares is missing elsewhere: that is not another error.

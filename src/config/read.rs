@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use regex::Regex;
 
 use super::VariableInputs;
-use super::scope::{FILE_LIMIT, Report};
+use super::scope::{FILE_LIMIT, Report, unreadable};
 use crate::diag::{Diagnostic, SourceId, SourceMap, Span};
 
 /// The texts of a run. What diagnostics show of them may be masked; what is hashed is not.
@@ -47,12 +47,15 @@ impl Texts {
     }
 }
 
-/// Where a text seems to hold a secret: what is in quotes after `token =`.
+/// Where a text seems to hold a secret: what is in quotes after `token =`, and before the `@` of an address.
 fn secrets(text: &str) -> Vec<(usize, usize)> {
-    static TOKEN: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r#"(?m)^[^#\n]*?\b(?:token|password|secret)[ \t]*=[ \t]*("[^\n]*)"#).ok());
-    let Some(pattern) = TOKEN.as_ref() else { return Vec::new() };
-    pattern.captures_iter(text).filter_map(|c| c.get(1)).map(|m| (m.start(), m.end())).collect()
+    static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+        let assigned = r#"(?m)^[^#\n]*?\b(?:token|password)[ \t]*=[ \t]*("[^\n]*)"#;
+        let in_address = r#"\b[a-z]+://([^/@\s"]+)@"#;
+        [assigned, in_address].into_iter().filter_map(|p| Regex::new(p).ok()).collect()
+    });
+    let found = PATTERNS.iter().flat_map(|p| p.captures_iter(text)).filter_map(|c| c.get(1));
+    found.map(|m| (m.start(), m.end())).collect()
 }
 
 fn masked(text: String, stretches: &[(usize, usize)]) -> String {
@@ -142,7 +145,12 @@ fn text(path: &Utf8Path, name: &str, out: &mut Report) -> Option<String> {
         }
         Ok(metadata) => metadata.len(),
         Err(error) => {
-            return refuse("config/file", "Cannot read a file", format!("{error}."), "Check the name and its rights.");
+            return refuse(
+                "config/file",
+                "Cannot read a file",
+                unreadable(name, &error),
+                "Check the name and its rights.",
+            );
         }
     };
     if size > FILE_LIMIT {
@@ -156,7 +164,9 @@ fn text(path: &Utf8Path, name: &str, out: &mut Report) -> Option<String> {
     }
     let bytes = match fs_err::read(path) {
         Ok(bytes) => bytes,
-        Err(error) => return refuse("config/file", "Cannot read a file", format!("{error}."), "Check its rights."),
+        Err(error) => {
+            return refuse("config/file", "Cannot read a file", unreadable(name, &error), "Check its rights.");
+        }
     };
     let place = |at: usize| {
         let line = bytes.iter().take(at).filter(|b| **b == b'\n').count() + 1;

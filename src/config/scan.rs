@@ -33,6 +33,7 @@ pub(super) fn scan(text: &str) -> Result<Vec<usize>, Unclosed> {
     let bytes = text.as_bytes();
     let mut stack: Vec<Inside<'_>> = Vec::new();
     let mut lines = vec![0];
+    let mut margin = None;
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         let two = bytes.get(at..at + 2).unwrap_or_default();
@@ -86,6 +87,9 @@ pub(super) fn scan(text: &str) -> Result<Vec<usize>, Unclosed> {
                     at += 1;
                     if top.is_none() {
                         lines.push(at);
+                        margin = None;
+                    } else if margin.is_none() && bytes.get(at).is_some_and(u8::is_ascii_alphabetic) {
+                        margin = Some(at);
                     }
                 }
                 b'"' => {
@@ -173,7 +177,8 @@ pub(super) fn scan(text: &str) -> Result<Vec<usize>, Unclosed> {
             message: format!("This bracket is never closed by `{}`.", char::from(closer)),
             help: "Add the closing bracket; the first line whose indentation looks wrong is often where it is missing.",
             open: (open, width),
-            noticed: None,
+            // A line that begins at the margin while something is open.
+            noticed: margin,
         }),
     }
 }

@@ -41,6 +41,13 @@ impl Scope {
         }
     }
 
+    /// Makes `root.name` known before it has a value, so that suggestions can name it.
+    pub(super) fn reserve(&mut self, root: &str, name: &str) {
+        if let Some(Value::Object(entries)) = self.roots.get_mut(root) {
+            Arc::make_mut(entries).insert(name.to_owned(), Value::Unknown);
+        }
+    }
+
     /// Marks `root.name`: its value must not be shown.
     pub(super) fn hide(&mut self, root: &str, name: &str) {
         self.sensitive.insert((root.to_owned(), name.to_owned()));
@@ -158,6 +165,8 @@ impl Names for Inner<'_> {
 #[derive(Default)]
 pub(super) struct Report {
     pub(super) diagnostics: Diagnostics,
+    /// Stretches of texts that must not be shown.
+    pub(super) masks: Vec<Span>,
     told: BTreeSet<(&'static str, Option<Span>, usize)>,
 }
 
@@ -192,14 +201,23 @@ impl Folder {
     }
 }
 
+/// Why a file cannot be read, in words.
+pub(super) fn unreadable(name: &str, error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => format!("there is no file {name:?}."),
+        std::io::ErrorKind::PermissionDenied => format!("the rights of {name:?} do not allow to read it."),
+        _ => format!("{error}."),
+    }
+}
+
 impl Files for Folder {
     fn read(&self, path: &str) -> Result<String, String> {
         let full = self.path(path)?;
-        let size = fs_err::metadata(&full).map_err(|e| e.to_string())?.len();
+        let size = fs_err::metadata(&full).map_err(|e| unreadable(path, &e))?.len();
         if size > FILE_LIMIT {
             return Err(format!("{path:?} has {size} bytes; at most {FILE_LIMIT} are read."));
         }
-        let bytes = fs_err::read(&full).map_err(|e| e.to_string())?;
+        let bytes = fs_err::read(&full).map_err(|e| unreadable(path, &e))?;
         let text = String::from_utf8(bytes).map_err(|_| format!("{path:?} is not UTF-8."))?;
         self.read.borrow_mut().insert(path.to_owned(), Some(text.clone()));
         Ok(text)

@@ -104,7 +104,7 @@ fn size(value: &Value) -> Result<Value, String> {
                 "Pi" => 1 << 50,
                 _ => return Err(wrong()),
             };
-            Number::parse(number).and_then(|n| n.mul(Number::Int(factor)).ok()).and_then(|n| match n {
+            Number::parse(number).and_then(|n| n.times(Number::Int(factor)).ok()).and_then(|n| match n {
                 Number::Int(n) => Some(n),
                 // A fraction of a byte is rounded up.
                 Number::Float(n) => Number::from_f64(n.ceil()).and_then(Number::as_int),
@@ -171,7 +171,7 @@ fn addresses<'v>(value: &'v Value, kind: &str) -> Result<Vec<&'v str>, String> {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn endpoint(text: &str) -> Result<Endpoint, &'static str> {
-    const RULE: &str = "an address is tcp://host:port, tls://host:port or unix:/path";
+    const RULE: &str = "this has another form";
     if let Some(path) = text.strip_prefix("unix:") {
         let path = path.strip_prefix("//").unwrap_or(path);
         return if path.starts_with('/') {
@@ -209,8 +209,8 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_kubernetes_writes_them() {
-        for (text, bytes) in [("20Gi", 20 << 30), ("1.5Ki", 1536), ("1k", 1000), ("7", 7), ("2GiB", 2 << 30)] {
-            assert_eq!(size(&Value::from(text)), Ok(Value::from(bytes as u64)), "{text}");
+        for (text, bytes) in [("20Gi", 20u64 << 30), ("1.5Ki", 1536), ("1k", 1000), ("7", 7), ("2GiB", 2 << 30)] {
+            assert_eq!(size(&Value::from(text)), Ok(Value::from(bytes)), "{text}");
         }
         for bad in ["", "Gi", "1x", "-1Gi", "0", "1e3Gi", "99999999Pi"] {
             assert!(size(&Value::from(bad)).is_err(), "{bad}");

@@ -83,13 +83,14 @@ pub(super) fn parse(source: SourceId, text: &str, diagnostics: &mut Diagnostics)
 /// Parses one expression, like the value of `--var`.
 pub(super) fn parse_expression(source: SourceId, text: &str) -> Result<Node, Box<Diagnostic>> {
     scan::scan(text).map_err(|unclosed| not_closed(source, text, &unclosed))?;
-    match parser::parse_expr(text) {
+    let base = text.len() - text.trim_start().len();
+    match parser::parse_expr(text.trim()) {
         Ok(expression) => {
             let mut diagnostics = Diagnostics::default();
-            let node = Converter { source, text, base: 0 }.expression(&expression, &mut diagnostics);
+            let node = Converter { source, text, base }.expression(&expression, &mut diagnostics);
             diagnostics.items.pop().map_or(Ok(node), |d| Err(d.into()))
         }
-        Err(error) => Err(explain(source, text, error.location().offset(), error.message()).into()),
+        Err(error) => Err(explain(source, text, base + error.location().offset(), error.message()).into()),
     }
 }
 
@@ -158,6 +159,8 @@ fn locate(text: &str, error: &parser::Error) -> usize {
 
 /// Puts the parser's message into words.
 fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic {
+    let spaces = text.get(at..).map_or(0, |rest| rest.len() - rest.trim_start_matches([' ', '\t']).len());
+    let at = at + spaces;
     let (found, length) = token(text, at);
     let line_start = text.get(..at).and_then(|b| b.rfind('\n')).map_or(0, |i| i + 1);
     let before = text.get(line_start..at).unwrap_or("").trim_end();
@@ -206,6 +209,10 @@ fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic
             "After {name:?}, expected `=` for an attribute, or labels and `{{` for a block; found {found}."
         ));
     }
+    if message.contains("invalid block body") && before.is_empty() && found.starts_with('`') {
+        return syntax(format!("The value of {found} cannot be read: a template in it is not complete."))
+            .help("Each ${ and %{ ends with }, each %{ if } needs an %{ endif }, each %{ for } an %{ endfor }.");
+    }
     if message.contains("invalid block body") {
         return syntax(format!("Expected the end of the block, `}}`; found {found}.")).help(
             "A block on one line holds at most one attribute, and no comma; put each attribute on a line of its own.",
@@ -215,11 +222,19 @@ fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic
         return syntax(format!("Expected the end of the line after this; found {found}."))
             .help("Each attribute and each block stands on a line of its own.");
     }
-    if message.contains("escape sequence") {
-        return syntax(format!("Unknown escape in a text: \\ followed by {found}."))
+    if message.contains("escape sequence") || message.contains("hex code") {
+        // The parser stands behind what it could not take.
+        let back = text.get(line_start..at).and_then(|line| line.rfind('\\')).map_or(at, |i| line_start + i);
+        let sign: String = text.get(back..).unwrap_or("").chars().take(2).collect();
+        return Diagnostic::error("config/syntax", "Syntax error")
+            .detail(format!("Unknown escape in a text: {sign}"))
+            .at(span(source, back, sign.len()))
             .help("Known are \\n, \\r, \\t, \\\", \\\\, \\uNNNN and \\UNNNNNNNN; a backslash itself is \\\\.");
     }
-    let expected = message.split("expected ").nth(1).map(|m| m.split("; ").next().unwrap_or(m));
+    let expected = message
+        .strip_prefix("expected ")
+        .or_else(|| message.split("; expected ").nth(1))
+        .map(|m| m.split("; ").next().unwrap_or(m));
     match expected {
         Some(expected) if !expected.is_empty() => {
             syntax(format!("Expected {}; found {found}.", expected.replace('\n', "a newline")))

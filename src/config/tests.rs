@@ -127,7 +127,7 @@ impl Row for Repository {
 fn the_languages_own_example_comes_to_what_it_says() {
     let desired = good("language");
     assert_eq!(desired.environment, "staging");
-    let names: Vec<&str> = desired.storages.keys().map(|n| n.as_str()).collect();
+    let names: Vec<&str> = desired.storages.keys().map(crate::model::StorageName::as_str).collect();
     assert_eq!(names, ["default", "gitaly-a", "gitaly-b", "gitaly-c"]);
     assert_eq!(desired.max_moves, 16);
     let heavy = &desired.assignments[1];

@@ -1,8 +1,11 @@
 //! The evaluator: a tree and the names it may use give a value or a diagnostic with the smallest span at fault.
 //! Pure. Cost and depth are bounded, so that no input can hang it or overflow the stack.
 
+mod explain;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::functions;
@@ -80,7 +83,7 @@ impl Names for BTreeMap<String, Value> {
 }
 
 /// Nodes evaluated by one expression; `for` within `for` within `for` over thousands each would take hours.
-const FUEL: u64 = 50_000_000;
+const FUEL: u64 = 20_000_000;
 /// Nested nodes; the parser allows about 64 levels and 128 operators.
 const DEPTH: u32 = 400;
 /// Longest text that an expression may make, in bytes.
@@ -99,7 +102,7 @@ pub fn evaluate(node: &Node, names: &dyn Names) -> Result<Value, Fault> {
 struct Bound<'a> {
     name: &'a str,
     value: Value,
-    outer: Option<&'a Bound<'a>>,
+    outer: Option<&'a Self>,
 }
 
 /// Where evaluation stands.
@@ -184,7 +187,16 @@ impl Env<'_> {
         } else {
             format!("There is nothing called {name:?} here; known are {}.", roots.join(", "))
         };
-        if let Some(near) = nearest(name, roots.iter().map(String::as_str)) {
+        let only = match name {
+            "repository" => "`repository` has a meaning only in `where`.",
+            "plan" => "`plan` has a meaning only in a policy's condition.",
+            "each" => "`each` has a meaning only in a block with `for_each`.",
+            "target" => "`target` has a meaning only in a gate's query.",
+            _ => "",
+        };
+        if !only.is_empty() {
+            diagnostic.help = Some(only.to_owned());
+        } else if let Some(near) = nearest(name, roots.iter().map(String::as_str)) {
             diagnostic.help = Some(format!("Did you mean `{near}`?"));
         } else {
             diagnostic.help = Some(format!("A text stands in quotes: \"{name}\"."));
@@ -426,14 +438,14 @@ impl Env<'_> {
             let result = env.value(&each.result)?;
             if each.grouping {
                 groups.entry(text).or_default().push(result);
-            } else if object.contains_key(&text) {
+            } else if let Entry::Vacant(place) = object.entry(text) {
+                place.insert(result);
+            } else {
                 return Err(env
                     .fault(key_node, "expr/duplicate-key", "Duplicate key")
-                    .detail(format!("Two elements give the key {text:?}."))
+                    .detail("Two elements give the same key.")
                     .help("Put `...` after the value to collect the values of equal keys in a list.")
                     .into());
-            } else {
-                object.insert(text, result);
             }
         }
         self.spend(node, 1)?;
@@ -489,100 +501,5 @@ impl Env<'_> {
             }
         }
         functions::run(self, function, node, call, &nodes, &values)
-    }
-
-    /// Begins a diagnostic about a node, with the values of the names that it holds.
-    pub(crate) fn fault(&self, node: &Node, code: &'static str, summary: &str) -> Diagnostic {
-        let mut diagnostic = Diagnostic::error(code, summary).at(node.span);
-        self.show_values(node, &mut diagnostic);
-        diagnostic
-    }
-
-    /// The diagnostic for a value of the wrong type.
-    pub(crate) fn wrong_type(&self, node: &Node, expected: &str, found: &Value) -> Fault {
-        self.fault(node, "expr/wrong-type", "Wrong type")
-            .detail(format!("Expected {expected}; this is {}.", found.kind()))
-            .into()
-    }
-
-    /// Adds the values of the names in a node, each once, at most eight; sensitive ones are named but not shown.
-    fn show_values(&self, node: &Node, diagnostic: &mut Diagnostic) {
-        let mut paths = Vec::new();
-        collect_paths(node, &mut paths);
-        for path in paths {
-            if diagnostic.values.len() == 8 {
-                break;
-            }
-            let (name, root, attribute) = describe(path);
-            if diagnostic.values.iter().any(|(known, _)| *known == name) {
-                continue;
-            }
-            if self.is_free(root) && self.names.is_sensitive(root, attribute) {
-                diagnostic.values.push((name, "(sensitive)".to_owned()));
-            } else if let Ok(value) = self.value(path) {
-                diagnostic.values.push((name, value.short(80)));
-            }
-        }
-    }
-}
-
-/// Finds names and paths without computed indexes, in the order they are written, but not inside `for`.
-fn collect_paths<'a>(node: &'a Node, found: &mut Vec<&'a Node>) {
-    match &node.kind {
-        Kind::Name(_) => found.push(node),
-        Kind::Path(base, steps) => {
-            let plain = steps.iter().all(|s| match &s.kind {
-                StepKind::Attribute(_) => true,
-                StepKind::Index(index) => matches!(index.kind, Kind::Literal(_)),
-                StepKind::FullSplat | StepKind::AttributeSplat => false,
-            });
-            if plain && matches!(base.kind, Kind::Name(_)) {
-                found.push(node);
-            } else {
-                collect_paths(base, found);
-                for step in steps {
-                    if let StepKind::Index(index) = &step.kind {
-                        collect_paths(index, found);
-                    }
-                }
-            }
-        }
-        Kind::Unary(_, inner) => collect_paths(inner, found),
-        Kind::Binary(_, a, b) => {
-            collect_paths(a, found);
-            collect_paths(b, found);
-        }
-        Kind::Call(call) => call.arguments.iter().for_each(|a| collect_paths(a, found)),
-        _ => {}
-    }
-}
-
-/// The path as it is written, its root and the root's attribute.
-fn describe(node: &Node) -> (String, &str, Option<&str>) {
-    match &node.kind {
-        Kind::Name(name) => (name.clone(), name, None),
-        Kind::Path(base, steps) => {
-            let (mut text, root, _) = describe(base);
-            let mut first = None;
-            for (i, step) in steps.iter().enumerate() {
-                match &step.kind {
-                    StepKind::Attribute(name) => {
-                        text.push('.');
-                        text.push_str(name);
-                        if i == 0 {
-                            first = Some(name.as_str());
-                        }
-                    }
-                    StepKind::Index(Node { kind: Kind::Literal(value), .. }) => {
-                        text.push('[');
-                        text.push_str(&value.short(40));
-                        text.push(']');
-                    }
-                    _ => text.push_str("[…]"),
-                }
-            }
-            (text, root, first)
-        }
-        _ => (String::new(), "", None),
     }
 }

@@ -85,7 +85,7 @@ impl Number {
     ///
     /// # Errors
     /// When the sum is out of range.
-    pub fn add(self, other: Self) -> Result<Self, ArithmeticError> {
+    pub fn plus(self, other: Self) -> Result<Self, ArithmeticError> {
         self.apply(other, i128::checked_add, |a, b| a + b)
     }
 
@@ -93,7 +93,7 @@ impl Number {
     ///
     /// # Errors
     /// When the difference is out of range.
-    pub fn sub(self, other: Self) -> Result<Self, ArithmeticError> {
+    pub fn minus(self, other: Self) -> Result<Self, ArithmeticError> {
         self.apply(other, i128::checked_sub, |a, b| a - b)
     }
 
@@ -101,7 +101,7 @@ impl Number {
     ///
     /// # Errors
     /// When the product is out of range.
-    pub fn mul(self, other: Self) -> Result<Self, ArithmeticError> {
+    pub fn times(self, other: Self) -> Result<Self, ArithmeticError> {
         self.apply(other, i128::checked_mul, |a, b| a * b)
     }
 
@@ -109,7 +109,7 @@ impl Number {
     ///
     /// # Errors
     /// When the divisor is zero or the quotient is out of range.
-    pub fn div(self, other: Self) -> Result<Self, ArithmeticError> {
+    pub fn over(self, other: Self) -> Result<Self, ArithmeticError> {
         if other.is_zero() {
             return Err(ArithmeticError::DivisionByZero);
         }
@@ -125,7 +125,7 @@ impl Number {
     ///
     /// # Errors
     /// When the divisor is zero.
-    pub fn rem(self, other: Self) -> Result<Self, ArithmeticError> {
+    pub fn remainder(self, other: Self) -> Result<Self, ArithmeticError> {
         if other.is_zero() {
             return Err(ArithmeticError::DivisionByZero);
         }
@@ -136,8 +136,8 @@ impl Number {
     ///
     /// # Errors
     /// When the result is out of range.
-    pub fn neg(self) -> Result<Self, ArithmeticError> {
-        Self::Int(0).sub(self)
+    pub fn negated(self) -> Result<Self, ArithmeticError> {
+        Self::Int(0).minus(self)
     }
 
     fn is_zero(self) -> bool {
@@ -189,20 +189,20 @@ mod tests {
     #[test]
     fn whole_numbers_stay_exact_and_overflow_is_told() {
         let big = Number::Int(i128::MAX);
-        assert_eq!(big.add(Number::Int(1)), Err(ArithmeticError::Overflow));
-        assert_eq!(Number::Int(i128::MIN).neg(), Err(ArithmeticError::Overflow));
-        assert_eq!(Number::Int(i128::MIN).div(Number::Int(-1)).ok(), None);
-        assert_eq!(Number::Int(i128::MIN).rem(Number::Int(-1)), Ok(Number::Int(0)));
-        assert_eq!(Number::Int(1 << 60).add(Number::Int(1)), Ok(Number::Int((1 << 60) + 1)));
-        assert_eq!(Number::Float(1e308).mul(Number::Int(10)), Err(ArithmeticError::Overflow));
+        assert_eq!(big.plus(Number::Int(1)), Err(ArithmeticError::Overflow));
+        assert_eq!(Number::Int(i128::MIN).negated(), Err(ArithmeticError::Overflow));
+        assert_eq!(Number::Int(i128::MIN).over(Number::Int(-1)).ok(), None);
+        assert_eq!(Number::Int(i128::MIN).remainder(Number::Int(-1)), Ok(Number::Int(0)));
+        assert_eq!(Number::Int(1 << 60).plus(Number::Int(1)), Ok(Number::Int((1 << 60) + 1)));
+        assert_eq!(Number::Float(1e308).times(Number::Int(10)), Err(ArithmeticError::Overflow));
     }
 
     #[test]
     fn division_is_exact_where_it_can_be() {
-        assert_eq!(Number::Int(10).div(Number::Int(2)), Ok(Number::Int(5)));
-        assert_eq!(Number::Int(1).div(Number::Int(2)), Ok(Number::Float(0.5)));
-        assert_eq!(Number::Int(1).div(Number::Int(0)), Err(ArithmeticError::DivisionByZero));
-        assert_eq!(Number::Int(1).rem(Number::Int(0)), Err(ArithmeticError::DivisionByZero));
+        assert_eq!(Number::Int(10).over(Number::Int(2)), Ok(Number::Int(5)));
+        assert_eq!(Number::Int(1).over(Number::Int(2)), Ok(Number::Float(0.5)));
+        assert_eq!(Number::Int(1).over(Number::Int(0)), Err(ArithmeticError::DivisionByZero));
+        assert_eq!(Number::Int(1).remainder(Number::Int(0)), Err(ArithmeticError::DivisionByZero));
         assert_eq!(Number::from_f64(2.0), Some(Number::Int(2)));
     }
 

@@ -12,7 +12,9 @@ pub(crate) fn unary(env: &Env<'_>, operator: Unary, node: &Node, inner: &Node) -
     match (operator, env.value(inner)?) {
         (_, Value::Unknown) => Ok(Value::Unknown),
         (Unary::Not, Value::Bool(truth)) => Ok(Value::Bool(!truth)),
-        (Unary::Negate, Value::Number(number)) => number.neg().map(Value::Number).map_err(|e| arithmetic(env, node, e)),
+        (Unary::Negate, Value::Number(number)) => {
+            number.negated().map(Value::Number).map_err(|e| arithmetic(env, node, e))
+        }
         (Unary::Not, other) => Err(env.wrong_type(inner, "a bool after `!`", &other)),
         (Unary::Negate, other) => Err(env.wrong_type(inner, "a number after `-`", &other)),
     }
@@ -60,11 +62,11 @@ pub(crate) fn binary(
     };
     let (Some(a), Some(b)) = (number(left, a)?, number(right, b)?) else { return Ok(Value::Unknown) };
     let result: Result<Number, ArithmeticError> = match operator {
-        Binary::Add => a.add(b),
-        Binary::Subtract => a.sub(b),
-        Binary::Multiply => a.mul(b),
-        Binary::Divide => a.div(b),
-        Binary::Remainder => a.rem(b),
+        Binary::Add => a.plus(b),
+        Binary::Subtract => a.minus(b),
+        Binary::Multiply => a.times(b),
+        Binary::Divide => a.over(b),
+        Binary::Remainder => a.remainder(b),
         comparison => return Ok(Value::Bool(holds(comparison, a.cmp(&b)))),
     };
     result.map(Value::Number).map_err(|e| arithmetic(env, node, e))

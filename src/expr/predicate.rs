@@ -125,9 +125,9 @@ impl PartialEq for Predicate {
 #[derive(Debug)]
 enum Test {
     Constant(bool),
-    Not(Box<Test>),
-    And(Box<Test>, Box<Test>),
-    Or(Box<Test>, Box<Test>),
+    Not(Box<Self>),
+    And(Box<Self>, Box<Self>),
+    Or(Box<Self>, Box<Self>),
     Flag(Field),
     Number(Field, Binary, Number),
     Text(Field, Match, String),
@@ -433,7 +433,11 @@ fn sort(node: &Node) -> Result<Option<Sort>, Fault> {
             if let (Some(a), Some(b)) = (sort(left)?, sort(right)?)
                 && a != b
             {
-                let detail = format!("{} and {} are never equal.", a.describe(), b.describe());
+                let detail = format!(
+                    "The left side is {}, the right side {}: they are never equal.",
+                    a.describe(),
+                    b.describe()
+                );
                 return Err(Diagnostic::error("expr/wrong-type", "Wrong type").detail(detail).at(node.span).into());
             }
             Some(Sort::Bool)

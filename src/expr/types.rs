@@ -17,13 +17,13 @@ pub enum Type {
     /// `string`
     String,
     /// `list(…)`
-    List(Box<Type>),
+    List(Box<Self>),
     /// `set(…)`
-    Set(Box<Type>),
+    Set(Box<Self>),
     /// `map(…)`
-    Map(Box<Type>),
+    Map(Box<Self>),
     /// `tuple([…])`
-    Tuple(Vec<Type>),
+    Tuple(Vec<Self>),
     /// `object({…})`
     Object(BTreeMap<String, Attribute>),
 }

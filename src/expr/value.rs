@@ -18,11 +18,11 @@ pub enum Value {
     /// A text.
     String(String),
     /// A list or tuple.
-    List(Arc<Vec<Value>>),
+    List(Arc<Vec<Self>>),
     /// A set, in its order.
-    Set(Arc<BTreeSet<Value>>),
+    Set(Arc<BTreeSet<Self>>),
     /// A map or object, by key.
-    Object(Arc<BTreeMap<String, Value>>),
+    Object(Arc<BTreeMap<String, Self>>),
     /// Not known: what depends on it is not known either, unless the rest decides.
     Unknown,
 }
@@ -251,7 +251,7 @@ impl From<Number> for Value {
     }
 }
 
-impl From<Vec<Value>> for Value {
+impl From<Vec<Self>> for Value {
     fn from(items: Vec<Self>) -> Self {
         Self::list(items)
     }

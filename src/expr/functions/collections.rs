@@ -222,7 +222,7 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
                 let Value::Number(number) = item else {
                     return Err(Wrong::argument(0, format!("every element must be a number; one is {}.", item.kind())));
                 };
-                sum = sum.add(*number).map_err(told)?;
+                sum = sum.plus(*number).map_err(told)?;
             }
             Ok(sum.into())
         }),
@@ -291,7 +291,7 @@ fn range(a: &mut Arguments<'_>) -> Result<Value, Wrong> {
             return Err(format!("more than {RANGE_LIMIT} numbers.").into());
         }
         numbers.push(Value::from(next));
-        let after = next.add(step).map_err(told)?;
+        let after = next.plus(step).map_err(told)?;
         if after == next {
             return Err(Wrong::argument(2, "the step is too small to change the number."));
         }

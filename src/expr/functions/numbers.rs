@@ -9,7 +9,7 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
     vec![
         row("abs", &[("number", Num)], "The number without its sign.", |a| {
             let number = a.number(0);
-            if number < Number::Int(0) { number.neg().map(Value::from).map_err(told) } else { Ok(number.into()) }
+            if number < Number::Int(0) { number.negated().map(Value::from).map_err(told) } else { Ok(number.into()) }
         }),
         row("ceil", &[("number", Num)], "The next whole number that is not smaller.", |a| rounded(a, f64::ceil)),
         row("floor", &[("number", Num)], "The next whole number that is not larger.", |a| rounded(a, f64::floor)),

@@ -100,9 +100,9 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
             let mut out = String::new();
             for c in a.text(0).chars() {
                 if start {
-                    out.extend(c.to_uppercase())
+                    out.extend(c.to_uppercase());
                 } else {
-                    out.push(c)
+                    out.push(c);
                 }
                 start = !(c.is_alphanumeric() || matches!(c, '_' | '\''));
             }

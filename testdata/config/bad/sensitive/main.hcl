@@ -25,3 +25,6 @@ storage "a" {
 storage "b" {
   for_each = toset([var.secret])
 }
+tranship {
+  environment = var.secret
+}

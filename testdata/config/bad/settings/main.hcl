@@ -16,3 +16,8 @@ rollout {
 hook "h" {
   exec = "x"
 }
+window "w" {
+  start = "9:00"
+  end   = "24:00"
+  days  = ["monday"]
+}

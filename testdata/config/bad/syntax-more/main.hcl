@@ -3,5 +3,5 @@ locals {
 }
 locals {
   b = foo(1,
-    2))
+    2)
 }

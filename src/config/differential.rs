@@ -1,0 +1,238 @@
+//! The evaluator against known results and against the parser library's own evaluator.
+
+use proptest::prelude::*;
+
+use super::syntax::parse_expression;
+use crate::diag::SourceId;
+use crate::expr::{Field, FieldValue, Predicate, Row, Truth, Value, evaluate};
+use std::collections::BTreeMap;
+
+fn value(text: &str) -> Result<Value, String> {
+    let names: BTreeMap<String, Value> = [
+        ("list".to_owned(), Value::list([Value::from(3u64), Value::from(1u64)])),
+        (
+            "object".to_owned(),
+            Value::object([
+                ("b", Value::object([("x", Value::from(1u64))])),
+                ("a", Value::object([("x", Value::from(2u64))])),
+            ]),
+        ),
+    ]
+    .into();
+    let node = parse_expression(SourceId(0), text).map_err(|d| d.to_string())?;
+    evaluate(&node, &names).map_err(|d| d.to_string())
+}
+
+#[test]
+fn functions_and_forms_give_what_terraform_gives() {
+    for (text, expected) in [
+        ("abs(-5.5)", "5.5"),
+        ("ceil(1.1)", "2"),
+        ("floor(-1.1)", "-2"),
+        ("max(1, 3, 2)", "3"),
+        ("min([1, 3, 2]...)", "1"),
+        ("pow(2, 10)", "1024"),
+        ("pow(4, 0.5)", "2"),
+        ("signum(-3)", "-1"),
+        ("parseint(\"ff\", 16)", "255"),
+        ("chomp(\"a\\r\\n\\n\")", "\"a\""),
+        (
+            "format(\"%s-%03d|%-4s|%.2f|%v|%q|%x\", \"a\", 7, \"b\", 1.005, [1], \"q\", 255)",
+            r#""a-007|b   |1.00|[1]|\"q\"|ff""#,
+        ),
+        ("formatlist(\"%s=%s\", [\"a\", \"b\"], \"x\")", r#"["a=x", "b=x"]"#),
+        ("join(\",\", [\"a\", \"b\"], [\"c\"])", "\"a,b,c\""),
+        ("replace(\"a.b.c\", \".\", \"-\")", "\"a-b-c\""),
+        ("replace(\"hello\", \"/l+/\", \"L\")", "\"heLo\""),
+        ("split(\",\", \"a,b\")", r#"["a", "b"]"#),
+        ("substr(\"hello\", 1, 3)", "\"ell\""),
+        ("substr(\"hello\", -3, -1)", "\"llo\""),
+        ("length(\"e\\u0301👨‍👩‍👧\")", "2"),
+        ("strrev(\"ae\\u0301\")", "\"e\u{301}a\""),
+        ("title(\"hello big world\")", "\"Hello Big World\""),
+        ("trim(\"?!hi?!\", \"!?\")", "\"hi\""),
+        ("trimprefix(\"helloworld\", \"hello\")", "\"world\""),
+        ("trimspace(\" a \")", "\"a\""),
+        ("regex(\"[a-z]+\", \"12ab\")", "\"ab\""),
+        ("regex(\"(\\\\d)(\\\\d)\", \"12\")", r#"["1", "2"]"#),
+        ("regex(\"(?P<x>\\\\d)\", \"1\").x", "\"1\""),
+        ("regexall(\"\\\\d\", \"1a2\")", r#"["1", "2"]"#),
+        ("alltrue([])", "true"),
+        ("anytrue([false, true])", "true"),
+        ("coalesce(null, \"\", \"a\")", "\"a\""),
+        ("concat([1], [2, 3])", "[1, 2, 3]"),
+        ("contains([\"a\"], \"a\")", "true"),
+        ("distinct([2, 1, 2])", "[2, 1]"),
+        ("element([\"a\", \"b\"], 3)", "\"b\""),
+        ("flatten([[1, [2]], [], [3]])", "[1, 2, 3]"),
+        ("keys({ b = 1, a = 2 })", r#"["a", "b"]"#),
+        ("values({ b = 1, a = 2 })", "[2, 1]"),
+        ("lookup({ a = 1 }, \"b\", 5)", "5"),
+        ("merge({ a = 1, b = 1 }, { b = 2 })", r#"{ "a" = 1, "b" = 2 }"#),
+        ("one([])", "null"),
+        ("range(3)", "[0, 1, 2]"),
+        ("range(1, 8, 3)", "[1, 4, 7]"),
+        ("range(3, 0)", "[3, 2, 1]"),
+        ("reverse([1, 2])", "[2, 1]"),
+        ("setunion([1], [2, 1])", "toset([1, 2])"),
+        ("setintersection([1, 2], [2])", "toset([2])"),
+        ("setsubtract([1, 2], [2])", "toset([1])"),
+        ("setproduct([\"a\", \"b\"], [1])", r#"[["a", 1], ["b", 1]]"#),
+        ("slice([1, 2, 3], 1, 2)", "[2]"),
+        ("sort([\"b\", \"a\"])", r#"["a", "b"]"#),
+        ("sum([1, 2.5])", "3.5"),
+        ("zipmap([\"a\"], [1])", r#"{ "a" = 1 }"#),
+        ("toset([\"b\", \"a\", \"b\"])", r#"toset(["a", "b"])"#),
+        ("tonumber(\"1.5\")", "1.5"),
+        ("tostring(true)", "\"true\""),
+        ("tobool(\"false\")", "false"),
+        ("try(list[9], \"none\")", "\"none\""),
+        ("can(list[9])", "false"),
+        ("jsonencode({ a = [1, null, \"<\"] })", r#""{\"a\":[1,null,\"\\u003c\"]}""#),
+        ("jsondecode(\"{\\\"a\\\": 1.0}\").a", "1"),
+        ("base64encode(\"hi\")", "\"aGk=\""),
+        ("base64decode(\"aGk=\")", "\"hi\""),
+        ("sha256(\"\")", "\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\""),
+        ("timeadd(\"2026-01-31T23:30:00Z\", \"1h30m\")", "\"2026-02-01T01:00:00Z\""),
+        ("timeadd(\"2026-01-31T23:30:00+01:00\", \"-30m\")", "\"2026-01-31T23:00:00+01:00\""),
+        ("timecmp(\"2026-01-01T00:00:00Z\", \"2026-01-01T01:00:00+01:00\")", "0"),
+        ("[for i, v in list : i + v]", "[3, 2]"),
+        ("{ for k, v in object : v.x => k... }", r#"{ "1" = ["b"], "2" = ["a"] }"#),
+        ("[for v in list : v if v > 1]", "[3]"),
+        ("values(object)[*].x", "[2, 1]"),
+        ("object.*.b.x", "[1]"),
+        ("list.0", "3"),
+        ("list[1]", "1"),
+        ("\"x${1 + 1}y\"", "\"x2y\""),
+        ("\"${list}\"", "[3, 1]"),
+        ("\"%{ for v in list }<${v}>%{ endfor }\"", "\"<3><1>\""),
+        ("\"a %{~ if true ~} b %{~ else ~} c %{~ endif ~} d\"", "\"abd\""),
+        ("<<EOT\na\n  b\nEOT\n", "\"a\\n  b\\n\""),
+        ("<<-EOT\n  a\n    b\n  EOT\n", "\"a\\n  b\\n\""),
+        ("1 + 2 * 3 - 4 / 2", "5"),
+        ("9223372036854775807 + 1", "9223372036854775808"),
+        ("7 % -3", "1"),
+        ("-(2)", "-2"),
+        ("1 == 1.0", "true"),
+        ("\"1\" == 1", "false"),
+        ("!true || true && false", "false"),
+        ("true ? 1 : 1 / 0", "1"),
+        ("false && 1 / 0 == 1", "false"),
+    ] {
+        assert_eq!(value(text).map(|v| v.to_string()), Ok(expected.to_owned()), "{text}");
+    }
+}
+
+struct Sample {
+    path: Option<&'static str>,
+    size: Option<u64>,
+    archived: Option<bool>,
+}
+
+impl Row for Sample {
+    fn field(&self, field: Field) -> FieldValue<'_> {
+        match field {
+            Field::Path => self.path.map_or(FieldValue::Unknown, FieldValue::Text),
+            Field::Size => self.size.map_or(FieldValue::Unknown, FieldValue::Integer),
+            Field::Archived => self.archived.map_or(FieldValue::Unknown, FieldValue::Bool),
+            Field::Created => FieldValue::Time(1_700_000_000),
+            _ => FieldValue::Unknown,
+        }
+    }
+}
+
+fn ask(text: &str, row: &Sample) -> Result<Truth, String> {
+    let node = parse_expression(SourceId(0), text).expect(text);
+    let names: BTreeMap<String, Value> = [("limit".to_owned(), Value::from(10u64))].into();
+    let predicate = Predicate::compile(&node, &names).map_err(|d| d.to_string())?;
+    predicate.test(row).map_err(|d| d.to_string())
+}
+
+#[test]
+fn the_fast_forms_answer_as_the_evaluator_does() {
+    let rows = [
+        Sample { path: Some("web/shop"), size: Some(10), archived: Some(true) },
+        Sample { path: Some("ops/x"), size: Some(11), archived: Some(false) },
+        Sample { path: None, size: None, archived: None },
+    ];
+    for (text, expected) in [
+        ("repository.size > limit", [Truth::False, Truth::True, Truth::Unknown]),
+        ("10 <= repository.size", [Truth::True, Truth::True, Truth::Unknown]),
+        ("repository.size != 10", [Truth::False, Truth::True, Truth::Unknown]),
+        ("startswith(repository.path, \"web/\")", [Truth::True, Truth::False, Truth::Unknown]),
+        ("!endswith(repository.path, \"shop\")", [Truth::False, Truth::True, Truth::Unknown]),
+        ("strcontains(repository.path, \"s\")", [Truth::True, Truth::True, Truth::Unknown]),
+        ("repository.path == \"ops/x\"", [Truth::False, Truth::True, Truth::Unknown]),
+        ("contains([\"ops/x\", 1], repository.path)", [Truth::False, Truth::True, Truth::Unknown]),
+        ("can(regex(\"^web/\", repository.path))", [Truth::True, Truth::False, Truth::Unknown]),
+        ("repository.archived", [Truth::True, Truth::False, Truth::Unknown]),
+        ("repository.archived == false", [Truth::False, Truth::True, Truth::Unknown]),
+        ("repository.archived && false", [Truth::False, Truth::False, Truth::False]),
+        ("repository.archived || true", [Truth::True, Truth::True, Truth::True]),
+        ("false && repository.archived", [Truth::False, Truth::False, Truth::False]),
+        ("repository.fork_network == 1 && repository.size > 10", [Truth::False, Truth::Unknown, Truth::Unknown]),
+        ("repository.fork_network == 1 || repository.size > 10", [Truth::Unknown, Truth::True, Truth::Unknown]),
+        ("timecmp(repository.created, \"2023-01-01T00:00:00Z\") > 0", [Truth::True, Truth::True, Truth::True]),
+        ("true", [Truth::True, Truth::True, Truth::True]),
+    ] {
+        for (row, expected) in rows.iter().zip(expected) {
+            assert_eq!(ask(text, row), Ok(expected), "{text}");
+            // An identity that has no fast form of its own sends the same question through the evaluator.
+            assert_eq!(ask(&format!("[{text}][0] ? true : false"), row), Ok(expected), "general: {text}");
+        }
+    }
+    assert_eq!(ask("lower(repository.path) == \"web/shop\"", &rows[0]), Ok(Truth::True));
+    assert_eq!(ask("limit == 0 ? repository.size / limit > 1 : true", &rows[0]), Ok(Truth::True));
+    assert_eq!(ask("can(1 / 0) || repository.archived", &rows[0]), Ok(Truth::True));
+    assert!(ask("100 / (repository.size - 10) > 1", &rows[0]).is_err());
+    assert!(ask("[for repository in [1] : repository][0] == 1 && repository.archived", &rows[0]).is_ok());
+}
+
+#[test]
+fn predicates_may_be_asked_from_many_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Predicate>();
+    shared::<crate::expr::Expression>();
+}
+
+/// Expressions without division and far from overflow.
+fn expression() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![(0u32..1000).prop_map(|n| n.to_string()), (0u32..100).prop_map(|n| format!("{n}.5"))];
+    let number = leaf.prop_recursive(4, 24, 3, |inner| {
+        prop_oneof![
+            (inner.clone(), prop_oneof![Just("+"), Just("-"), Just("*")], inner.clone())
+                .prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} - {b})")),
+            inner.clone().prop_map(|a| format!("-({a})")),
+            (inner.clone(), inner.clone(), inner.clone()).prop_map(|(a, b, c)| format!("({a} > {b} ? {b} : {c})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("[for x in [{a}, {b}] : x + 1][1]")),
+            inner.prop_map(|a| format!("{{ k = {a} }}.k")),
+        ]
+    });
+    (
+        number.clone(),
+        prop_oneof![Just("<"), Just("<="), Just("=="), Just("!="), Just(">"), Just(">=")],
+        number,
+        any::<bool>(),
+    )
+        .prop_map(|(a, op, b, compare)| if compare { format!("{a} {op} {b}") } else { a })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn arithmetic_is_what_the_librarys_evaluator_makes_of_it(text in expression()) {
+        let parsed: hcl::Expression = text.parse().expect("well formed");
+        let theirs = hcl::eval::Evaluate::evaluate(&parsed, &hcl::eval::Context::new());
+        let ours = value(&text);
+        match (ours, theirs) {
+            (Ok(Value::Bool(ours)), Ok(hcl::Value::Bool(theirs))) => prop_assert_eq!(ours, theirs, "{}", text),
+            (Ok(Value::Number(ours)), Ok(hcl::Value::Number(theirs))) => {
+                let theirs = theirs.as_f64().expect("a number");
+                prop_assert!((ours.to_f64() - theirs).abs() <= theirs.abs() * 1e-9, "{text}: {ours} {theirs}");
+            }
+            (ours, theirs) => prop_assert!(false, "{text}: {ours:?} {theirs:?}"),
+        }
+    }
+}

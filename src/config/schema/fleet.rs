@@ -1,0 +1,351 @@
+//! The table's blocks about the configuration itself, the systems that are reached, and storages.
+
+use super::Need::{Default, Optional, Required};
+use super::Shape::{
+    Any, Bool, Condition, Duration, Number, OneOf, Reference, Secret, Size, Text, TextMap, Type, Version, Whole,
+};
+use super::{BlockSpec, FOR_EACH, U32, attribute, block};
+
+pub(super) const TRANSHIP: BlockSpec = BlockSpec {
+    attributes: &[
+        attribute(
+            "required_version",
+            Version,
+            Optional,
+            "The versions of tranship that may use this configuration.",
+            "required_version = \">= 0.1\"",
+        ),
+        attribute(
+            "environment",
+            Text,
+            Default("\"default\""),
+            "The name that state, reports and evidence carry: letters, digits, `.`, `_`, `-`.",
+            "environment = \"staging\"",
+        ),
+    ],
+    ..block("tranship", &[], false, "Settings of the configuration itself.")
+};
+
+pub(super) const VARIABLE: BlockSpec = BlockSpec {
+    attributes: &[
+        attribute(
+            "type",
+            Type,
+            Optional,
+            "What values it takes; others are converted or refused.",
+            "type = list(string)",
+        ),
+        attribute(
+            "default",
+            Any,
+            Optional,
+            "The value when none is given; without it one must be given.",
+            "default = \"v18.2.0\"",
+        ),
+        attribute("description", Text, Optional, "For people.", "description = \"Gitaly's version.\""),
+        attribute("sensitive", Bool, Default("false"), "Its value appears in no output.", "sensitive = true"),
+        attribute(
+            "nullable",
+            Bool,
+            Default("true"),
+            "Whether null is a value of it; if not, null means the default.",
+            "nullable = false",
+        ),
+    ],
+    blocks: &[BlockSpec {
+        attributes: &[
+            attribute(
+                "condition",
+                Condition("var"),
+                Required,
+                "Must be true for the value to be accepted.",
+                "condition = startswith(var.gitaly_version, \"v\")",
+            ),
+            attribute(
+                "error_message",
+                Text,
+                Required,
+                "What to say when it is not.",
+                "error_message = \"A version starts with v.\"",
+            ),
+        ],
+        ..block("validation", &[], true, "A rule that values must keep.")
+    }],
+    ..block("variable", &["name"], true, "A value that is given from outside: `var.name`.")
+};
+
+pub(super) const LOCALS: BlockSpec = block("locals", &[], true, "Names for expressions: `local.name`.");
+
+pub(super) const GITLAB: BlockSpec = BlockSpec {
+    attributes: &[
+        attribute("url", Text, Required, "GitLab's own address, without /api/v4.", "url = \"https://gitlab.example.com\""),
+        attribute("internal_url", Text, Optional, "What a pod's Gitaly calls for its hooks.", "internal_url = \"http://gitlab-webservice:8181\"").later(),
+        attribute("token", Secret, Required, "An administrator's token.", "token = { env = \"GITLAB_TOKEN\" }"),
+        attribute("ca", Text, Optional, "A PEM file with a private CA.", "ca = \"/etc/ssl/gitlab-ca.pem\""),
+        attribute("max_moves", Whole(1, U32), Default("8"), "Moves outstanding at once: not more than GitLab has worker slots for them, or repositories wait read-only.", "max_moves = 16").unit("moves"),
+    ],
+    ..block("gitlab", &[], false, "How GitLab is reached.")
+};
+
+pub(super) const GITALY: BlockSpec = BlockSpec {
+    attributes: &[
+        attribute(
+            "token",
+            Secret,
+            Optional,
+            "The token of all Gitalys, unless a storage has its own.",
+            "token = { file = \"/run/secrets/gitaly-token\" }",
+        ),
+        attribute(
+            "ca",
+            Text,
+            Optional,
+            "A PEM file with the CA of all tls:// Gitalys.",
+            "ca = \"/etc/ssl/gitaly-ca.pem\"",
+        ),
+    ],
+    ..block("gitaly", &[], false, "How Gitalys are reached.")
+};
+
+const KEY_OF_SECRET: &str = "The Secret and its key.";
+
+pub(super) const KUBERNETES: BlockSpec = BlockSpec {
+    attributes: &[
+        attribute("context", Text, Optional, "The kubeconfig's context.", "context = \"gke-staging\""),
+        attribute("namespace", Text, Required, "Where the pods live.", "namespace = \"gitaly\""),
+    ],
+    blocks: &[BlockSpec {
+        attributes: &[
+            attribute(
+                "gitaly_token",
+                TextMap,
+                Optional,
+                KEY_OF_SECRET,
+                "gitaly_token = { name = \"gitaly-token\", key = \"token\" }",
+            ),
+            attribute(
+                "shell_secret",
+                TextMap,
+                Optional,
+                KEY_OF_SECRET,
+                "shell_secret = { name = \"gitlab-shell-secret\", key = \"secret\" }",
+            ),
+        ],
+        ..block("secrets", &[], false, "Existing Secrets that the pods mount; their values are never read into a plan.")
+    }],
+    later: true,
+    ..block("kubernetes", &[], false, "The cluster that pod storages live in.")
+};
+
+pub(super) const PROMETHEUS: BlockSpec = BlockSpec {
+    attributes: &[
+        attribute("url", Text, Required, "Its address.", "url = \"http://prometheus.monitoring:9090\""),
+        attribute("token", Secret, Optional, "A bearer token.", "token = { env = \"PROMETHEUS_TOKEN\" }"),
+    ],
+    ..block("prometheus", &[], false, "Where gates ask.")
+};
+
+pub(super) const SANDBOX: BlockSpec = BlockSpec {
+    attributes: &[
+        attribute(
+            "repositories",
+            Whole(0, 10_000_000),
+            Required,
+            "Projects the world begins with.",
+            "repositories = 24",
+        )
+        .unit("projects"),
+        attribute(
+            "real_limit",
+            Whole(0, 100_000),
+            Default("200"),
+            "Up to this many projects are real bare Git repositories; above, the world is synthetic.",
+            "real_limit = 50",
+        )
+        .unit("projects"),
+        attribute("seed", Whole(0, u64::MAX as i128), Default("1"), "Seed of everything that is drawn.", "seed = 7"),
+        attribute(
+            "speed",
+            Whole(1, 1_000_000),
+            Default("60"),
+            "Seconds of the fleet's clock per second.",
+            "speed = 60",
+        ),
+        attribute(
+            "workers",
+            Whole(1, 10_000),
+            Default("8"),
+            "GitLab's move workers; also the moves outstanding at once.",
+            "workers = 8",
+        ),
+        attribute(
+            "gitlab_version",
+            Text,
+            Default("\"18.2.0-ee\""),
+            "What its GitLab says it is.",
+            "gitlab_version = \"18.2.0-ee\"",
+        ),
+        attribute(
+            "gitaly_version",
+            Text,
+            Default("\"18.2.0\""),
+            "What its Gitalys say they are.",
+            "gitaly_version = \"18.2.0\"",
+        ),
+        attribute(
+            "gitlab_knows",
+            OneOf(&["ready", "manual"]),
+            Default("\"ready\""),
+            "When its GitLab learns of a pod storage.",
+            "gitlab_knows = \"manual\"",
+        )
+        .later(),
+    ],
+    blocks: &[
+        BlockSpec {
+            attributes: &[
+                attribute("disk", Size, Default("\"100Gi\""), "Size of its disk.", "disk = \"20Gi\"").unit("bytes"),
+                attribute(
+                    "weight",
+                    Whole(0, 100),
+                    Optional,
+                    "The weight the world begins with; left out, 100 for the first storage and 0 for the others.",
+                    "weight = 100",
+                ),
+            ],
+            ..block("storage", &["name"], true, "A storage that exists before tranship comes.")
+        },
+        BlockSpec {
+            attributes: &[
+                attribute("nth", Whole(1, U32), Default("1"), "The how-manyth occasion it strikes, from 1.", "nth = 5"),
+                attribute("count", Whole(1, U32), Default("1"), "How many occasions from the nth on.", "count = 2"),
+            ],
+            ..block("fault", &["kind"], true, "Something that goes wrong, to see what happens.")
+        },
+    ],
+    ..block("sandbox", &["name"], false, "An embedded fleet on this machine, instead of GitLab and Gitalys.")
+};
+
+pub(super) const POD_SPEC: BlockSpec = BlockSpec {
+    attributes: &[
+        attribute(
+            "image",
+            Text,
+            Required,
+            "Gitaly's image.",
+            "image = \"registry.gitlab.com/gitlab-org/build/cng/gitaly:v18.2.0\"",
+        ),
+        attribute("cpu", Number(0.0, f64::INFINITY), Required, "Requests and limit.", "cpu = 8").unit("cores"),
+        attribute("memory", Size, Required, "Requests and limit.", "memory = \"48Gi\"").unit("bytes"),
+        attribute("priority_class", Text, Optional, "The pods' priority class.", "priority_class = \"gitaly\""),
+        attribute(
+            "node_selector",
+            TextMap,
+            Optional,
+            "Labels of the nodes that may run it.",
+            "node_selector = { pool = \"gitaly\" }",
+        ),
+        attribute(
+            "rotation_budget",
+            Duration,
+            Optional,
+            "How long a restart may keep the storage away.",
+            "rotation_budget = \"30s\"",
+        ),
+        attribute("extra", Any, Optional, "A strategic merge patch over the StatefulSet.", "extra = {}"),
+    ],
+    blocks: &[
+        BlockSpec {
+            attributes: &[
+                attribute("size", Size, Required, "Size of the volume.", "size = \"5Ti\"").unit("bytes"),
+                attribute("class", Text, Optional, "Its storage class.", "class = \"premium-rwo\""),
+            ],
+            ..block("disk", &[], false, "The volume.")
+        },
+        BlockSpec {
+            attributes: &[
+                attribute(
+                    "memory",
+                    Size,
+                    Required,
+                    "For git's processes; below the pod's memory.",
+                    "memory = \"40Gi\"",
+                )
+                .unit("bytes"),
+                attribute("count", Whole(1, U32), Optional, "How many cgroups.", "count = 1000"),
+            ],
+            ..block("cgroups", &[], false, "cgroups v2 for git's processes.")
+        },
+    ],
+    ..block("pod_spec", &["name"], true, "What a pod storage is made of.")
+};
+
+pub(super) const STORAGE: BlockSpec = BlockSpec {
+    attributes: &[
+        FOR_EACH,
+        attribute(
+            "name",
+            Text,
+            Optional,
+            "GitLab's name of it; left out, the label (with `for_each`: label-key).",
+            "name = \"gitaly-${each.key}\"",
+        ),
+        attribute(
+            "address",
+            Text,
+            Optional,
+            "As GitLab dials it: tcp://, tls:// or unix:. Required, but left out on the sandbox.",
+            "address = \"tcp://gitaly-01.internal:8075\"",
+        ),
+        attribute(
+            "dial",
+            Text,
+            Optional,
+            "As tranship dials it, where that differs.",
+            "dial = \"tcp://localhost:8075\"",
+        ),
+        attribute("token", Secret, Optional, "Its own token.", "token = { env = \"GITALY_01_TOKEN\" }"),
+        attribute("ca", Text, Optional, "Its own CA, a PEM file.", "ca = \"/etc/ssl/gitaly-01-ca.pem\""),
+        attribute(
+            "weight",
+            Whole(0, 100),
+            Optional,
+            "How much of the new repositories it takes, relative to the others; left out, not managed.",
+            "weight = 100",
+        ),
+        attribute("drain", Bool, Default("false"), "Weight 0, no repository left, found empty twice.", "drain = true"),
+        attribute(
+            "pod",
+            Reference("pod_spec"),
+            Optional,
+            "Deploys it: one StatefulSet of one replica.",
+            "pod = pod_spec.standard",
+        )
+        .later(),
+        attribute("zone", Text, Optional, "The zone of its pod.", "zone = \"europe-west1-b\"").later(),
+        attribute(
+            "metrics",
+            TextMap,
+            Optional,
+            "Prometheus labels of this server.",
+            "metrics = { instance = \"gitaly-01:9236\" }",
+        )
+        .later(),
+    ],
+    blocks: &[BlockSpec {
+        attributes: &[
+            attribute(
+                "disk_ceiling",
+                Number(0.0, 1.0),
+                Default("0.85"),
+                "No move may take its disk above this.",
+                "disk_ceiling = 0.80",
+            )
+            .unit("share of the disk"),
+            attribute("max_moves", Whole(1, U32), Default("4"), "Moves in flight towards or from it.", "max_moves = 8")
+                .unit("moves"),
+        ],
+        ..block("limits", &[], false, "What moves may do to it.")
+    }],
+    ..block("storage", &["name"], true, "A Gitaly storage.")
+};

@@ -1,0 +1,224 @@
+//! The one table of the language's blocks and attributes: name, type, default, unit, range, meaning, example. The
+//! decoder checks by it and the reference is printed from it, so that they cannot drift apart.
+
+mod fleet;
+mod release;
+
+use fleet::{GITALY, GITLAB, KUBERNETES, LOCALS, POD_SPEC, PROMETHEUS, SANDBOX, STORAGE, TRANSHIP, VARIABLE};
+use release::{ASSIGNMENT, FREEZE, GATE, HOOK, IMPORT, MOVED, POLICY, PROMOTE, ROLLOUT, VERIFY, WINDOW};
+
+/// A block's type.
+#[derive(Debug)]
+pub struct BlockSpec {
+    /// The word that begins it.
+    pub name: &'static str,
+    /// What its labels name, in order; most blocks have none or one.
+    pub labels: &'static [&'static str],
+    /// How often it may stand in what encloses it.
+    pub many: bool,
+    /// What it says.
+    pub doc: &'static str,
+    /// Its attributes.
+    pub attributes: &'static [AttributeSpec],
+    /// Blocks within it.
+    pub blocks: &'static [Self],
+    /// Its effect comes with a later version: legal, but a plan refuses it.
+    pub later: bool,
+}
+
+/// An attribute.
+#[derive(Debug)]
+pub struct AttributeSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub shape: Shape,
+    /// Whether it must be there, and what stands for it when it is not.
+    pub need: Need,
+    /// Of a number.
+    pub unit: &'static str,
+    /// What it says.
+    pub doc: &'static str,
+    /// How it is written.
+    pub example: &'static str,
+    /// Its effect comes with a later version: legal, but a plan refuses it.
+    pub later: bool,
+}
+
+/// Whether an attribute must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// It must.
+    Required,
+    /// Nothing stands for it.
+    Optional,
+    /// This stands for it, as it would be written.
+    Default(&'static str),
+}
+
+/// What an attribute takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Shape {
+    /// Any value.
+    Any,
+    /// A string.
+    Text,
+    /// One of these strings.
+    OneOf(&'static [&'static str]),
+    /// A bool.
+    Bool,
+    /// A whole number, from and to (both included).
+    Whole(i128, i128),
+    /// A number, from and to (both included).
+    Number(f64, f64),
+    /// A number of bytes, or a string with a unit: `"20Gi"`.
+    Size,
+    /// `"15m"`, `"1h30m"`.
+    Duration,
+    /// A list of strings.
+    Texts,
+    /// A map of strings.
+    TextMap,
+    /// Whole numbers in a list, from and to.
+    Wholes(i128, i128),
+    /// `{ env = … }`, `{ file = … }` or `{ kubernetes = { secret, key } }`: where a secret is found.
+    Secret,
+    /// A reference to one block of this kind: `pod_spec.standard`.
+    Reference(&'static str),
+    /// A reference, several in a list, or all instances of a block.
+    References(&'static str),
+    /// A reference to a block of this kind, or one of these strings.
+    ReferenceOr(&'static str, &'static [&'static str]),
+    /// A set of strings or a map: an instance for each.
+    ForEach,
+    /// A condition over `repository`.
+    Where,
+    /// A condition that is evaluated later, over the root named.
+    Condition(&'static str),
+    /// A text that is filled in later, with the root named.
+    Template(&'static str),
+    /// An address that is not evaluated: `assignment.rest`.
+    Address,
+    /// A type: `list(string)`.
+    Type,
+    /// A version requirement: `">= 0.1"`.
+    Version,
+}
+
+impl Shape {
+    /// With its article, for messages and the reference.
+    pub fn describe(self) -> String {
+        match self {
+            Self::Any => "any value".to_owned(),
+            Self::Text => "a string".to_owned(),
+            Self::OneOf(words) => format!("one of {}", quoted(words)),
+            Self::Bool => "true or false".to_owned(),
+            Self::Whole(from, to) if to >= U32 => format!("a whole number, at least {from}"),
+            Self::Whole(from, to) => format!("a whole number from {from} to {to}"),
+            Self::Number(f64::NEG_INFINITY, _) => "a number".to_owned(),
+            Self::Number(from, f64::INFINITY) => format!("a number, at least {from}"),
+            Self::Number(from, to) => format!("a number from {from} to {to}"),
+            Self::Size => "a size: a number of bytes, or a string like \"20Gi\"".to_owned(),
+            Self::Duration => "a duration, like \"15m\" or \"1h30m\"".to_owned(),
+            Self::Texts => "a list of strings".to_owned(),
+            Self::TextMap => "a map of strings".to_owned(),
+            Self::Wholes(from, to) => format!("a list of whole numbers from {from} to {to}"),
+            Self::Secret => {
+                "a reference to a secret: { env = \"NAME\" }, { file = \"PATH\" } or { kubernetes = { secret = \"NAME\", key = \"KEY\" } }".to_owned()
+            }
+            Self::Reference(kind) => format!("a reference to a {kind}, like {kind}.name"),
+            Self::References(kind) => {
+                format!("references to {kind} blocks: [{kind}.name], {kind}.name[\"key\"] or values({kind}.name)")
+            }
+            Self::ReferenceOr(kind, words) => format!("a reference to a {kind}, or {}", quoted(words)),
+            Self::ForEach => "a set of strings or a map".to_owned(),
+            Self::Where => "a condition over `repository`".to_owned(),
+            Self::Condition(root) => format!("a condition over `{root}`"),
+            Self::Template(root) => format!("a string that may use `{root}`"),
+            Self::Address => "an address, like assignment.name".to_owned(),
+            Self::Type => "a type, like string or list(number)".to_owned(),
+            Self::Version => "a version requirement, like \">= 0.1\"".to_owned(),
+        }
+    }
+}
+
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|w| format!("{w:?}")).collect::<Vec<_>>().join(", ")
+}
+
+const fn attribute(
+    name: &'static str,
+    shape: Shape,
+    need: Need,
+    doc: &'static str,
+    example: &'static str,
+) -> AttributeSpec {
+    AttributeSpec { name, shape, need, unit: "", doc, example, later: false }
+}
+
+impl AttributeSpec {
+    const fn unit(self, unit: &'static str) -> Self {
+        Self { unit, ..self }
+    }
+
+    const fn later(self) -> Self {
+        Self { later: true, ..self }
+    }
+}
+
+const fn block(name: &'static str, labels: &'static [&'static str], many: bool, doc: &'static str) -> BlockSpec {
+    BlockSpec { name, labels, many, doc, attributes: &[], blocks: &[], later: false }
+}
+
+impl BlockSpec {
+    /// Finds an attribute.
+    pub fn attribute(&self, name: &str) -> Option<&'static AttributeSpec> {
+        self.attributes.iter().find(|a| a.name == name)
+    }
+
+    /// Finds a block within.
+    pub fn block(&self, name: &str) -> Option<&'static Self> {
+        self.blocks.iter().find(|b| b.name == name)
+    }
+}
+
+const FOR_EACH: AttributeSpec = attribute(
+    "for_each",
+    Shape::ForEach,
+    Need::Optional,
+    "An instance of the block for each element; within it `each.key` and `each.value`.",
+    "for_each = toset([\"a\", \"b\"])",
+);
+const NONE: i128 = i128::MAX;
+const U32: i128 = u32::MAX as i128;
+
+/// The whole language: what may stand in a configuration, outside of everything.
+pub const ROOT: BlockSpec = BlockSpec {
+    blocks: &[
+        TRANSHIP, VARIABLE, LOCALS, GITLAB, GITALY, KUBERNETES, PROMETHEUS, SANDBOX, POD_SPEC, STORAGE, ASSIGNMENT,
+        ROLLOUT, GATE, HOOK, WINDOW, FREEZE, POLICY, PROMOTE, IMPORT, VERIFY, MOVED,
+    ],
+    ..block("configuration", &[], false, "All *.hcl files of a folder together.")
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walk(spec: &'static BlockSpec, check: &mut dyn FnMut(&'static BlockSpec)) {
+        check(spec);
+        spec.blocks.iter().for_each(|b| walk(b, check));
+    }
+
+    #[test]
+    fn every_row_is_documented_and_its_example_is_an_attribute_of_that_name() {
+        walk(&ROOT, &mut |spec| {
+            assert!(spec.doc.ends_with('.'), "{}", spec.name);
+            for attribute in spec.attributes {
+                assert!(attribute.doc.ends_with('.'), "{}.{}", spec.name, attribute.name);
+                let body: hcl::edit::structure::Body = attribute.example.parse().expect(attribute.example);
+                assert!(body.has_attribute(attribute.name), "{}", attribute.example);
+            }
+        });
+    }
+}

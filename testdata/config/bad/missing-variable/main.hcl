@@ -1,0 +1,5 @@
+variable "size" {
+  type = number
+}
+variable "colour" {
+}

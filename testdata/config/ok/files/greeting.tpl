@@ -1,0 +1,1 @@
+%{ for n in names }hi ${n}, %{ endfor }
