@@ -45,7 +45,7 @@ impl<'a> Planner<'a, '_> {
                     count: 0,
                     bytes: Bytes(0),
                 },
-                reason: format!("they belong elsewhere by {}", names.join(", ")),
+                reason: format!("assigned elsewhere by {}", names.join(", ")),
             });
         }
         actions.extend(proofs.iter().map(|storage| Action {
@@ -174,7 +174,9 @@ impl<'a> Planner<'a, '_> {
             self.preflight.add(Level::Notice, "size-unknown", "moves", message, help);
         }
         if !self.live.is_empty() {
-            let message = format!("{} moves are under way in GitLab that this plan does not make.", self.live.len());
+            let count = self.live.len();
+            let moves = if count == 1 { "move is" } else { "moves are" };
+            let message = format!("{count} {moves} under way in GitLab that this plan does not make.");
             let help = "They are waited for, not fought. Plan again when they have ended.";
             self.preflight.add(Level::Notice, "foreign-moves", "moves", message, help);
         }

@@ -52,7 +52,8 @@ pub(super) struct Claims<'a> {
     pub(super) groups: usize,
     /// By ordinal: destinations from which some assignment may take repositories away again. Nearly always none.
     onward: Vec<Vec<&'a StorageName>>,
-    networks: Networks,
+    /// Fork networks.
+    pub(super) networks: Networks,
 }
 
 /// What the assignments that match one repository come to.

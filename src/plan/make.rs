@@ -223,7 +223,7 @@ impl<'a> Planner<'a, '_> {
                 room.reserve(&destination, need(size));
             }
         }
-        room.place(items, self.claims.groups);
+        room.place(items, self.claims.groups, |item| self.claims.networks.among(item.repository));
         let mut homeless: BTreeMap<(u32, u32), Vec<Item<'a>>> = BTreeMap::new();
         for item in items.iter().filter(|item| item.destination.is_none()) {
             homeless.entry((item.source, item.claimer.group)).or_default().push(*item);

@@ -1,8 +1,9 @@
-//! Which destination a repository gets: largest first onto the storage with most free bytes below its ceiling.
+//! Which destination a repository gets: largest first onto the storage with most free bytes below its ceiling,
+//! fork networks together.
 //! (LPT: at most 4/3 of the best possible fullest storage.) A storage's name decides between equals.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use super::assign::Claimer;
 use crate::model::{Bytes, Container, DiskSpace, Repository, StorageName};
@@ -113,21 +114,48 @@ impl<'n, 'a> Room<'n, 'a> {
     }
 
     /// Places every item; those that fit nowhere are left without a destination. `groups` is the number of different
-    /// sets of destinations.
-    pub(super) fn place(&mut self, items: &mut [Item<'_>], groups: usize) {
-        items.sort_by_cached_key(Item::largest_first);
-        let mut candidates: Vec<Option<Candidates>> = (0..groups).map(|_| None).collect();
-        for item in items {
-            let needed = need(item.bytes());
-            let Some(slot) = candidates.get_mut(item.claimer.group as usize) else { continue };
-            let heap = slot.get_or_insert_with(|| Candidates::new(&item.claimer.assignment.to, self));
-            if let Some((best, free)) = heap.best(self)
-                && free >= i128::from(needed.0)
-            {
-                item.destination = Some(best);
-                self.take(best, needed);
+    /// sets of destinations. Repositories of one `network` that may go to the same storages go together, so that they
+    /// can share objects there; a network that fits nowhere as a whole is placed one by one.
+    pub(super) fn place(&mut self, items: &mut [Item<'_>], groups: usize, network: impl Fn(&Item<'_>) -> Option<u64>) {
+        let mut sums: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+        for item in &*items {
+            if let Some(network) = network(item) {
+                let sum = sums.entry((item.claimer.group, network)).or_default();
+                *sum = sum.saturating_add(item.bytes().0);
             }
         }
+        items.sort_by_cached_key(|item| {
+            let network = network(item);
+            let sum = network.and_then(|network| sums.get(&(item.claimer.group, network)));
+            (Reverse(sum.map_or(item.bytes(), |sum| Bytes(*sum))), item.claimer.group, network, item.largest_first())
+        });
+        let mut candidates: Vec<Option<Candidates>> = (0..groups).map(|_| None).collect();
+        let together = |a: &Item<'_>, b: &Item<'_>| {
+            a.claimer.group == b.claimer.group && network(a).is_some_and(|one| network(b) == Some(one))
+        };
+        for unit in items.chunk_by_mut(together) {
+            let Some(first) = unit.first() else { continue };
+            let Some(slot) = candidates.get_mut(first.claimer.group as usize) else { continue };
+            let heap = slot.get_or_insert_with(|| Candidates::new(&first.claimer.assignment.to, self));
+            let whole = unit.iter().fold(0u64, |sum, item| sum.saturating_add(need(item.bytes()).0));
+            if let Some(best) = self.best_for(heap, Bytes(whole)) {
+                unit.iter_mut().for_each(|item| item.destination = Some(best));
+                self.take(best, Bytes(whole));
+                continue;
+            }
+            for item in unit {
+                let needed = need(item.bytes());
+                if let Some(best) = self.best_for(heap, needed) {
+                    item.destination = Some(best);
+                    self.take(best, needed);
+                }
+            }
+        }
+    }
+
+    /// The storage of a set with most room, if that is enough.
+    fn best_for(&self, heap: &mut Candidates, needed: Bytes) -> Option<u32> {
+        heap.best(self).filter(|(_, free)| *free >= i128::from(needed.0)).map(|(best, _)| best)
     }
 }
 
@@ -161,8 +189,6 @@ impl Candidates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
-
     use crate::model::Assignment;
     use crate::plan::fixture::{assignment, name, repository};
     use proptest::prelude::*;
@@ -193,7 +219,7 @@ mod tests {
             room.add(storage, disk(10_000, 0), 1000);
         }
         let mut placed = items(&list, &assignment);
-        room.place(&mut placed, 1);
+        room.place(&mut placed, 1, |_| None);
         let got: Vec<_> = placed
             .iter()
             .map(|i| (i.repository.container.id, i.destination.and_then(|n| numbers.name(n)).map(StorageName::as_str)))
@@ -210,7 +236,7 @@ mod tests {
         let mut room = Room::new(&numbers);
         room.add(&to, disk(1000, 0), 850);
         let mut placed = items(&list, &assignment);
-        room.place(&mut placed, 1);
+        room.place(&mut placed, 1, |_| None);
         assert_eq!(placed.iter().map(|i| i.destination.is_some()).collect::<Vec<_>>(), [false, true]);
         assert_eq!(room.free(&to), Bytes(850 - 110));
     }
@@ -224,9 +250,30 @@ mod tests {
         let mut room = Room::new(&numbers);
         room.add(&to, disk(1000, 900), 850);
         let mut placed = items(&list, &assignment);
-        room.place(&mut placed, 1);
+        room.place(&mut placed, 1, |_| None);
         assert!(placed[0].destination.is_none());
         assert_eq!(room.free(&to), Bytes(0));
+    }
+
+    #[test]
+    fn a_network_goes_together_where_it_fits_and_apart_where_it_does_not() {
+        let names = [name("a"), name("b")];
+        let assignment = assignment("x", &["s"], &["a", "b"], 0);
+        let list: Vec<_> = [(1, 300), (2, 250), (3, 200), (4, 100)].map(|(id, size)| repository(id, "s", size)).into();
+        let numbers = Names::new(&names);
+        for (disk_size, expected) in [
+            // 2 and 4 are one network of 350: the largest, then 1 and 3 onto the other disk.
+            (1_000, [(2, Some(0)), (4, Some(0)), (1, Some(1)), (3, Some(1))]),
+            // 385 fit nowhere: 2, 4, 1 and 3 one by one; for 3 nothing is left.
+            (360, [(2, Some(0)), (4, Some(1)), (1, None), (3, Some(1))]),
+        ] {
+            let mut room = Room::new(&numbers);
+            names.iter().for_each(|storage| room.add(storage, disk(disk_size, 0), 1000));
+            let mut placed = items(&list, &assignment);
+            room.place(&mut placed, 1, |item| item.repository.container.id.is_multiple_of(2).then_some(2));
+            let got: Vec<_> = placed.iter().map(|i| (i.repository.container.id, i.destination)).collect();
+            assert_eq!(got, expected, "{disk_size}");
+        }
     }
 
     proptest! {
@@ -257,7 +304,7 @@ mod tests {
                 room.add(storage, disk(*size, 0), 850);
                 plain.insert(storage, i128::from(*size) * 850 / 1000);
             }
-            room.place(&mut placed, 3);
+            room.place(&mut placed, 3, |_| None);
             for item in &placed {
                 let needed = i128::from(need(item.bytes()).0);
                 let best = item.claimer.assignment.to.iter().max_by_key(|s| (plain[s], Reverse(*s))).expect("some");
