@@ -25,7 +25,7 @@ impl<'a> Planner<'a, '_> {
         proofs: &[&'a StorageName],
     ) -> Vec<Action> {
         let mut actions: Vec<Action> = steps.iter().map(|step| self.weight_action(step)).collect();
-        for group in items.chunk_by(|a, b| a.wave == b.wave && a.repository.storage == b.repository.storage) {
+        for group in items.chunk_by(|a, b| (a.wave, a.source) == (b.wave, b.source)) {
             let Some(first) = group.first() else { continue };
             let (wave, source) = (waves.name(first.wave), &first.repository.storage);
             let assignments: BTreeSet<u32> = group.iter().map(|item| item.claimer.ordinal).collect();
@@ -45,7 +45,7 @@ impl<'a> Planner<'a, '_> {
                     count: 0,
                     bytes: Bytes(0),
                 },
-                reason: format!("they belong elsewhere by {}", names.join(", ")),
+                reason: format!("assigned elsewhere by {}", names.join(", ")),
             });
         }
         actions.extend(proofs.iter().map(|storage| Action {
@@ -79,15 +79,22 @@ impl<'a> Planner<'a, '_> {
     ) -> Result<Plan, Diagnostics> {
         let (mut actions, edges) = graph.order().map_err(|cycle| Diagnostics::from(*cycle))?;
         set_ranges(&mut actions, &items);
-        let estimate = estimate(&items, self.desired);
+        let estimate = estimate(&items, self.names, self.desired);
+        let pairs: BTreeSet<(u32, u32)> =
+            items.iter().filter_map(|item| Some((item.source, item.destination?))).collect();
         let touched: BTreeSet<&StorageName> =
-            items.iter().flat_map(|item| [Some(&item.repository.storage), item.destination]).flatten().collect();
+            pairs.iter().flat_map(|(from, to)| [*from, *to]).filter_map(|number| self.names.name(number)).collect();
+        for (from, to) in pairs {
+            if let (Some(from), Some(to)) = (self.names.name(from), self.names.name(to)) {
+                self.preflight.versions(from, to);
+            }
+        }
         let weights = self.weights(&actions);
         let managed: BTreeSet<&StorageName> = actions.iter().filter_map(|a| weight_of(&a.change)).collect();
         let basis = basis::basis(&self.desired.digest, self.state, self.observed, &managed, &touched);
         self.look(&actions, &items, &weights, estimate.duration_seconds);
         let storages = self.storages(&items);
-        let moves = items.iter().filter_map(planned).collect();
+        let moves = self.moves(&items);
         drop(items);
         let preflight = std::mem::replace(&mut self.preflight, Preflight::new(self.desired, self.observed, self.state));
         let mut plan = Plan {
@@ -143,11 +150,6 @@ impl<'a> Planner<'a, '_> {
                 self.preflight.receives(storage);
             }
         }
-        let pairs: BTreeSet<(&StorageName, &StorageName)> =
-            items.iter().filter_map(|item| Some((&item.repository.storage, item.destination?))).collect();
-        for (source, destination) in pairs {
-            self.preflight.versions(source, destination);
-        }
         if !actions.is_empty() {
             self.preflight.token(seconds);
         }
@@ -172,7 +174,9 @@ impl<'a> Planner<'a, '_> {
             self.preflight.add(Level::Notice, "size-unknown", "moves", message, help);
         }
         if !self.live.is_empty() {
-            let message = format!("{} moves are under way in GitLab that this plan does not make.", self.live.len());
+            let count = self.live.len();
+            let moves = if count == 1 { "move is" } else { "moves are" };
+            let message = format!("{count} {moves} under way in GitLab that this plan does not make.");
             let help = "They are waited for, not fought. Plan again when they have ended.";
             self.preflight.add(Level::Notice, "foreign-moves", "moves", message, help);
         }
@@ -194,17 +198,41 @@ impl<'a> Planner<'a, '_> {
             (name.clone(), plan)
         };
         let mut storages: BTreeMap<_, _> = self.desired.storages.iter().map(plan).collect();
+        let mut sums: BTreeMap<u32, [u64; 4]> = BTreeMap::new();
         for item in items {
-            if let Some(source) = storages.get_mut(&item.repository.storage) {
-                source.outgoing.0 = source.outgoing.0.saturating_add(item.bytes().0);
-                source.outgoing_count += 1;
+            let [_, _, outgoing, count] = sums.entry(item.source).or_default();
+            *outgoing = outgoing.saturating_add(item.bytes().0);
+            *count += 1;
+            if let Some(destination) = item.destination {
+                let [incoming, count, _, _] = sums.entry(destination).or_default();
+                *incoming = incoming.saturating_add(need(item.bytes()).0);
+                *count += 1;
             }
-            if let Some(destination) = item.destination.and_then(|name| storages.get_mut(name)) {
-                destination.incoming.0 = destination.incoming.0.saturating_add(need(item.bytes()).0);
-                destination.incoming_count += 1;
+        }
+        for (number, [incoming, incoming_count, outgoing, outgoing_count]) in sums {
+            if let Some(storage) = self.names.name(number).and_then(|name| storages.get_mut(name)) {
+                (storage.incoming, storage.incoming_count) = (Bytes(incoming), incoming_count);
+                (storage.outgoing, storage.outgoing_count) = (Bytes(outgoing), outgoing_count);
             }
         }
         storages
+    }
+
+    fn moves(&self, items: &[Item<'a>]) -> Vec<PlannedMove> {
+        let mut moves = Vec::with_capacity(items.len());
+        moves.extend(items.iter().filter_map(|item| {
+            let repository = item.repository;
+            Some(PlannedMove {
+                container: repository.container,
+                path: repository.path.clone(),
+                source: repository.storage.clone(),
+                destination: self.names.name(item.destination?)?.clone(),
+                assignment: item.claimer.assignment.address.clone(),
+                bytes: item.bytes(),
+                empty: repository.empty == Some(true),
+            })
+        }));
+        moves
     }
 
     fn quarantined(&self) -> Vec<Quarantined> {
@@ -235,10 +263,13 @@ fn weight_of(change: &Change) -> Option<&StorageName> {
 /// Gives every action of moves its range; items are sorted by wave and source.
 fn set_ranges(actions: &mut [Action], items: &[Item<'_>]) {
     let mut ranges: BTreeMap<(u32, &StorageName), (u32, u32, u64)> = BTreeMap::new();
-    for (index, item) in (0u32..).zip(items) {
-        let range = ranges.entry((item.wave, &item.repository.storage)).or_insert((index, 0, 0));
-        range.1 += 1;
-        range.2 = range.2.saturating_add(item.bytes().0);
+    let mut next = 0u32;
+    for group in items.chunk_by(|a, b| (a.wave, a.source) == (b.wave, b.source)) {
+        let Some(item) = group.first() else { continue };
+        let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
+        let bytes = group.iter().fold(0u64, |sum, item| sum.saturating_add(item.bytes().0));
+        ranges.insert((item.wave, &item.repository.storage), (next, count, bytes));
+        next = next.saturating_add(count);
     }
     for action in actions {
         if let Change::Moves { position, source, first, count, bytes, .. } = &mut action.change
@@ -247,17 +278,4 @@ fn set_ranges(actions: &mut [Action], items: &[Item<'_>]) {
             (*first, *count, *bytes) = (range.0, range.1, Bytes(range.2));
         }
     }
-}
-
-fn planned(item: &Item<'_>) -> Option<PlannedMove> {
-    let repository = item.repository;
-    Some(PlannedMove {
-        container: repository.container,
-        path: repository.path.clone(),
-        source: repository.storage.clone(),
-        destination: item.destination?.clone(),
-        assignment: item.claimer.assignment.address.clone(),
-        bytes: item.bytes(),
-        empty: repository.empty == Some(true),
-    })
 }

@@ -52,7 +52,8 @@ pub(super) struct Claims<'a> {
     pub(super) groups: usize,
     /// By ordinal: destinations from which some assignment may take repositories away again. Nearly always none.
     onward: Vec<Vec<&'a StorageName>>,
-    networks: Networks,
+    /// Fork networks.
+    pub(super) networks: Networks,
 }
 
 /// What the assignments that match one repository come to.
@@ -132,9 +133,9 @@ impl<'a> Claims<'a> {
         if diagnostics.has_errors() { Err(diagnostics) } else { Ok(claims) }
     }
 
-    /// True when some assignment takes from a storage.
-    pub(super) fn takes_from(&self, storage: &StorageName) -> bool {
-        self.by_source.contains_key(storage)
+    /// The assignments that take from a storage, in the order in which they are asked.
+    pub(super) fn of(&self, storage: &StorageName) -> &[Claimer<'a>] {
+        self.by_source.get(storage).map_or(&[], Vec::as_slice)
     }
 
     /// How a `where` sees a repository.
@@ -144,17 +145,23 @@ impl<'a> Claims<'a> {
 
     fn decide(
         &self,
+        candidates: &[Claimer<'a>],
         repository: &Repository,
         at: &StorageName,
     ) -> Result<Decision<'a>, (&'a Assignment, Box<Diagnostic>)> {
-        let Some(candidates) = self.by_source.get(at) else { return Ok(Decision::None) };
         let row = self.row(repository, at);
         decide(candidates, |assignment| assignment.filter.test(&row).map_err(|error| (assignment, error)))
     }
 
-    /// Decides for one repository; what is wrong with the configuration goes to `faults`.
-    pub(super) fn claim(&self, repository: &'a Repository, faults: &mut Faults<'a>) -> Claim<'a> {
-        match self.decide(repository, &repository.storage) {
+    /// Decides for one repository among the assignments [`of`](Self::of) its storage; what is wrong with the
+    /// configuration goes to `faults`.
+    pub(super) fn claim(
+        &self,
+        candidates: &[Claimer<'a>],
+        repository: &'a Repository,
+        faults: &mut Faults<'a>,
+    ) -> Claim<'a> {
+        match self.decide(candidates, repository, &repository.storage) {
             Err((assignment, error)) => faults.failed(assignment, repository, *error),
             Ok(Decision::None) => {}
             Ok(Decision::Unknown(claimer)) => return Claim::Unknown(claimer.assignment),
@@ -171,7 +178,7 @@ impl<'a> Claims<'a> {
     /// Looks one move ahead: from wherever it may land, nothing may claim the repository away again.
     fn follow(&self, repository: &'a Repository, claimer: Claimer<'a>, faults: &mut Faults<'a>) {
         for destination in self.onward.get(claimer.ordinal as usize).into_iter().flatten() {
-            match self.decide(repository, destination) {
+            match self.decide(self.of(destination), repository, destination) {
                 Err((assignment, error)) => faults.failed(assignment, repository, *error),
                 Ok(Decision::Winner(next)) if !next.holds(destination) => {
                     faults.onward(claimer, next, destination, repository);
@@ -380,7 +387,7 @@ mod tests {
         };
         let mut faults = Faults::default();
         for one in &world.observed.repositories {
-            claims.claim(one, &mut faults);
+            claims.claim(claims.of(&one.storage), one, &mut faults);
         }
         faults.check().err().unwrap_or_default().items.into_iter().map(|e| (e.code, e.detail)).collect()
     }
@@ -436,9 +443,9 @@ mod tests {
         world.assign("spread", &["a"], &["a", "b"], 0);
         let claims = Claims::new(&world.desired, &world.observed).expect("legal");
         let one = repository(1, "a", 1);
-        assert!(matches!(claims.claim(&one, &mut Faults::default()), Claim::InPlace));
+        assert!(matches!(claims.claim(claims.of(&one.storage), &one, &mut Faults::default()), Claim::InPlace));
         let other = repository(1, "c", 1);
-        assert!(matches!(claims.claim(&other, &mut Faults::default()), Claim::None));
-        assert!(claims.takes_from(&name("a")) && !claims.takes_from(&name("c")));
+        assert!(matches!(claims.claim(claims.of(&other.storage), &other, &mut Faults::default()), Claim::None));
+        assert_eq!((claims.of(&name("a")).len(), claims.of(&name("c")).len()), (1, 0));
     }
 }

@@ -123,6 +123,9 @@ fn weights(plan: &Plan, faults: &mut Vec<String>) {
 /// Fences before moves, raises before zeroes, waves in order, proofs after everything.
 fn order(plan: &Plan, faults: &mut Vec<String>) {
     let before = Ancestors::new(plan);
+    let remains: BTreeSet<&str> =
+        plan.report.iter().filter(|row| row.blocks_drain).map(|row| row.subject.as_str()).collect();
+    let arriving: BTreeSet<&StorageName> = plan.moves.iter().map(|one| &one.destination).collect();
     let mut fences: BTreeMap<&StorageName, u32> = BTreeMap::new();
     let mut raises = Vec::new();
     for (id, action) in (0u32..).zip(&plan.actions) {
@@ -153,7 +156,10 @@ fn order(plan: &Plan, faults: &mut Vec<String>) {
             Change::ProveEmpty { storage } => {
                 needs.extend(fences.get(storage));
                 needs.extend(waves.iter().filter(|(.., source)| *source == storage).map(|(id, ..)| *id));
-                proof(plan, action, storage, faults);
+                proof(plan, action, storage, &remains, faults);
+                if arriving.contains(storage) {
+                    faults.push(format!("{} is planned although repositories move to {storage}", action.address));
+                }
             }
         }
         if needs.is_empty() {
@@ -168,16 +174,13 @@ fn order(plan: &Plan, faults: &mut Vec<String>) {
 }
 
 /// A proof of emptiness is planned only where nothing is known to remain and nothing new can arrive.
-fn proof(plan: &Plan, action: &Action, storage: &StorageName, faults: &mut Vec<String>) {
+fn proof(plan: &Plan, action: &Action, storage: &StorageName, remains: &BTreeSet<&str>, faults: &mut Vec<String>) {
     let subject = crate::state::State::storage_address(storage).to_string();
-    if plan.report.iter().any(|row| row.blocks_drain && row.subject == subject) {
+    if remains.contains(subject.as_str()) {
         faults.push(format!("{} is planned although something is known to remain", action.address));
     }
     if plan.weights.get(storage).is_none_or(|change| change.after != Weight::ZERO) {
         faults.push(format!("{} is planned although {storage} may take new repositories", action.address));
-    }
-    if plan.moves.iter().any(|one| one.destination == *storage) {
-        faults.push(format!("{} is planned although repositories move to {storage}", action.address));
     }
 }
 

@@ -1,11 +1,12 @@
 //! How long a plan may take: the lower bound of safe-migration §8, wave by wave, and the read-only time that users
 //! bear meanwhile.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::Estimate;
-use super::placement::Item;
-use crate::model::{Bytes, Desired, StorageName};
+use super::placement::{Item, Names};
+use crate::model::{Bytes, Desired};
 
 /// What a move costs beside its bytes: GitLab's scheduling, the creation on the destination, the checksum, the switch
 /// and the deletion. Ten times that would be a sick Sidekiq; a tenth, an idle one that nobody has measured.
@@ -21,22 +22,24 @@ pub(super) fn freeze_ms(size: Bytes) -> u64 {
     OVERHEAD_MS.saturating_add(u64::try_from(copy).unwrap_or(u64::MAX))
 }
 
-/// Estimates; items must be placed and sorted into waves, which run one after the other.
-pub(super) fn estimate(items: &[Item<'_>], desired: &Desired) -> Estimate {
-    let mut waves: BTreeMap<u32, Load<'_>> = BTreeMap::new();
-    let (mut freeze, mut longest) = (0u64, None);
-    for item in items {
-        let Some(destination) = item.destination else { continue };
-        let ms = freeze_ms(item.bytes());
-        freeze = freeze.saturating_add(ms);
-        let container = item.repository.container;
-        // The smallest id among equals, whatever the order.
-        if longest.is_none_or(|(most, id)| (most, std::cmp::Reverse(id)) < (ms, std::cmp::Reverse(container))) {
-            longest = Some((ms, container));
+/// Estimates; items must be placed and sorted by waves, which run one after the other.
+pub(super) fn estimate(items: &[Item<'_>], names: &Names<'_>, desired: &Desired) -> Estimate {
+    let (mut freeze, mut longest, mut duration) = (0u64, None, 0u64);
+    for wave in items.chunk_by(|a, b| a.wave == b.wave) {
+        let mut load = Load::default();
+        for item in wave {
+            let Some(destination) = item.destination else { continue };
+            let ms = freeze_ms(item.bytes());
+            freeze = freeze.saturating_add(ms);
+            let container = item.repository.container;
+            // The smallest id among equals, whatever the order.
+            if longest.is_none_or(|(most, id)| (most, Reverse(id)) < (ms, Reverse(container))) {
+                longest = Some((ms, container));
+            }
+            load.add(item.source, destination, ms);
         }
-        waves.entry(item.wave).or_default().add(&item.repository.storage, destination, ms);
+        duration = duration.saturating_add(load.bound_ms(names, desired));
     }
-    let duration = waves.values().map(|load| load.bound_ms(desired)).fold(0, u64::saturating_add);
     Estimate {
         duration_seconds: duration.div_ceil(1000),
         freeze_seconds: freeze.div_ceil(1000),
@@ -50,17 +53,17 @@ pub(super) fn estimate(items: &[Item<'_>], desired: &Desired) -> Estimate {
     }
 }
 
-/// The work of one wave, by the slots that it needs.
+/// The work of one wave, by the slots that it needs; storages by number.
 #[derive(Debug, Default)]
-struct Load<'a> {
-    sources: BTreeMap<&'a StorageName, u64>,
-    destinations: BTreeMap<&'a StorageName, u64>,
+struct Load {
+    sources: BTreeMap<u32, u64>,
+    destinations: BTreeMap<u32, u64>,
     total: u64,
     longest: u64,
 }
 
-impl<'a> Load<'a> {
-    fn add(&mut self, source: &'a StorageName, destination: &'a StorageName, ms: u64) {
+impl Load {
+    fn add(&mut self, source: u32, destination: u32, ms: u64) {
         for sum in [
             self.sources.entry(source).or_default(),
             self.destinations.entry(destination).or_default(),
@@ -71,12 +74,12 @@ impl<'a> Load<'a> {
         self.longest = self.longest.max(ms);
     }
 
-    fn bound_ms(&self, desired: &Desired) -> u64 {
-        let slots = |name: &StorageName| {
-            let limits = desired.storages.get(name).map(|s| s.limits).unwrap_or_default();
-            u64::from(limits.max_moves.max(1))
+    fn bound_ms(&self, names: &Names<'_>, desired: &Desired) -> u64 {
+        let slots = |number: u32| {
+            let storage = names.name(number).and_then(|name| desired.storages.get(name));
+            u64::from(storage.map(|s| s.limits).unwrap_or_default().max_moves.max(1))
         };
-        let sides = self.sources.iter().chain(&self.destinations).map(|(name, ms)| ms.div_ceil(slots(name)));
+        let sides = self.sources.iter().chain(&self.destinations).map(|(number, ms)| ms.div_ceil(slots(*number)));
         let whole = self.total.div_ceil(u64::from(desired.max_moves.max(1)));
         sides.chain([whole, self.longest]).max().unwrap_or(0)
     }

@@ -84,6 +84,9 @@ fn world(recipe: &Recipe) -> World {
             last.size = None;
         }
     }
+    for one in world.observed.repositories.iter_mut().filter(|one| one.container.id % 3 == 0) {
+        one.fork_parent = Some(one.container.id / 3);
+    }
     world.desired.rollout.waves = vec![wave("sample", recipe.sample)];
     for id in &recipe.quarantined {
         let container = Container { kind: crate::model::ContainerKind::Project, id: *id };

@@ -6,7 +6,7 @@ use super::assign::{Claim, Claimer, Claims, Faults};
 use super::diff;
 use super::drain::{self, Sources};
 use super::graph::Graph;
-use super::placement::{Item, Room, need};
+use super::placement::{Item, Names, Room, need};
 use super::preflight::Preflight;
 use super::report::Report;
 use super::select::Selection;
@@ -29,12 +29,15 @@ pub fn make(desired: &Desired, observed: &Observed, state: &State, options: &Opt
     let selection = Selection::new(desired, options)?;
     let claims = Claims::new(desired, observed)?;
     let live = live_moves(observed);
+    let named = desired.assignments.iter().flat_map(|a| a.from.iter().chain(&a.to));
+    let names = Names::new(desired.storages.keys().chain(observed.storages.keys()).chain(named));
     let mut planner = Planner {
         desired,
         observed,
         state,
         selection: &selection,
         claims: &claims,
+        names: &names,
         live: &live,
         preflight: Preflight::new(desired, observed, state),
         report: Report::default(),
@@ -64,6 +67,17 @@ fn in_order(repositories: &[Repository]) -> Vec<&Repository> {
     ordered
 }
 
+/// What is known of one storage while its repositories are gone through.
+struct Place<'b, 'a> {
+    /// `None`: it is neither declared nor named by an assignment.
+    number: Option<u32>,
+    drains: bool,
+    claimers: &'b [Claimer<'a>],
+    count: u64,
+    /// By an assignment's ordinal: what it waits for.
+    routes: BTreeMap<u32, Option<WaitingOn>>,
+}
+
 /// One planning under way.
 pub(super) struct Planner<'a, 'b> {
     pub(super) desired: &'a Desired,
@@ -71,6 +85,7 @@ pub(super) struct Planner<'a, 'b> {
     pub(super) state: &'a State,
     selection: &'b Selection<'a>,
     claims: &'b Claims<'a>,
+    pub(super) names: &'b Names<'a>,
     pub(super) live: &'a BTreeMap<Container, &'a MoveRecord>,
     pub(super) preflight: Preflight<'a>,
     pub(super) report: Report<'a>,
@@ -88,7 +103,8 @@ impl<'a> Planner<'a, '_> {
         let waves = Waves::sort(&mut items, self.desired, self.state, self.claims, &mut faults);
         faults.check()?;
         self.narrow(&mut items, &waves);
-        sources.leaving = items.iter().map(|item| &item.repository.storage).collect();
+        sources.leaving =
+            items.chunk_by(|a, b| a.source == b.source).filter_map(|g| Some(&g.first()?.repository.storage)).collect();
         let proofs = drain::proofs(
             self.desired,
             self.observed,
@@ -116,17 +132,24 @@ impl<'a> Planner<'a, '_> {
         sources: &mut Sources<'a>,
     ) -> Result<Vec<Item<'a>>, Diagnostics> {
         let quarantined: BTreeSet<Container> = self.state.quarantined().map(|(container, _)| container).collect();
-        let mut selected: BTreeMap<(&StorageName, u32), bool> = BTreeMap::new();
+        let mut places: BTreeMap<&StorageName, Place<'_, 'a>> = BTreeMap::new();
         let mut faults = Faults::default();
         let mut items = Vec::with_capacity(ordered.len());
         for &repository in ordered {
             let source = &repository.storage;
-            let drains = self.drains(source);
-            if !drains && !self.claims.takes_from(source) {
+            let place = places.entry(source).or_insert_with(|| Place {
+                number: self.names.number(source),
+                drains: self.drains(source),
+                claimers: self.claims.of(source),
+                count: 0,
+                routes: BTreeMap::new(),
+            });
+            let (drains, Some(number)) = (place.drains, place.number) else { continue };
+            if !drains && place.claimers.is_empty() {
                 continue;
             }
-            *sources.occupied.entry(source).or_default() += 1;
-            let claim = self.claims.claim(repository, &mut faults);
+            place.count += 1;
+            let claim = self.claims.claim(place.claimers, repository, &mut faults);
             let wait = match claim {
                 Claim::InPlace => continue,
                 Claim::None if !drains => continue,
@@ -135,13 +158,12 @@ impl<'a> Planner<'a, '_> {
                 Claim::None => WaitingOn::Assignment,
                 Claim::Unknown(assignment) => WaitingOn::Field { assignment: assignment.address.clone() },
                 Claim::Move(claimer) => {
-                    let may = selected
-                        .entry((source, claimer.ordinal))
-                        .or_insert_with(|| self.selection.may_move(source, claimer.assignment));
-                    match self.route(source, claimer, *may, held) {
-                        Some(wait) => wait,
+                    let route =
+                        place.routes.entry(claimer.ordinal).or_insert_with(|| self.route(source, claimer, held));
+                    match route {
+                        Some(wait) => wait.clone(),
                         None => {
-                            items.push(Item { repository, claimer, destination: None, wave: 0 });
+                            items.push(Item { repository, claimer, source: number, destination: None, wave: 0 });
                             continue;
                         }
                     }
@@ -152,6 +174,8 @@ impl<'a> Planner<'a, '_> {
             }
             self.report.repository(repository, drains, wait);
         }
+        let counts = places.into_iter().map(|(name, place)| (name, place.count));
+        sources.occupied = counts.filter(|(_, count)| *count > 0).collect();
         faults.check()?;
         Ok(items)
     }
@@ -165,26 +189,26 @@ impl<'a> Planner<'a, '_> {
         WaitingOn::Move { state, destination }
     }
 
+    /// What repositories of a storage wait for that an assignment wants; `None`: nothing.
     fn route(
         &mut self,
         source: &'a StorageName,
         claimer: Claimer<'a>,
-        selected: bool,
         held: &BTreeMap<&'a StorageName, &'a StorageName>,
     ) -> Option<WaitingOn> {
-        if !selected {
+        if !self.selection.may_move(source, claimer.assignment) {
             return Some(WaitingOn::Selection);
         }
         // Fencing first: what cannot be fenced does not move.
         if let Some(awaited) = held.get(source) {
             return Some(WaitingOn::GitlabToKnow { storage: (*awaited).clone() });
         }
-        self.preflight.route(source, claimer.assignment, claimer.ordinal)
+        self.preflight.route(source, claimer.assignment)
     }
 
     /// Gives each item a destination, and takes those away that fit nowhere.
     fn place(&mut self, items: &mut Vec<Item<'a>>, ordered: &[&Repository]) {
-        let mut room = Room::default();
+        let mut room = Room::new(self.names);
         for (name, facts) in &self.observed.storages {
             if let Reading::Known(disk) = facts.disk {
                 let limits = self.desired.storages.get(name).map(|s| s.limits).unwrap_or_default();
@@ -199,13 +223,14 @@ impl<'a> Planner<'a, '_> {
                 room.reserve(&destination, need(size));
             }
         }
-        room.place(items, self.claims.groups);
-        let mut homeless: BTreeMap<(&'a StorageName, u32), Vec<Item<'a>>> = BTreeMap::new();
+        room.place(items, self.claims.groups, |item| self.claims.networks.among(item.repository));
+        let mut homeless: BTreeMap<(u32, u32), Vec<Item<'a>>> = BTreeMap::new();
         for item in items.iter().filter(|item| item.destination.is_none()) {
-            homeless.entry((&item.repository.storage, item.claimer.group)).or_default().push(*item);
+            homeless.entry((item.source, item.claimer.group)).or_default().push(*item);
         }
         items.retain(|item| item.destination.is_some());
         for ((source, _), items) in homeless {
+            let Some(source) = self.names.name(source) else { continue };
             let destinations = items.first().map(|item| item.claimer.assignment.to.clone()).unwrap_or_default();
             let free = destinations.iter().map(|to| room.free(to)).max().unwrap_or_default();
             let needed = items.iter().fold(0u64, |sum, item| sum.saturating_add(need(item.bytes()).0));
@@ -227,11 +252,7 @@ impl<'a> Planner<'a, '_> {
                     .or_insert_with(|| selection.wants_move(source, item.claimer.assignment, waves.name(item.wave)))
             });
         }
-        items.sort_unstable_by(|a, b| {
-            let key = |item: &Item<'a>| (item.wave, &item.repository.storage);
-            let size = |item: &Item<'a>| (std::cmp::Reverse(item.bytes()), item.repository.container);
-            key(a).cmp(&key(b)).then_with(|| size(a).cmp(&size(b)))
-        });
+        items.sort_by_cached_key(|item| (item.wave, item.source, item.largest_first()));
     }
 
     /// Keeps the items that are wanted and reports the others as not selected.

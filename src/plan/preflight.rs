@@ -1,7 +1,7 @@
 //! What must hold before anything moves (safe-migration §13): storages that can be reached and are what they were,
 //! pairs that GitLab would really copy between, a token that lasts. Only what the plan needs is asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{Finding, Level, WaitingOn};
 use crate::model::{Assignment, Desired, Observed, Reading, ServerFacts, StorageName, TokenFacts};
@@ -15,14 +15,12 @@ pub(super) struct Preflight<'a> {
     findings: BTreeSet<Finding>,
     /// Storages that were asked for.
     needed: BTreeSet<&'a StorageName>,
-    routes: BTreeMap<(&'a StorageName, u32), Option<WaitingOn>>,
 }
 
 impl<'a> Preflight<'a> {
     /// Begins without findings.
     pub(super) fn new(desired: &'a Desired, observed: &'a Observed, state: &'a State) -> Self {
-        let (findings, needed, routes) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
-        Self { desired, observed, state, findings, needed, routes }
+        Self { desired, observed, state, findings: BTreeSet::new(), needed: BTreeSet::new() }
     }
 
     /// Adds a finding.
@@ -58,21 +56,7 @@ impl<'a> Preflight<'a> {
     ///
     /// All of `to` must be usable: a spread over some of it could never be evened out, as being on any storage of
     /// `to` is being in place.
-    pub(super) fn route(
-        &mut self,
-        source: &'a StorageName,
-        assignment: &'a Assignment,
-        ordinal: u32,
-    ) -> Option<WaitingOn> {
-        if let Some(known) = self.routes.get(&(source, ordinal)) {
-            return known.clone();
-        }
-        let found = self.find_route(source, assignment);
-        self.routes.insert((source, ordinal), found.clone());
-        found
-    }
-
-    fn find_route(&mut self, source: &'a StorageName, assignment: &'a Assignment) -> Option<WaitingOn> {
+    pub(super) fn route(&mut self, source: &'a StorageName, assignment: &'a Assignment) -> Option<WaitingOn> {
         let unknown = assignment.to.iter().find(|to| !self.observed.gitlab.weights.contains_key(*to));
         if let Some(storage) = unknown {
             return Some(WaitingOn::GitlabToKnow { storage: storage.clone() });

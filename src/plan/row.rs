@@ -44,6 +44,12 @@ impl Networks {
         root
     }
 
+    /// The network of a repository that is a fork or has one; `None` for all others.
+    pub(super) fn among(&self, repository: &Repository) -> Option<u64> {
+        let project = repository.container.kind == ContainerKind::Project;
+        (project && self.smallest.contains_key(&repository.container.id)).then(|| self.of(repository.container.id))
+    }
+
     /// The network of a project: its smallest known id; the project's own when it has no fork and is none.
     pub(super) fn of(&self, id: u64) -> u64 {
         let mut at = id;
@@ -103,6 +109,8 @@ mod tests {
             assert_eq!(networks.of(5), 5);
             assert_eq!(networks.of(900), 5);
             assert_eq!(networks.of(4), 4);
+            let among: Vec<_> = list.iter().filter(|r| networks.among(r).is_none()).map(|r| r.container.id).collect();
+            assert!(among == [1, 4] || among == [4, 1]);
             list.reverse();
         }
     }
