@@ -1,1 +1,4 @@
+//! The integration tests: one binary, so that linking is paid once.
 
+#[cfg(feature = "sandbox")]
+mod sandbox_wire;
