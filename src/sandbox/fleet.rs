@@ -80,7 +80,10 @@ fn token(prefix: &str) -> Result<String, SandboxError> {
 /// Writes a file that only its owner can read, all or nothing.
 pub(super) fn write_private(file: &Utf8Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let temporary = file.with_extension(format!("tmp{}", std::process::id()));
+    // Several starters may write at once, threads of one process among them.
+    static UNIQUE: AtomicU64 = AtomicU64::new(0);
+    let unique = UNIQUE.fetch_add(1, Ordering::Relaxed);
+    let temporary = file.with_extension(format!("tmp{}-{unique}", std::process::id()));
     let mut out = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     out.write_all(bytes)?;
     out.sync_all()?;

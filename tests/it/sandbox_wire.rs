@@ -45,18 +45,21 @@ fn git(folder: &Path, arguments: &[&str], input: &[u8]) -> String {
 
 /// `commits` commits on main, an annotated tag if asked for; returns the tip.
 fn history(folder: &Path, commits: u32, words: &str, tagged: bool) -> String {
+    use std::fmt::Write as _;
     let mut stream = String::new();
     let who = "A <a@example.com> 1700000000 +0000";
     for n in 0..commits {
         let text = format!("{words} {n}");
-        stream += &format!(
+        let _ = write!(
+            stream,
             "commit refs/heads/main\nauthor {who}\ncommitter {who}\ndata {}\n{text}\nM 100644 inline f{n}\ndata {}\n{text}\n\n",
             text.len(),
             text.len()
         );
     }
     if tagged {
-        stream += &format!(
+        let _ = write!(
+            stream,
             "reset refs/tags/v1\nfrom refs/heads/main\n\ntag v2\nfrom refs/heads/main\ntagger {who}\ndata 2\nv2\n"
         );
     }
@@ -421,6 +424,7 @@ fn build(double: &Double) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::print_stdout, reason = "says how many rows were held")]
 async fn gitaly_answers_as_it_was_recorded() {
     let folder = tempfile::tempdir().expect("folder");
     let dir = camino::Utf8PathBuf::from_path_buf(folder.path().join("world")).expect("UTF-8");

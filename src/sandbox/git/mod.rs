@@ -423,7 +423,8 @@ mod tests {
     fn a_walk_finds_all_and_only_repositories() {
         let (_keep, world, content) = world(&[]);
         let storage = StorageName::new("default").expect("valid");
-        let mut expected: Vec<String> = world.projects_after(None, 0).flat_map(|p| p.repositories()).collect();
+        let mut expected: Vec<String> =
+            world.projects_after(None, 0).flat_map(super::super::world::Project::repositories).collect();
         expected.sort();
         let found: Vec<String> = content.walk(&storage).expect("walked").into_iter().map(|(p, _)| p).collect();
         assert_eq!(found, expected);
