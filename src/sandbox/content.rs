@@ -54,11 +54,11 @@ pub trait Content: Send + Sync {
     /// # Errors
     /// Files or git failed.
     fn settle(&self, settlers: &[Settler], lacking_object: &[u64]) -> ContentResult<Vec<(u64, u64)>>;
-    /// Makes ready for a storage that is new.
+    /// Makes ready for a storage, at each start.
     ///
     /// # Errors
     /// Files failed.
-    fn prepare(&self, _storage: &StorageName) -> ContentResult<()> {
+    fn prepare(&self, _storage: &StorageName, _filesystem_id: &str) -> ContentResult<()> {
         Ok(())
     }
     /// True when a repository is there.

@@ -18,7 +18,7 @@ use super::git::Git;
 use super::synthetic::Synthetic;
 use super::world::{Change, Job, World, carry_out};
 use super::{SandboxError, lock};
-use crate::model::{SandboxConnection, StorageName};
+use crate::model::SandboxConnection;
 
 /// The record's file, replaced as a whole at each start; what happened since stands in [`LOG`].
 pub(super) const SNAPSHOT: &str = "world.json";
@@ -80,7 +80,10 @@ fn token(prefix: &str) -> Result<String, SandboxError> {
 /// Writes a file that only its owner can read, all or nothing.
 pub(super) fn write_private(file: &Utf8Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let temporary = file.with_extension(format!("tmp{}", std::process::id()));
+    // Several starters may write at once, threads of one process among them.
+    static UNIQUE: AtomicU64 = AtomicU64::new(0);
+    let unique = UNIQUE.fetch_add(1, Ordering::Relaxed);
+    let temporary = file.with_extension(format!("tmp{}-{unique}", std::process::id()));
     let mut out = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     out.write_all(bytes)?;
     out.sync_all()?;
@@ -118,16 +121,18 @@ impl Fleet {
         let new = !file.exists();
         let mut world = World::new(snapshot.spec.clone(), snapshot.fleet_epoch);
         let real = world.spec.repositories <= world.spec.real_limit;
-        let storages: Vec<StorageName> = world.spec.storages.iter().map(|s| s.name.clone()).collect();
         let (content, synthetic): (Arc<dyn Content>, _) = if real {
             // The copy of a small repository takes a real Gitaly 0.1 s, and a frozen one must be readable that long.
             world.floor = SignedDuration::from_millis(100 * i64::from(world.spec.speed.max(1)));
             let root = dir.join(STORAGES);
-            (Arc::new(Git::open(&root, &storages, world.spec.seed).map_err(|e| failed("storages", e))?), None)
+            (Arc::new(Git::new(&root, world.spec.seed)), None)
         } else {
             let synthetic = Arc::new(Synthetic::default());
             (synthetic.clone(), Some(synthetic))
         };
+        for (storage, id) in &world.filesystem_ids {
+            content.prepare(storage, id).map_err(|e| failed("storages", e))?;
+        }
         if new {
             super::settle(&mut world, content.as_ref()).map_err(|e| failed("first repositories", e))?;
         }
@@ -283,8 +288,9 @@ fn adopt(
     let mut added = false;
     for storage in &wanted.storages {
         if !world.spec.storages.iter().any(|s| s.name == storage.name) {
-            content.prepare(&storage.name)?;
             world.add_storage(storage.clone());
+            let id = world.filesystem_ids.get(&storage.name).cloned().unwrap_or_default();
+            content.prepare(&storage.name, &id)?;
             added = true;
         }
     }

@@ -298,7 +298,8 @@ impl ref_service_server::RefService for Server {
     ) -> Answer<FindDefaultBranchNameResponse> {
         let FindDefaultBranchNameRequest { repository, head_only } = request.into_inner();
         // Before 16.1 the field is not known: the branch is always guessed.
-        let head_only = head_only && self.fleet.world(|w| !w.spec.gitaly_version.starts_with("16.0."));
+        let guesses = self.fleet.world(|w| semver::Version::parse(&w.spec.gitaly_version));
+        let head_only = head_only && guesses.is_ok_and(|v| (v.major, v.minor) >= (16, 1));
         let name = self
             .ask(repository, "", move |c, s, p| {
                 let head = c.head(s, p)?;
@@ -342,7 +343,7 @@ impl ref_service_server::RefService for Server {
                     all.reverse();
                 }
                 let peeled = if request.peel_tags { c.peel(s, p, &all)? } else { vec![String::new(); all.len()] };
-                let mut listed: Vec<list_refs_response::Reference> = all
+                let listed: Vec<list_refs_response::Reference> = all
                     .into_iter()
                     .zip(peeled)
                     .map(|(r, peeled_target)| list_refs_response::Reference {
@@ -351,16 +352,17 @@ impl ref_service_server::RefService for Server {
                         peeled_target,
                     })
                     .collect();
-                // Without a matching reference there is no message to put HEAD into.
-                if let Some(head) = head.filter(|_| !listed.is_empty()) {
-                    let head =
-                        list_refs_response::Reference { name: head.name, target: head.target, ..Default::default() };
-                    listed.insert(0, head);
-                }
-                Ok(listed)
+                Ok((head, listed))
             })
             .await?;
-        let messages = listed.chunks(BATCH).map(|batch| ListRefsResponse { references: batch.to_vec() }).collect();
+        let (head, listed) = listed;
+        let mut messages: Vec<ListRefsResponse> =
+            listed.chunks(BATCH).map(|batch| ListRefsResponse { references: batch.to_vec() }).collect();
+        // HEAD rides on the first message; without a matching reference there is none.
+        if let (Some(head), Some(first)) = (head, messages.first_mut()) {
+            let head = list_refs_response::Reference { name: head.name, target: head.target, ..Default::default() };
+            first.references.insert(0, head);
+        }
         Ok(Response::new(stream(messages)))
     }
 }

@@ -22,6 +22,8 @@ const LOCK: &str = "lock";
 const OUTPUT: &str = "server.log";
 /// How long a fleet that a command started waits for the next one.
 const IDLE: Duration = Duration::from_secs(30);
+/// How often a process that ended at once is started: two starters may meet.
+const STARTS: u32 = 3;
 /// How long a new fleet may take to come up: a large synthetic world, a slow disk.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,6 +36,7 @@ pub(super) fn ensure(dir: &Utf8Path, exe: &Path, spec: &SandboxConnection) -> Re
     fs::create_dir_all(dir).map_err(|e| failed("the sandbox's folder", e))?;
     let begun = Instant::now();
     let mut child: Option<std::process::Child> = None;
+    let mut starts = 0;
     loop {
         if let Some(endpoints) = endpoints(dir)? {
             // The fleet answers for its world: it takes up new storages, or says what differs.
@@ -51,24 +54,23 @@ pub(super) fn ensure(dir: &Utf8Path, exe: &Path, spec: &SandboxConnection) -> Re
             None => true,
             Some(process) => process.try_wait().map_err(|e| failed("the sandbox's process", e))?.is_some(),
         };
-        if ended {
-            if child.is_some() && !served(dir)? {
+        // While another process holds the folder, it is starting, or ending: its end is waited for.
+        if ended && !served(dir)? {
+            if starts == STARTS {
                 let said = fs::read_to_string(dir.join(OUTPUT)).unwrap_or_default();
-                let said =
-                    said.lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
-                if begun.elapsed() > Duration::from_secs(5) {
-                    return Err(failed("the sandbox's process ended", said.trim()));
-                }
+                let mut last: Vec<&str> = said.lines().rev().take(5).collect();
+                last.reverse();
+                return Err(SandboxError {
+                    message: format!("the sandbox's process ended at once: {}", last.join("\n").trim()),
+                    help: Some(format!("See {}, or start anew with: tranship sandbox reset", dir.join(OUTPUT))),
+                });
             }
-            if child.is_none() || !served(dir)? {
-                if !dir.join(SNAPSHOT).exists() {
-                    let text = serde_json::to_vec_pretty(spec).map_err(|e| failed("the `sandbox` block", e))?;
-                    write_private(&dir.join(SPEC), &text).map_err(|e| failed("the sandbox's folder", e))?;
-                }
-                if !served(dir)? {
-                    child = Some(spawn(dir, exe)?);
-                }
+            starts += 1;
+            if !dir.join(SNAPSHOT).exists() {
+                let text = serde_json::to_vec_pretty(spec).map_err(|e| failed("the `sandbox` block", e))?;
+                write_private(&dir.join(SPEC), &text).map_err(|e| failed("the sandbox's folder", e))?;
             }
+            child = Some(spawn(dir, exe)?);
         }
         if begun.elapsed() > PATIENCE {
             return Err(SandboxError {
@@ -259,7 +261,14 @@ pub(super) async fn serve(
 ) -> Result<(), SandboxError> {
     fs::create_dir_all(dir).map_err(|e| failed("the sandbox's folder", e))?;
     let held = lock_file(dir)?;
-    if held.try_lock().is_err() {
+    let mut tries = 0;
+    while held.try_lock().is_err() {
+        // Whoever only looks whether the folder is served holds the lock for a moment too.
+        tries += 1;
+        if tries < 20 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        }
         let pid = endpoints(dir)?.map_or_else(String::new, |e| format!(" (process {})", e.pid));
         return Err(SandboxError {
             message: format!("a sandbox is already served from {dir}{pid}"),

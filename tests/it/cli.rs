@@ -157,7 +157,6 @@ fn a_saved_plan_that_is_none_is_refused() {
 /// A token that stands nowhere but in the environment and in a file must come out nowhere: not in any output at any
 /// verbosity, not in any file.
 #[test]
-#[ignore = "needs all parts"]
 fn secrets_are_in_no_output_and_no_file() {
     let home = Home::new();
     home.write("gitaly.token", "canary-of-gitaly\n");
@@ -193,7 +192,6 @@ storage "default" {
 
 /// Ctrl-C while the fleet is being read ends at once with 130; nothing hangs.
 #[test]
-#[ignore = "needs all parts"]
 fn an_interrupted_plan_is_130() {
     let home = Home::new();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -25,7 +25,6 @@ fn repositories(home: &Home) -> BTreeMap<(String, String), String> {
 }
 
 #[test]
-#[ignore = "needs all parts"]
 fn everything_moves_once_whole_and_the_next_plan_is_empty() {
     let home = Home::of_example("first-move");
     assert_eq!(home.sh("git init -q && git add -A && git commit -qm begin").code, 0);
@@ -54,7 +53,6 @@ fn everything_moves_once_whole_and_the_next_plan_is_empty() {
 }
 
 #[test]
-#[ignore = "needs all parts"]
 fn a_corrupted_copy_ends_with_8_and_is_named() {
     let home = Home::of_example("first-move");
     let text = home.read("main.hcl");
@@ -74,7 +72,6 @@ fn a_corrupted_copy_ends_with_8_and_is_named() {
 }
 
 #[test]
-#[ignore = "needs all parts"]
 fn a_saved_plan_does_what_it_says_and_is_refused_when_stale() {
     let home = Home::of_example("first-move");
     assert_eq!(home.tranship(&["plan", "--out", "monday.plan"]).code, 0);
@@ -106,7 +103,6 @@ fn a_saved_plan_does_what_it_says_and_is_refused_when_stale() {
 }
 
 #[test]
-#[ignore = "needs all parts"]
 fn an_interrupted_apply_is_taken_up_by_the_next() {
     let home = Home::of_example("first-move");
     assert_eq!(home.tranship(&["plan"]).code, 0, "the world is made");
@@ -125,7 +121,6 @@ fn an_interrupted_apply_is_taken_up_by_the_next() {
 }
 
 #[test]
-#[ignore = "needs all parts"]
 fn a_storage_that_the_sandbox_lacks_is_named_at_its_place() {
     let home = Home::of_example("first-move");
     home.write("more.hcl", "storage \"third\" {\n  weight = 10\n}\n");
@@ -135,7 +130,6 @@ fn a_storage_that_the_sandbox_lacks_is_named_at_its_place() {
 }
 
 #[test]
-#[ignore = "needs all parts"]
 fn what_is_asked_as_json_is_json_and_nothing_else() {
     let home = Home::of_example("first-move");
     let json = |arguments: &[&str]| -> serde_json::Value {
@@ -162,7 +156,6 @@ fn what_is_asked_as_json_is_json_and_nothing_else() {
 }
 
 #[test]
-#[ignore = "needs all parts"]
 fn a_killed_apply_is_taken_up_by_the_next() {
     let home = Home::of_example("first-move");
     assert_eq!(home.tranship(&["plan"]).code, 0, "the world is made");

@@ -17,4 +17,8 @@ mod live_gitlab;
 #[cfg(feature = "sandbox")]
 mod live_observe;
 mod readme;
+#[cfg(feature = "sandbox")]
+mod sandbox_fleet;
+#[cfg(feature = "sandbox")]
+mod sandbox_wire;
 mod scripts;

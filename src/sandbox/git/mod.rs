@@ -32,16 +32,9 @@ fn failed(error: impl std::fmt::Display) -> ContentError {
 }
 
 impl Git {
-    /// Content below `root`, one folder a storage. Removes what an interrupted copy left.
-    ///
-    /// # Errors
-    /// The folders cannot be made.
-    pub(super) fn open(root: &Utf8Path, storages: &[StorageName], seed: u64) -> ContentResult<Self> {
-        let content = Self { root: root.to_owned(), seed, unique: AtomicU64::new(0) };
-        for storage in storages {
-            content.prepare(storage)?;
-        }
-        Ok(content)
+    /// Content below `root`, one folder a storage.
+    pub(super) fn new(root: &Utf8Path, seed: u64) -> Self {
+        Self { root: root.to_owned(), seed, unique: AtomicU64::new(0) }
     }
 
     /// Where a repository lies, or would.
@@ -135,12 +128,16 @@ impl Content for Git {
         results.into_inner().unwrap_or_default().into_iter().collect()
     }
 
-    fn prepare(&self, storage: &StorageName) -> ContentResult<()> {
-        let temporary = self.root.join(storage.as_str()).join("+gitaly/tmp");
+    fn prepare(&self, storage: &StorageName, filesystem_id: &str) -> ContentResult<()> {
+        let root = self.root.join(storage.as_str());
+        // What an interrupted copy left.
+        let temporary = root.join("+gitaly/tmp");
         if temporary.exists() {
             fs::remove_dir_all(&temporary).map_err(failed)?;
         }
-        fs::create_dir_all(&temporary).map_err(failed)
+        fs::create_dir_all(&temporary).map_err(failed)?;
+        let metadata = format!("{{\"gitaly_filesystem_id\":{filesystem_id:?}}}");
+        fs::write(root.join(".gitaly-metadata"), metadata).map_err(failed)
     }
 
     fn exists(&self, storage: &StorageName, path: &str) -> bool {
@@ -200,7 +197,7 @@ impl Content for Git {
     fn fsck(&self, storage: &StorageName, path: &str) -> ContentResult<Vec<u8>> {
         let folder = self.there(storage, path)?;
         let mut command = git(&folder);
-        command.args(["fsck", "--no-progress"]);
+        command.args(["fsck", "--no-progress", "--no-dangling"]);
         let (output, well) = run(command, b"")?;
         Ok(if well { Vec::new() } else { [output.stderr, output.stdout].concat() })
     }
@@ -328,9 +325,11 @@ mod tests {
             faults: faults.iter().map(|k| SandboxFault { kind: (*k).into(), nth: 1, count: 1 }).collect(),
         };
         let folder = tempfile::tempdir().expect("folder");
-        let names: Vec<StorageName> = spec.storages.iter().map(|s| s.name.clone()).collect();
         let root = Utf8Path::from_path(folder.path()).expect("UTF-8");
-        let content = Git::open(root, &names, spec.seed).expect("opened");
+        let content = Git::new(root, spec.seed);
+        for storage in &spec.storages {
+            content.prepare(&storage.name, "id").expect("prepared");
+        }
         let mut world = World::new(spec, Timestamp::UNIX_EPOCH);
         super::super::settle(&mut world, &content).expect("settled");
         (folder, world, content)
@@ -424,7 +423,8 @@ mod tests {
     fn a_walk_finds_all_and_only_repositories() {
         let (_keep, world, content) = world(&[]);
         let storage = StorageName::new("default").expect("valid");
-        let mut expected: Vec<String> = world.projects_after(None, 0).flat_map(|p| p.repositories()).collect();
+        let mut expected: Vec<String> =
+            world.projects_after(None, 0).flat_map(super::super::world::Project::repositories).collect();
         expected.sort();
         let found: Vec<String> = content.walk(&storage).expect("walked").into_iter().map(|(p, _)| p).collect();
         assert_eq!(found, expected);

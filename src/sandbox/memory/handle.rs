@@ -1,0 +1,240 @@
+//! What tests see of a fleet in memory, and do to it behind the engine's back.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::content::Content as _;
+use super::super::draw::{Settler, Shape};
+use super::super::lock;
+use super::super::synthetic::Synthetic;
+use super::super::world::{Move, Project, ScheduleError, World};
+use super::port::Port;
+use super::{Inner, KillPoint, Shared, Write};
+use crate::apply::port::{PortErrorKind, Ports};
+use crate::model::{Container, ContainerKind, Reference, RepositoryRole, StorageName, Weight, relative_path};
+
+/// What tests see and do behind the engine's back. Cheap to clone; all clones are one fleet.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Handle")
+    }
+}
+
+impl Handle {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        lock(&self.shared.inner)
+    }
+
+    /// Ports onto this fleet; as many as wanted.
+    pub fn ports(&self) -> Ports {
+        let port = Arc::new(Port { shared: Arc::clone(&self.shared) });
+        Ports { gitlab: port.clone(), gitaly: port.clone(), clock: port }
+    }
+
+    /// Looks at the world, or changes anything in it.
+    pub fn world<T>(&self, f: impl FnOnce(&mut World) -> T) -> T {
+        f(&mut self.inner().world)
+    }
+
+    /// The storages' content.
+    pub fn content(&self) -> &Synthetic {
+        &self.shared.content
+    }
+
+    /// The fleet's time.
+    pub fn now(&self) -> Timestamp {
+        self.inner().now
+    }
+
+    /// Lets time pass without anybody sleeping.
+    pub fn advance(&self, by: Duration) {
+        let mut inner = self.inner();
+        let then = inner.now + SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+        self.shared.advance(&mut inner, then);
+    }
+
+    /// Lets time pass until no move is in flight (at most ten days).
+    pub fn finish_moves(&self) {
+        let mut inner = self.inner();
+        let end = inner.now + SignedDuration::from_hours(240);
+        while inner.world.busy() && inner.now < end {
+            let then = inner.now + SignedDuration::from_secs(10);
+            self.shared.advance(&mut inner, then);
+        }
+    }
+
+    /// How many calls the ports had, clock aside.
+    pub fn calls(&self) -> u64 {
+        self.inner().calls
+    }
+
+    /// The writing calls so far, in order, those that were refused among them.
+    pub fn writes(&self) -> Vec<Write> {
+        self.inner().writes.clone()
+    }
+
+    /// Forgets the writing calls so far.
+    pub fn clear_writes(&self) {
+        self.inner().writes.clear();
+    }
+
+    /// From the `call`th call on (counted as [`Handle::calls`] does, from 1), no call returns any more, as if the caller's
+    /// process had died there. Await [`Handle::killed`] beside the run, drop the run, then [`Handle::revive`].
+    pub fn kill_at(&self, call: u64, point: KillPoint) {
+        self.inner().kill = Some((call, point));
+    }
+
+    /// Returns once a kill has struck.
+    pub async fn killed(&self) {
+        loop {
+            let notified = self.shared.died.notified();
+            if self.inner().killed {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Calls return again. Sleepers of the dead process are forgotten.
+    pub fn revive(&self) {
+        let mut inner = self.inner();
+        inner.kill = None;
+        inner.killed = false;
+        inner.sleepers.clear();
+    }
+
+    /// The next `times` calls of a port's method (by its Rust name, `references`) fail.
+    pub fn fail_next(&self, method: &'static str, times: u32, kind: PortErrorKind) {
+        self.inner().failures.insert(method, (times, kind));
+    }
+
+    /// A storage's Gitaly does not answer, or does again.
+    pub fn set_reachable(&self, storage: &StorageName, reachable: bool) {
+        let mut inner = self.inner();
+        if reachable {
+            inner.silent.remove(storage)
+        } else {
+            inner.silent.insert(storage.clone())
+        };
+    }
+
+    /// GitLab's configuration names a storage, or does not.
+    pub fn set_known(&self, storage: &StorageName, known: bool) {
+        let world = &mut self.inner().world;
+        if known {
+            world.known.insert(storage.clone())
+        } else {
+            world.known.remove(storage)
+        };
+    }
+
+    /// A storage's Gitaly says that filesystem id.
+    pub fn set_filesystem_id(&self, storage: &StorageName, id: &str) {
+        self.inner().world.filesystem_ids.insert(storage.clone(), id.to_owned());
+    }
+
+    /// Somebody else sets one weight.
+    pub fn set_weight(&self, storage: &StorageName, weight: Weight) {
+        let world = &mut self.inner().world;
+        let mut all: BTreeMap<String, i64> =
+            world.weights().into_iter().filter_map(|(n, w)| Some((n.to_string(), i64::try_from(w).ok()?))).collect();
+        all.insert(storage.to_string(), i64::from(weight.get()));
+        drop(world.put_weights(&all));
+    }
+
+    /// Somebody pushes to the default branch of a project where GitLab says that it lives. Returns the commit, or why
+    /// it was refused.
+    ///
+    /// # Errors
+    /// The project is gone, read-only, or has no repository.
+    pub fn push(&self, project: u64) -> Result<String, String> {
+        let mut inner = self.inner();
+        let p = inner.world.project(project).ok_or("404 Project Not Found")?.clone();
+        if p.read_only {
+            return Err("The repository is temporarily read-only. Please try again later.".to_owned());
+        }
+        let path = relative_path(Container { kind: ContainerKind::Project, id: project }, RepositoryRole::Main);
+        let commit = self.shared.content.push(&p.storage, &path, None, "A push").map_err(|e| e.to_string())?;
+        inner.world.put_project(Project { empty: false, ..p });
+        Ok(commit)
+    }
+
+    /// Somebody else schedules a move. Returns its id.
+    ///
+    /// # Errors
+    /// What GitLab complains of.
+    pub fn foreign_move(&self, project: u64, destination: &StorageName) -> Result<u64, ScheduleError> {
+        let mut inner = self.inner();
+        let now = inner.now;
+        let id = inner.world.schedule(project, destination.as_str(), now)?.id;
+        self.shared.settle(&mut inner);
+        Ok(id)
+    }
+
+    /// Somebody deletes a project, with its repositories.
+    pub fn delete(&self, project: u64) -> Option<Project> {
+        let gone = self.inner().world.delete_project(project)?;
+        for path in gone.repositories() {
+            drop(self.shared.content.remove(&gone.storage, &path));
+        }
+        Some(gone)
+    }
+
+    /// Somebody makes a project with an ordinary repository. Returns its id.
+    pub fn add_project(&self, path: &str, storage: &StorageName) -> u64 {
+        let mut inner = self.inner();
+        let project = Project {
+            id: inner.world.next_project_id(),
+            path: path.to_owned(),
+            archived: false,
+            storage: storage.clone(),
+            read_only: false,
+            empty: false,
+            wiki: false,
+            design: false,
+            repository_size: 100_000,
+            wiki_size: 0,
+            fork_parent: None,
+            created: inner.now,
+            last_activity: inner.now,
+        };
+        let id = project.id;
+        let settler = Settler { project: project.clone(), shape: Shape::Ordinary };
+        drop(self.shared.content.settle(&[settler], &[]));
+        inner.world.put_project(project);
+        id
+    }
+
+    /// All projects, by ascending id.
+    pub fn projects(&self) -> Vec<Project> {
+        self.inner().world.projects_after(None, 0).cloned().collect()
+    }
+
+    /// All moves, oldest first.
+    pub fn moves(&self) -> Vec<Move> {
+        let mut all: Vec<Move> = self.inner().world.moves().cloned().collect();
+        all.reverse();
+        all
+    }
+
+    /// Every repository with its references, by storage and path: equal means the same world, content-wise.
+    pub fn fingerprint(&self) -> BTreeMap<(StorageName, String), Vec<Reference>> {
+        let names: Vec<StorageName> = self.inner().world.spec.storages.iter().map(|s| s.name.clone()).collect();
+        let mut all = BTreeMap::new();
+        for name in names {
+            for (path, _) in self.shared.content.walk(&name).unwrap_or_default() {
+                let references = self.shared.content.references(&name, &path).unwrap_or_default();
+                all.insert((name.clone(), path), references);
+            }
+        }
+        all
+    }
+}
