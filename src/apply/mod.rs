@@ -96,10 +96,11 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         events: context.events.clone(),
     };
     let (result, in_doubt) = engine::Engine::new(plan, state, mover, context.store, context.stop).run().await;
-    if !in_doubt && result.fatal.is_none() {
-        if let Err(e) = journal.append(vec![log::Record::Ended]).await {
-            let _ = context.events.send(Event::Warning { message: e.to_string() });
-        }
+    if !in_doubt
+        && result.fatal.is_none()
+        && let Err(e) = journal.append(vec![log::Record::Ended]).await
+    {
+        let _ = context.events.send(Event::Warning { message: e.to_string() });
     }
     let _ = context.events.send(Event::RunEnded { summary: result.summary.clone() });
     result

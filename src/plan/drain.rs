@@ -96,12 +96,18 @@ fn passing<'a>(name: &'a StorageName, sources: &Sources<'a>, report: &mut Report
 /// A repository that was set aside on its way off a storage blocks the storage's proof also when it lives elsewhere by
 /// now: what it lacks there may be left on this storage's disk. Those that GitLab still lists here are told already.
 fn set_aside<'a>(name: &'a StorageName, observed: &Observed, state: &State, report: &mut Report<'a>) {
-    for (container, record) in state.quarantined().filter(|(_, record)| record.source == *name) {
-        let listed = observed.repositories.binary_search_by_key(&container, |r| r.container).ok();
-        let here = listed.and_then(|at| observed.repositories.get(at)).is_some_and(|r| r.storage == *name);
-        if !here {
-            report.storage(name, true, WaitingOn::Release, 1, [format!("{container} {}", record.path)]);
-        }
+    let gone: BTreeMap<Container, &str> = state
+        .quarantined()
+        .filter(|(_, record)| record.source == *name)
+        .map(|(container, record)| (container, record.path.as_str()))
+        .collect();
+    if gone.is_empty() {
+        return;
+    }
+    let listed = observed.repositories.iter().filter(|r| r.storage == *name && gone.contains_key(&r.container));
+    let listed: BTreeSet<Container> = listed.map(|r| r.container).collect();
+    for (container, path) in gone.iter().filter(|(container, _)| !listed.contains(container)) {
+        report.storage(name, true, WaitingOn::Release, 1, [format!("{container} {path}")]);
     }
 }
 

@@ -424,7 +424,6 @@ fn build(double: &Double) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::print_stdout, reason = "says how many rows were held")]
 async fn gitaly_answers_as_it_was_recorded() {
     let folder = tempfile::tempdir().expect("folder");
     let dir = camino::Utf8PathBuf::from_path_buf(folder.path().join("world")).expect("UTF-8");
