@@ -307,6 +307,11 @@ impl Builder<'_> {
         let written = block.body.attribute("condition")?;
         let names = Inner { scope: self.scope, extra: vec![("plan", Value::Unknown)] };
         match Expression::compile(&written.value, &names, "plan") {
+            Ok(condition) if condition.as_constant().is_some_and(|v| v.as_bool().is_none() && !v.has_unknown()) => {
+                let detail = "A policy's condition must be a bool over `plan`.".to_owned();
+                self.wrong("config/invalid-value", "Invalid value", detail, written.value.span);
+                None
+            }
             Ok(condition) => Some(Policy {
                 address: Address::new("policy", label.clone()),
                 condition,

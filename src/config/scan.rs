@@ -13,6 +13,8 @@ pub(super) struct Unclosed {
     pub(super) open: (usize, usize),
     /// Where it was noticed.
     pub(super) noticed: Option<usize>,
+    /// Where a part begins that may be read on its own, after what is never closed.
+    pub(super) resume: Option<usize>,
 }
 
 /// What the scanner is inside of.
@@ -30,9 +32,14 @@ enum Inside<'a> {
 /// # Errors
 /// The first thing that is not closed.
 pub(super) fn scan(text: &str) -> Result<Vec<usize>, Unclosed> {
+    let mut lines = vec![0];
+    lines_of(text, &mut lines).map(|()| lines)
+}
+
+/// Scans a text and adds the lines that begin outside of everything, up to what is not closed.
+pub(super) fn lines_of(text: &str, lines: &mut Vec<usize>) -> Result<(), Unclosed> {
     let bytes = text.as_bytes();
     let mut stack: Vec<Inside<'_>> = Vec::new();
-    let mut lines = vec![0];
     let mut margin = None;
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
@@ -51,6 +58,7 @@ pub(super) fn scan(text: &str) -> Result<Vec<usize>, Unclosed> {
                         help: "Add the closing quote; a newline within a text is written \\n, longer texts as <<EOT … EOT.",
                         open: (*open, 1),
                         noticed: Some(at),
+                        resume: None,
                     });
                 }
                 _ if matches!(bytes.get(at..at + 3), Some(b"$${" | b"%%{")) => at += 3,
@@ -106,6 +114,7 @@ pub(super) fn scan(text: &str) -> Result<Vec<usize>, Unclosed> {
                             help: "Add */ at its end.",
                             open: (at, 2),
                             noticed: None,
+                            resume: None,
                         });
                     }
                 },
@@ -138,6 +147,7 @@ pub(super) fn scan(text: &str) -> Result<Vec<usize>, Unclosed> {
                                 help: "Close the brackets in the reverse order of their opening.",
                                 open: (*open, *width),
                                 noticed: Some(at),
+                                resume: None,
                             });
                         }
                         _ => {
@@ -149,6 +159,7 @@ pub(super) fn scan(text: &str) -> Result<Vec<usize>, Unclosed> {
                                 help: "Remove it, or add the bracket that opens.",
                                 open: (at, 1),
                                 noticed: None,
+                                resume: None,
                             });
                         }
                     }
@@ -160,18 +171,20 @@ pub(super) fn scan(text: &str) -> Result<Vec<usize>, Unclosed> {
         }
     }
     match stack.pop() {
-        None => Ok(lines),
+        None => Ok(()),
         Some(Inside::Quotes { open }) => Err(Unclosed {
             message: "This quote is not closed.".to_owned(),
             help: "Add the closing quote.",
             open: (open, 1),
             noticed: None,
+            resume: None,
         }),
         Some(Inside::Heredoc { open, delimiter }) => Err(Unclosed {
             message: format!("This text runs to the end of the file: no line holds its end, {delimiter}."),
             help: "End it with a line that holds the word after << and nothing else.",
             open: (open, 2),
             noticed: None,
+            resume: None,
         }),
         Some(Inside::Bracket { open, width, closer }) => Err(Unclosed {
             message: format!("This bracket is never closed by `{}`.", char::from(closer)),
@@ -179,6 +192,7 @@ pub(super) fn scan(text: &str) -> Result<Vec<usize>, Unclosed> {
             open: (open, width),
             // A line that begins at the margin while something is open.
             noticed: margin,
+            resume: margin,
         }),
     }
 }

@@ -41,43 +41,67 @@ impl Body {
     }
 }
 
+/// Parts that are tried on their own after something that is never closed. Each costs a scan of the rest.
+const RESUMES: usize = 20;
+
 /// Parses one text; what is whole in it is returned also when the rest is not.
 pub(super) fn parse(source: SourceId, text: &str, diagnostics: &mut Diagnostics) -> Body {
-    let lines = match scan::scan(text) {
-        Ok(lines) => lines,
-        Err(unclosed) => {
-            diagnostics.push(not_closed(source, text, &unclosed));
-            return Body::default();
-        }
-    };
     let mut body = Body::default();
-    if let Ok(parsed) = parser::parse_body(text) {
-        take(&Converter { source, text, base: 0 }, &parsed, &mut body, diagnostics);
-        return body;
-    }
-    // One part for each top-level line that begins something, so that all errors are found at once.
-    let mut starts = lines
-        .into_iter()
-        .filter(|at| text.get(*at..).is_some_and(|rest| !rest.starts_with([' ', '\t', '}', ')', ']'])));
-    let mut start = starts.next();
-    while let Some(from) = start {
-        start = starts.next();
-        let part = text.get(from..start.unwrap_or(text.len())).unwrap_or("");
-        match parser::parse_body(part) {
-            Ok(parsed) => take(&Converter { source, text, base: from }, &parsed, &mut body, diagnostics),
-            Err(error) => {
-                let at = from + locate(part, &error);
-                diagnostics.push(explain(source, text, at, error.message()));
-            }
-        }
-    }
-    if !diagnostics.has_errors() {
-        // The parts are whole but the file is not: say what the parser said.
-        if let Err(error) = parser::parse_body(text) {
-            diagnostics.push(explain(source, text, locate(text, &error), error.message()));
+    let mut from = 0;
+    for _ in 0..RESUMES {
+        let mut lines = vec![0];
+        let rest = text.get(from..).unwrap_or("");
+        let Err(mut unclosed) = scan::lines_of(rest, &mut lines) else {
+            parts(source, text, (from, text.len()), lines, &mut body, diagnostics);
+            return body;
+        };
+        let whole = lines.pop().unwrap_or(0);
+        parts(source, text, (from, from + whole), lines, &mut body, diagnostics);
+        unclosed.open.0 += from;
+        unclosed.noticed = unclosed.noticed.map(|at| at + from);
+        diagnostics.push(not_closed(source, text, &unclosed));
+        match unclosed.resume {
+            Some(at) => from += at,
+            None => break,
         }
     }
     body
+}
+
+/// Parses a stretch in which everything is closed: as a whole, or, when that fails, one part for each top-level line
+/// that begins something, so that all errors are found at once. `lines` count from the stretch's beginning.
+fn parts(
+    source: SourceId,
+    text: &str,
+    (from, to): (usize, usize),
+    lines: Vec<usize>,
+    body: &mut Body,
+    diagnostics: &mut Diagnostics,
+) {
+    let stretch = text.get(from..to).unwrap_or("");
+    let error = match parser::parse_body(stretch) {
+        Ok(parsed) => return take(&Converter { source, text, base: from }, &parsed, body, diagnostics),
+        Err(error) => error,
+    };
+    let begins = |at: &usize| stretch.get(*at..).is_some_and(|rest| !rest.starts_with([' ', '\t', '}', ')', ']']));
+    let mut starts = lines.into_iter().filter(begins);
+    let mut start = starts.next();
+    let mut told = false;
+    while let Some(at) = start {
+        start = starts.next();
+        let part = stretch.get(at..start.unwrap_or(stretch.len())).unwrap_or("");
+        match parser::parse_body(part) {
+            Ok(parsed) => take(&Converter { source, text, base: from + at }, &parsed, body, diagnostics),
+            Err(error) => {
+                told = true;
+                diagnostics.push(explain(source, text, from + at + locate(part, &error), error.message()));
+            }
+        }
+    }
+    if !told {
+        // The parts are whole but the stretch is not: say what the parser said.
+        diagnostics.push(explain(source, text, from + locate(stretch, &error), error.message()));
+    }
 }
 
 /// Parses one expression, like the value of `--var`.

@@ -201,6 +201,18 @@ fn hostile_texts_end_in_errors() {
 }
 
 #[test]
+fn the_deepest_that_the_parser_takes_is_evaluated() {
+    let sum = "1 + ".repeat(120) + "1";
+    for (open, close) in
+        [("abs(", ")"), ("[", "][0]"), ("(", ")"), ("\"${", "}\""), ("[for x in [1] : ", "][0]"), ("true ? ", " : 0")]
+    {
+        let text = format!("locals {{\n  a = {}{sum}{}\n}}\n", open.repeat(50), close.repeat(50));
+        let loaded = load_text(text.as_bytes());
+        assert!(loaded.diagnostics.is_empty(), "{open}: {:?}", loaded.diagnostics.items.first());
+    }
+}
+
+#[test]
 fn ten_thousand_locals_in_a_chain_are_no_problem() {
     let chain: String = (1..10_000).map(|i| format!("  a{i} = local.a{} + 1\n", i - 1)).collect();
     let text = format!("locals {{\n  a0 = 0\n{chain}}}\ntranship {{\n  environment = \"e${{local.a9999}}\"\n}}\n");
@@ -223,9 +235,9 @@ fn ten_thousand_storages_cost_in_proportion() {
         start.elapsed().as_secs_f64()
     };
     took(100);
-    let (small, large) = (took(1_000), took(10_000));
-    // Ten times as many; a scan for each would make it a hundred times.
-    assert!(large / small < 40.0, "{small} s, {large} s");
+    // Ten times as many; a scan for each would make it a hundred times. Other work on the machine may spoil one try.
+    let ratios: Vec<f64> = (0..5).map(|_| took(10_000) / took(1_000)).take_while(|ratio| *ratio >= 40.0).collect();
+    assert!(ratios.len() < 5, "{ratios:?}");
 }
 
 const WORDS: &[&str] = &[

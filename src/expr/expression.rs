@@ -31,6 +31,14 @@ impl Expression {
         Self { span: None, node: Node::new(Kind::Literal(value.into()), nowhere) }
     }
 
+    /// The value, when it does not depend on the free root.
+    pub fn as_constant(&self) -> Option<&Value> {
+        match &self.node.kind {
+            Kind::Literal(value) => Some(value),
+            _ => None,
+        }
+    }
+
     /// Evaluates with the free roots given.
     ///
     /// # Errors

@@ -114,7 +114,7 @@ impl Number {
             return Err(ArithmeticError::DivisionByZero);
         }
         if let (Self::Int(a), Self::Int(b)) = (self, other)
-            && a.checked_rem(b) == Some(0)
+            && matches!(a.checked_rem(b), Some(0) | None)
         {
             return a.checked_div(b).map(Self::Int).ok_or(ArithmeticError::Overflow);
         }

@@ -245,6 +245,43 @@ impl From<String> for Value {
     }
 }
 
+impl From<u32> for Value {
+    fn from(number: u32) -> Self {
+        Self::Number(Number::Int(number.into()))
+    }
+}
+
+impl From<i32> for Value {
+    fn from(number: i32) -> Self {
+        Self::Number(Number::Int(number.into()))
+    }
+}
+
+impl From<usize> for Value {
+    fn from(number: usize) -> Self {
+        Self::from(number as u64)
+    }
+}
+
+/// What is not finite is unknown.
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Number::from_f64(number).map_or(Self::Unknown, Self::Number)
+    }
+}
+
+impl From<BTreeMap<String, Self>> for Value {
+    fn from(entries: BTreeMap<String, Self>) -> Self {
+        Self::Object(Arc::new(entries))
+    }
+}
+
+impl FromIterator<Self> for Value {
+    fn from_iter<I: IntoIterator<Item = Self>>(items: I) -> Self {
+        Self::list(items)
+    }
+}
+
 impl From<Number> for Value {
     fn from(number: Number) -> Self {
         Self::Number(number)

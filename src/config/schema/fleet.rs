@@ -82,6 +82,8 @@ pub(super) const GITLAB: BlockSpec = BlockSpec {
         attribute("internal_url", Text, Optional, "What a pod's Gitaly calls for its hooks.", "internal_url = \"http://gitlab-webservice:8181\"").later(),
         attribute("token", Secret, Required, "An administrator's token.", "token = { env = \"GITLAB_TOKEN\" }"),
         attribute("ca", Text, Optional, "A PEM file with a private CA.", "ca = \"/etc/ssl/gitlab-ca.pem\""),
+        // Safe anywhere: GitLab's default worker process has 20 threads for all its jobs. Ten times that would only
+        // queue, and what is queued is read-only already (the freeze starts at the POST, not at the copy).
         attribute("max_moves", Whole(1, U32), Default("8"), "Moves outstanding at once: not more than GitLab has worker slots for them, or repositories wait read-only.", "max_moves = 16").unit("moves"),
     ],
     ..block("gitlab", &[], false, "How GitLab is reached.")

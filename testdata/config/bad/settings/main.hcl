@@ -21,3 +21,7 @@ window "w" {
   end   = "24:00"
   days  = ["monday"]
 }
+policy "q" {
+  condition     = 5
+  error_message = "x"
+}
