@@ -165,7 +165,7 @@ impl<'a> Planner<'a, '_> {
             let help = "Make a backup first. To say that you have one otherwise, set rollout.backup = \"none\".";
             self.preflight.add(Level::Danger, "no-backup", "moves", message.to_owned(), help);
         }
-        let sizeless = items.iter().filter(|item| item.repository.size.is_none()).count();
+        let sizeless = items.iter().filter(|item| item.bytes == Bytes(0) && item.repository.size.is_none()).count();
         if sizeless > 0 {
             let message =
                 format!("GitLab gave no size for {sizeless} of the repositories to move: they count as 0 bytes.");
@@ -201,11 +201,11 @@ impl<'a> Planner<'a, '_> {
         let mut sums: BTreeMap<u32, [u64; 4]> = BTreeMap::new();
         for item in items {
             let [_, _, outgoing, count] = sums.entry(item.source).or_default();
-            *outgoing = outgoing.saturating_add(item.bytes().0);
+            *outgoing = outgoing.saturating_add(item.bytes.0);
             *count += 1;
             if let Some(destination) = item.destination {
                 let [incoming, count, _, _] = sums.entry(destination).or_default();
-                *incoming = incoming.saturating_add(need(item.bytes()).0);
+                *incoming = incoming.saturating_add(need(item.bytes).0);
                 *count += 1;
             }
         }
@@ -228,7 +228,7 @@ impl<'a> Planner<'a, '_> {
                 source: repository.storage.clone(),
                 destination: self.names.name(item.destination?)?.clone(),
                 assignment: item.claimer.assignment.address.clone(),
-                bytes: item.bytes(),
+                bytes: item.bytes,
                 empty: repository.empty == Some(true),
             })
         }));
@@ -267,7 +267,7 @@ fn set_ranges(actions: &mut [Action], items: &[Item<'_>]) {
     for group in items.chunk_by(|a, b| (a.wave, a.source) == (b.wave, b.source)) {
         let Some(item) = group.first() else { continue };
         let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
-        let bytes = group.iter().fold(0u64, |sum, item| sum.saturating_add(item.bytes().0));
+        let bytes = group.iter().fold(0u64, |sum, item| sum.saturating_add(item.bytes.0));
         ranges.insert((item.wave, &item.repository.storage), (next, count, bytes));
         next = next.saturating_add(count);
     }
