@@ -165,7 +165,7 @@ impl<'a> Planner<'a, '_> {
             let help = "Make a backup first. To say that you have one otherwise, set rollout.backup = \"none\".";
             self.preflight.add(Level::Danger, "no-backup", "moves", message.to_owned(), help);
         }
-        let sizeless = items.iter().filter(|item| item.repository.size.is_none()).count();
+        let sizeless = items.iter().filter(|item| item.bytes == Bytes(0) && item.repository.size.is_none()).count();
         if sizeless > 0 {
             let message =
                 format!("GitLab gave no size for {sizeless} of the repositories to move: they count as 0 bytes.");
@@ -201,11 +201,11 @@ impl<'a> Planner<'a, '_> {
         let mut sums: BTreeMap<u32, [u64; 4]> = BTreeMap::new();
         for item in items {
             let [_, _, outgoing, count] = sums.entry(item.source).or_default();
-            *outgoing = outgoing.saturating_add(item.bytes().0);
+            *outgoing = outgoing.saturating_add(item.bytes.0);
             *count += 1;
             if let Some(destination) = item.destination {
                 let [incoming, count, _, _] = sums.entry(destination).or_default();
-                *incoming = incoming.saturating_add(need(item.bytes()).0);
+                *incoming = incoming.saturating_add(need(item.bytes).0);
                 *count += 1;
             }
         }
@@ -228,7 +228,7 @@ impl<'a> Planner<'a, '_> {
                 source: repository.storage.clone(),
                 destination: self.names.name(item.destination?)?.clone(),
                 assignment: item.claimer.assignment.address.clone(),
-                bytes: item.bytes(),
+                bytes: item.bytes,
                 empty: repository.empty == Some(true),
             })
         }));
@@ -267,7 +267,7 @@ fn set_ranges(actions: &mut [Action], items: &[Item<'_>]) {
     for group in items.chunk_by(|a, b| (a.wave, a.source) == (b.wave, b.source)) {
         let Some(item) = group.first() else { continue };
         let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
-        let bytes = group.iter().fold(0u64, |sum, item| sum.saturating_add(item.bytes().0));
+        let bytes = group.iter().fold(0u64, |sum, item| sum.saturating_add(item.bytes.0));
         ranges.insert((item.wave, &item.repository.storage), (next, count, bytes));
         next = next.saturating_add(count);
     }
@@ -277,5 +277,122 @@ fn set_ranges(actions: &mut [Action], items: &[Item<'_>]) {
         {
             (*first, *count, *bytes) = (range.0, range.1, Bytes(range.2));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diag::Diagnostic;
+    use crate::model::{Container, ContainerKind, DiskSpace, Reading};
+    use crate::plan::fixture::{GIB, World, name, weight};
+    use crate::plan::{Options, WaitingOn, make};
+    use crate::state::{QuarantineRecord, Record, State};
+
+    fn codes(plan: &Plan) -> Vec<(Level, &str)> {
+        plan.findings.iter().map(|f| (f.level, f.code.as_str())).collect()
+    }
+
+    #[test]
+    fn moves_come_largest_first_with_all_that_a_move_needs() {
+        let plan = World::drain(&[10, 30, 20]).plan();
+        let moves: Vec<_> = plan.moves.iter().map(|m| (m.container.id, m.bytes.0)).collect();
+        assert_eq!(moves, [(2, 30), (3, 20), (1, 10)]);
+        let Some(first) = plan.moves.first() else { panic!("planned") };
+        assert_eq!(
+            (first.source.as_str(), first.destination.as_str(), &*first.path),
+            ("old", "new", "group/project-2")
+        );
+        assert_eq!(first.assignment.to_string(), "assignment.all");
+        let lines: Vec<_> = plan.actions.iter().map(|a| format!("{}: {}", a.address, a.reason)).collect();
+        assert_eq!(
+            lines,
+            [
+                "weight.new: the configuration gives new the weight 100",
+                "weight.old: old drains: it must take no new repositories",
+                "moves.old[\"rest\"]: assigned elsewhere by assignment.all",
+                "drain.old: old drains, and nothing is known to remain on it",
+            ]
+        );
+        assert_eq!(plan.storages[&name("new")].incoming, Bytes(66));
+        assert_eq!((plan.storages[&name("old")].outgoing, plan.storages[&name("old")].outgoing_count), (Bytes(60), 3));
+        assert_eq!(plan.basis.filesystem_ids[&name("old")], "fs-old");
+    }
+
+    #[test]
+    fn what_an_operator_must_know_is_said() {
+        let mut world = World::drain(&[10]);
+        world.desired.rollout.backup_declined = false;
+        world.observed.repositories[0].size = None;
+        assert_eq!(codes(&world.plan()), [(Level::Danger, "no-backup"), (Level::Notice, "size-unknown")]);
+    }
+
+    #[test]
+    fn no_weight_is_given_to_a_storage_that_cannot_be_reached() {
+        let mut world = World::new(&["a", "b"]);
+        world.desired("b").weight = Some(weight(10));
+        assert_eq!(codes(&world.plan()), []);
+        world.facts("b").server = Reading::Unknown("refused".to_owned());
+        assert_eq!(codes(&world.plan()), [(Level::Error, "storage-unreachable")]);
+        world.desired("b").weight = Some(weight(0));
+        assert_eq!(codes(&world.plan()), [(Level::Notice, "storage-unreachable")]);
+    }
+
+    #[test]
+    fn what_fits_nowhere_is_told_with_figures() {
+        let mut world = World::drain(&[90 * GIB, 10 * GIB]);
+        world.facts("new").disk = Reading::Known(DiskSpace { available: Bytes(60 * GIB), used: Bytes(40 * GIB) });
+        let plan = world.plan();
+        assert_eq!(plan.moves.len(), 1);
+        let destinations = vec![name("new")];
+        let reason = WaitingOn::Room { destinations, free: Bytes(34 * GIB), needed: Bytes(99 * GIB) };
+        assert_eq!((&plan.report[0].reason, plan.report[0].blocks_drain), (&reason, true));
+        assert!(!plan.actions.iter().any(|a| matches!(a.change, Change::ProveEmpty { .. })));
+    }
+
+    #[test]
+    fn quarantined_repositories_are_shown_and_stay() {
+        let mut world = World::drain(&[1, 2]);
+        let container = Container { kind: ContainerKind::Project, id: 2 };
+        let record = QuarantineRecord {
+            path: "group/project-2".to_owned(),
+            source: name("old"),
+            destination: name("new"),
+            cause: "missing reference".to_owned(),
+            evidence: vec!["refs/heads/main".to_owned()],
+            remedy: "restore it".to_owned(),
+            urgent: true,
+        };
+        world.state.records.insert(State::quarantine_address(container), Record::Quarantine(record));
+        let plan = world.plan();
+        assert_eq!((plan.moves.len(), plan.quarantined.len(), plan.drain_is_stuck()), (1, 1, true));
+        assert_eq!(plan.report[0].reason, WaitingOn::Release);
+    }
+
+    #[test]
+    fn what_this_version_cannot_bring_about_is_an_error() {
+        let mut world = World::drain(&[1]);
+        world.desired.later.push(Diagnostic::warning("config/x", "only a warning"));
+        world.plan();
+        world.desired.later.push(Diagnostic::error("config/later", "Not yet"));
+        let errors = make(&world.desired, &world.observed, &world.state, &Options::default()).expect_err("refused");
+        assert_eq!(errors.items.len(), 1);
+    }
+
+    #[test]
+    fn an_excluded_fence_takes_its_moves_and_its_proof_along() {
+        let world = World::drain(&[1, 2]);
+        let lines = |target: &[&str], exclude: &[&str]| {
+            let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+            let plan = world.plan_with(&Options { target: own(target), exclude: own(exclude) });
+            assert!(!plan.drain_is_stuck());
+            plan.actions.iter().map(|a| a.address.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(&[], &["weight.old"]), ["weight.new"]);
+        assert_eq!(lines(&[], &["weight.new"]), Vec::<String>::new());
+        assert_eq!(lines(&[], &["drain.old"]), ["weight.new", "weight.old", "moves.old[\"rest\"]"]);
+        assert_eq!(lines(&["weight.new"], &[]), ["weight.new"]);
+        assert_eq!(lines(&["assignment.all"], &[]), ["weight.new", "weight.old", "moves.old[\"rest\"]"]);
+        assert_eq!(lines(&["drain.old"], &[]).len(), 4);
     }
 }

@@ -29,12 +29,12 @@ pub(super) fn estimate(items: &[Item<'_>], names: &Names<'_>, desired: &Desired)
         let mut load = Load::default();
         for item in wave {
             let Some(destination) = item.destination else { continue };
-            let ms = freeze_ms(item.bytes());
+            let ms = freeze_ms(item.bytes);
             freeze = freeze.saturating_add(ms);
-            let container = item.repository.container;
-            // The smallest id among equals, whatever the order.
-            if longest.is_none_or(|(most, id)| (most, Reverse(id)) < (ms, Reverse(container))) {
-                longest = Some((ms, container));
+            if longest.is_none_or(|(most, _)| most <= ms) {
+                // The smallest id among equals, whatever the order.
+                let this = (ms, Reverse(item.repository.container));
+                longest = longest.max(Some(this));
             }
             load.add(item.source, destination, ms);
         }
@@ -44,7 +44,7 @@ pub(super) fn estimate(items: &[Item<'_>], names: &Names<'_>, desired: &Desired)
         duration_seconds: duration.div_ceil(1000),
         freeze_seconds: freeze.div_ceil(1000),
         longest_freeze_seconds: longest.map_or(0, |(ms, _)| ms.div_ceil(1000)),
-        longest: longest.map(|(_, container)| container),
+        longest: longest.map(|(_, Reverse(container))| container),
         assumption: format!(
             "{} s per move and {} MB/s per copy, all slots busy; the wall-clock time is a lower bound",
             OVERHEAD_MS / 1000,

@@ -163,7 +163,17 @@ impl<'a> Planner<'a, '_> {
                     match route {
                         Some(wait) => wait.clone(),
                         None => {
-                            items.push(Item { repository, claimer, source: number, destination: None, wave: 0 });
+                            let network = self.claims.networks.among(repository);
+                            let bytes = repository.size.unwrap_or_default();
+                            items.push(Item {
+                                repository,
+                                claimer,
+                                source: number,
+                                destination: None,
+                                wave: 0,
+                                network,
+                                bytes,
+                            });
                             continue;
                         }
                     }
@@ -223,7 +233,7 @@ impl<'a> Planner<'a, '_> {
                 room.reserve(&destination, need(size));
             }
         }
-        room.place(items, self.claims.groups, |item| self.claims.networks.among(item.repository));
+        room.place(items, self.claims.groups);
         let mut homeless: BTreeMap<(u32, u32), Vec<Item<'a>>> = BTreeMap::new();
         for item in items.iter().filter(|item| item.destination.is_none()) {
             homeless.entry((item.source, item.claimer.group)).or_default().push(*item);
@@ -233,7 +243,7 @@ impl<'a> Planner<'a, '_> {
             let Some(source) = self.names.name(source) else { continue };
             let destinations = items.first().map(|item| item.claimer.assignment.to.clone()).unwrap_or_default();
             let free = destinations.iter().map(|to| room.free(to)).max().unwrap_or_default();
-            let needed = items.iter().fold(0u64, |sum, item| sum.saturating_add(need(item.bytes()).0));
+            let needed = items.iter().fold(0u64, |sum, item| sum.saturating_add(need(item.bytes).0));
             let reason = WaitingOn::Room { destinations, free, needed: Bytes(needed) };
             let drains = self.drains(source);
             let repositories = items.into_iter().map(|item| item.repository).collect();

@@ -185,6 +185,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         /// Every action is started, skipped, or left waiting for one that failed; none before what it depends on.
         #[test]
         fn order_is_kept_and_everything_is_accounted_for(

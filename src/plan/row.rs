@@ -2,6 +2,7 @@
 //! from the parents that the listing names.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use crate::expr::{Field, FieldValue, Row};
 use crate::model::{ContainerKind, Repository, StorageName};
@@ -45,9 +46,10 @@ impl Networks {
     }
 
     /// The network of a repository that is a fork or has one; `None` for all others.
-    pub(super) fn among(&self, repository: &Repository) -> Option<u64> {
+    pub(super) fn among(&self, repository: &Repository) -> Option<NonZeroU64> {
+        let id = repository.container.id;
         let project = repository.container.kind == ContainerKind::Project;
-        (project && self.smallest.contains_key(&repository.container.id)).then(|| self.of(repository.container.id))
+        if project && self.smallest.contains_key(&id) { NonZeroU64::new(self.of(id)) } else { None }
     }
 
     /// The network of a project: its smallest known id; the project's own when it has no fork and is none.

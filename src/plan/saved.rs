@@ -28,21 +28,100 @@ const AGAIN: &str = "Make the plan again: tranship plan --out FILE";
 
 /// The plan as canonical JSON with a digest over itself.
 pub fn encode(plan: &Plan) -> String {
-    // Serialising plain data to a value fails for no plan: its maps' keys are strings and its numbers whole.
-    let mut value = serde_json::to_value(plan).unwrap_or_default();
-    let digest = digest(&value);
-    if let Value::Object(map) = &mut value {
-        map.insert("digest".to_owned(), Value::String(digest));
-    }
+    let digest = digest_of(plan);
     let mut text = String::new();
-    write_value(&mut text, &value, Some(0));
+    write_plan(plan, Some(&digest), Some(0), &mut text, &mut |_| {});
     text.push('\n');
     text
 }
 
 /// The digest that [`encode`] writes into the file: what `plan --out` may print and `show` compare.
 pub fn digest_of(plan: &Plan) -> String {
-    digest(&serde_json::to_value(plan).unwrap_or_default())
+    let mut hash = Sha256::new();
+    let mut text = String::new();
+    write_plan(plan, None, None, &mut text, &mut |part| {
+        hash.update(part.as_bytes());
+        part.clear();
+    });
+    hash.update(text.as_bytes());
+    hex::encode(hash.finalize())
+}
+
+/// Writes a plan with its keys sorted, one move after the other: a million moves at once as JSON values would need
+/// many times the plan's memory. `flush` is called between moves and may take what was written.
+fn write_plan(
+    plan: &Plan,
+    digest: Option<&str>,
+    indent: Option<usize>,
+    out: &mut String,
+    flush: &mut dyn FnMut(&mut String),
+) {
+    let deeper = indent.map(|depth| depth + 1);
+    let mut map = without_moves(plan);
+    if let Some(digest) = digest {
+        map.insert("digest".to_owned(), Value::String(digest.to_owned()));
+    }
+    let mut entries: Vec<(&String, &Value)> = map.iter().collect();
+    entries.sort_by_key(|(key, _)| *key);
+    out.push('{');
+    for (n, (key, value)) in entries.into_iter().enumerate() {
+        separate(out, n, deeper);
+        write_scalar(out, &Value::String(key.clone()));
+        out.push_str(if indent.is_some() { ": " } else { ":" });
+        if key != "moves" || plan.moves.is_empty() {
+            write_value(out, value, deeper);
+            continue;
+        }
+        let inside = deeper.map(|depth| depth + 1);
+        out.push('[');
+        for (n, one) in plan.moves.iter().enumerate() {
+            separate(out, n, inside);
+            write_value(out, &serde_json::to_value(one).unwrap_or_default(), inside);
+            flush(out);
+        }
+        line(out, deeper);
+        out.push(']');
+    }
+    line(out, indent);
+    out.push('}');
+}
+
+/// All fields of a plan but its moves, which stand as an empty list.
+fn without_moves(plan: &Plan) -> serde_json::Map<String, Value> {
+    let moves = Vec::new();
+    let Plan { format, environment, as_of, basis, actions, edges, moves: _, drift, findings, report, .. } = plan;
+    let Plan { quarantined, weights, storages, max_moves, estimate, policies, samples, .. } = plan;
+    let rest = Plan {
+        format: *format,
+        environment: environment.clone(),
+        as_of: *as_of,
+        basis: basis.clone(),
+        actions: actions.clone(),
+        edges: edges.clone(),
+        moves,
+        drift: drift.clone(),
+        findings: findings.clone(),
+        report: report.clone(),
+        quarantined: quarantined.clone(),
+        weights: weights.clone(),
+        storages: storages.clone(),
+        max_moves: *max_moves,
+        estimate: estimate.clone(),
+        policies: policies.clone(),
+        samples: samples.clone(),
+    };
+    // Serialising plain data to a value fails for no plan: its maps' keys are strings and its numbers whole.
+    match serde_json::to_value(rest) {
+        Ok(Value::Object(map)) => map,
+        _ => serde_json::Map::new(),
+    }
+}
+
+/// What is read before the rest, to know whether that can be read at all.
+#[derive(serde::Deserialize)]
+struct Header {
+    format: Option<u64>,
+    digest: Option<String>,
 }
 
 /// Reads a saved plan and checks version and digest.
@@ -53,7 +132,10 @@ pub fn decode(text: &str) -> Result<Plan, SavedPlanError> {
     if text.trim().is_empty() {
         return Err(SavedPlanError::new("The plan file is empty.", AGAIN));
     }
-    let mut value: Value = serde_json::from_str(text).map_err(|error| {
+    let header: Header = serde_json::from_str(text).map_err(|error| {
+        if error.is_data() {
+            return not_a_plan();
+        }
         let message = if error.is_eof() {
             format!("The plan file ends early, at line {}: it was cut short.", error.line())
         } else {
@@ -61,11 +143,14 @@ pub fn decode(text: &str) -> Result<Plan, SavedPlanError> {
         };
         SavedPlanError::new(message, AGAIN)
     })?;
-    let format = value.get("format").and_then(Value::as_u64);
-    let Value::Object(map) = &mut value else { return Err(not_a_plan()) };
-    let Some(Value::String(written)) = map.remove("digest") else { return Err(not_a_plan()) };
-    check_format(format)?;
-    let computed = digest(&value);
+    let Some(written) = header.digest else { return Err(not_a_plan()) };
+    check_format(header.format)?;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let plan: Plan = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let message = format!("The plan file was changed or damaged: at `{}`: {}.", error.path(), error.inner());
+        SavedPlanError::new(message, AGAIN)
+    })?;
+    let computed = digest_of(&plan);
     if written != computed {
         let shown: String = written.chars().take(64).collect();
         return Err(SavedPlanError::new(
@@ -75,14 +160,6 @@ pub fn decode(text: &str) -> Result<Plan, SavedPlanError> {
             AGAIN,
         ));
     }
-    let plan: Plan = serde_path_to_error::deserialize(value).map_err(|error| {
-        let message = format!(
-            "The plan file is whole, but not of the form of this version: at `{}`: {}.",
-            error.path(),
-            error.inner()
-        );
-        SavedPlanError::new(message, AGAIN)
-    })?;
     sound(&plan)?;
     Ok(plan)
 }
@@ -197,6 +274,15 @@ mod tests {
         assert_eq!(encode(&decode(&text).expect("whole")), text);
         assert!(text.ends_with("}\n") && text.starts_with("{\n  \"actions\": ["));
         assert!(text.contains(&digest_of(&plan)));
+        // Written move by move, and the same as if written at once.
+        let mut value = serde_json::to_value(&plan).expect("plain data");
+        assert_eq!(digest(&value), digest_of(&plan));
+        value["digest"] = Value::String(digest_of(&plan));
+        let mut whole = String::new();
+        write_value(&mut whole, &value, Some(0));
+        assert_eq!(text, whole + "\n");
+        // Line ends may have been changed on the way.
+        assert_eq!(decode(&text.replace('\n', "\r\n")), Ok(plan));
     }
 
     #[test]

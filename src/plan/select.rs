@@ -73,6 +73,7 @@ impl<'a> Selection<'a> {
         if any(self.exclude, &names) || (!self.exclude.is_empty() && destinations()) {
             return false;
         }
+        names.push(proof_address(source));
         let waves = self.desired.rollout.waves.iter().map(|w| w.name.as_str()).chain(["rest"]);
         names.extend(waves.map(|wave| moves_address(source, wave).to_string()));
         self.target.is_empty() || any(self.target, &names)
@@ -85,14 +86,16 @@ impl<'a> Selection<'a> {
         }
         let mut names = self.move_names(source, assignment);
         names.push(moves_address(source, wave).to_string());
-        !any(self.exclude, &names) && (self.target.is_empty() || any(self.target, &names))
+        if any(self.exclude, &names) {
+            return false;
+        }
+        names.push(proof_address(source));
+        self.target.is_empty() || any(self.target, &names)
     }
 
     fn move_names(&self, source: &StorageName, assignment: &Assignment) -> Vec<String> {
         let mut names = self.names_of(source);
-        // A drain depends on all the moves off its storage.
-        names.extend(["moves", "drain"].map(|kind| Address::new(kind, source.as_str()).to_string()));
-        names.push(assignment.address.to_string());
+        names.extend([Address::new("moves", source.as_str()).to_string(), assignment.address.to_string()]);
         names
     }
 
@@ -111,6 +114,11 @@ impl<'a> Selection<'a> {
         names.push(action.to_string());
         names
     }
+}
+
+/// The address of a storage's proof, which depends on all the moves off it: a target that names it names them.
+fn proof_address(source: &StorageName) -> String {
+    Address::new("drain", source.as_str()).to_string()
 }
 
 /// The address of the moves of one wave off one storage.
@@ -212,7 +220,8 @@ mod tests {
             assert_eq!(selection.wants_move(&name("old"), assignment, "rest"), wanted, "{pattern}");
             let exclude = Options { exclude: vec![pattern.to_owned()], ..Options::default() };
             let selection = Selection::new(&world.desired, &exclude).expect("names something");
-            assert_eq!(selection.wants_move(&name("old"), assignment, "rest"), !wanted, "{pattern}");
+            let stays = !wanted || pattern == "drain.old";
+            assert_eq!(selection.wants_move(&name("old"), assignment, "rest"), stays, "{pattern}");
         }
         let exclude = Options { exclude: vec!["storage.new".to_owned()], ..Options::default() };
         let selection = Selection::new(&world.desired, &exclude).expect("names something");
