@@ -46,8 +46,15 @@ pub(super) fn ensure(dir: &Utf8Path, exe: &Path, spec: &SandboxConnection) -> Re
                     return serde_json::from_slice(&answer).map_err(|e| failed("the sandbox's answer", e));
                 }
                 Ok((409, answer)) => return Err(different(&String::from_utf8_lossy(&answer))),
-                // Gone, ending, or somebody else's port by now.
-                Ok(_) | Err(_) => {}
+                // Somebody else's port by now, gone, or ending.
+                Ok((401 | 404, _)) | Err(_) => {}
+                Ok((status, answer)) => {
+                    let said = String::from_utf8_lossy(&answer).chars().take(200).collect::<String>();
+                    return Err(SandboxError {
+                        message: format!("the running sandbox (process {}) answered {status}: {said}", endpoints.pid),
+                        help: Some("If it is of another version, start anew with: tranship sandbox reset".to_owned()),
+                    });
+                }
             }
         }
         let ended = match &mut child {

@@ -89,7 +89,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        drop(self.reset());
+        std::thread::scope(|scope| drop(scope.spawn(|| self.reset()).join()));
     }
 }
 
@@ -258,23 +258,85 @@ fn rest_answers_as_gitlab_does() {
     assert_eq!(get(&fleet, "/project_repository_storage_moves/1").status, 404);
 }
 
-#[test]
-fn a_kill_loses_nothing_and_moves_go_on() {
-    let world = World::new();
-    let fleet = world.ensure(&spec(&[])).expect("up");
+/// Schedules eight moves, kills the fleet at once, and finds all of them ended well by the next one.
+fn survives_a_kill(world: &World, spec: &SandboxConnection) {
+    let fleet = world.ensure(spec).expect("up");
     for id in 1..=8 {
         assert_eq!(post_move(&fleet, id, "second").expect("answered").status, 201);
     }
     assert!(Command::new("kill").args(["-9", &fleet.pid.to_string()]).status().expect("ran").success());
-    let revived = world.ensure(&spec(&[])).expect("up again");
+    let revived = world.ensure(spec).expect("up again");
     assert_ne!(revived.pid, fleet.pid);
     assert_eq!((revived.fleet_epoch, &revived.gitlab_token), (fleet.fleet_epoch, &fleet.gitlab_token));
     for id in 1..=8 {
         assert_eq!(ended(&revived, id), "finished", "move {id}");
+        assert_eq!(get(&revived, &format!("/projects/{id}")).json()["repository_storage"], "second");
+    }
+    assert_eq!(get(&revived, "/project_repository_storage_moves").header("x-total"), Some("8"));
+}
+
+#[test]
+fn a_kill_loses_nothing_and_moves_go_on() {
+    let world = World::new();
+    survives_a_kill(&world, &spec(&[]));
+    for id in 1..=8 {
         assert!(!world.folder("default", id).exists());
         assert!(world.folder("second", id).exists());
     }
-    assert_eq!(get(&revived, "/project_repository_storage_moves").header("x-total"), Some("8"));
+}
+
+#[test]
+fn a_synthetic_world_survives_a_kill_too() {
+    let world = World::new();
+    let mut spec = spec(&[]);
+    spec.repositories = 2_000;
+    // Heavy-tailed sizes: what is drawn for the first eight fits, and moves fast enough.
+    spec.speed = 600;
+    spec.storages.iter_mut().for_each(|s| s.disk = Bytes(1 << 50));
+    survives_a_kill(&world, &spec);
+    assert!(!world.dir.join("storages").exists());
+    let page = get(&world.ensure(&spec).expect("up"), "/projects?repository_storage=default&per_page=1");
+    assert_eq!(page.header("x-total"), Some("1992"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_source_can_be_read_before_its_move_is_over() {
+    let world = World::new();
+    let fleet = tokio::task::block_in_place(|| {
+        let runtime = tokio::runtime::Handle::current();
+        runtime.block_on(sandbox::ensure(&world.dir, &world.exe, &spec(&[])))
+    })
+    .expect("up");
+    let name = StorageName::new("default").expect("valid");
+    let address = format!("http://{}", fleet.gitaly[&name]);
+    let channel = tonic::transport::Channel::from_shared(address).expect("address").connect().await.expect("connected");
+    // The fourth project has 10,000 references.
+    assert_eq!(post_move(&fleet, 4, "second").expect("answered").status, 201);
+    let mut client = tranship::wire::ref_service_client::RefServiceClient::new(channel);
+    let mut question = tonic::Request::new(tranship::wire::ListRefsRequest {
+        repository: Some(tranship::wire::Repository {
+            storage_name: "default".into(),
+            relative_path: relative_path(Container { kind: ContainerKind::Project, id: 4 }, RepositoryRole::Main),
+            ..Default::default()
+        }),
+        patterns: vec![b"refs/".to_vec()],
+        head: true,
+        ..Default::default()
+    });
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    let time = jiff::Timestamp::now().as_second().to_string();
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(fleet.gitaly_token.as_bytes()).expect("any length");
+    mac.update(time.as_bytes());
+    let header = format!("Bearer v2.{}.{time}", hex::encode(mac.finalize().into_bytes()));
+    question.metadata_mut().insert("authorization", header.parse().expect("ASCII"));
+    let mut stream = client.list_refs(question).await.expect("still there").into_inner();
+    let mut references = 0;
+    while let Some(message) = stream.message().await.expect("whole") {
+        references += message.references.len();
+    }
+    assert!(references > 10_000);
+    tokio::task::block_in_place(|| assert_eq!(ended(&fleet, 1), "finished"));
+    tokio::task::block_in_place(|| drop(world));
 }
 
 #[test]

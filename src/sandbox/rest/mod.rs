@@ -208,16 +208,17 @@ async fn admit(State(app): State<App>, mut request: Request, next: Next) -> Resp
 }
 
 async fn adopt(State(app): State<App>, body: Bytes) -> Response {
-    let wanted = match serde_json::from_slice(&body) {
+    let wanted: crate::model::SandboxConnection = match serde_json::from_slice(&body) {
         Ok(wanted) => wanted,
         Err(e) => return error(StatusCode::BAD_REQUEST, &e.to_string()),
     };
+    if let Err(e) = app.fleet.world(|w| super::compare(&w.spec, &wanted)) {
+        let what = e.message.split_once(": ").map_or(e.message.as_str(), |(_, what)| what);
+        return (StatusCode::CONFLICT, what.to_owned()).into_response();
+    }
     let adopted = match app.fleet.adopt(&wanted) {
         Ok(()) => app.post.serve_storages(&app.fleet).await,
-        Err(e) => {
-            let text = e.message.split_once(": ").map_or(e.message.clone(), |(_, what)| what.to_owned());
-            return (StatusCode::CONFLICT, text).into_response();
-        }
+        Err(e) => Err(e),
     };
     match adopted {
         Ok(()) => Json(app.post.endpoints()).into_response(),
