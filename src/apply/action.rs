@@ -7,11 +7,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::event::Outcome;
 use super::port::{PortError, PortErrorKind, Ports};
-use crate::model::{ContainerKind, StorageName, Weight};
+use crate::model::{ContainerKind, MoveRecord, StorageName, Weight};
 
 /// Between the two looks of a proof, by the fleet's clock. Long enough for what was under way at the first look (a fork,
 /// an import, a deletion in Gitaly's queue) to show at the second; at ten times this a drain of many storages waits idle.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
+/// Pages of a family's moves that are looked through at most, and pages in a row without a live one that end the looking.
+const LIVE_PAGES: u32 = 50;
+const QUIET_PAGES: u32 = 10;
 /// How often a read that fails in passing is repeated.
 const TRIES: u32 = 3;
 
@@ -135,12 +138,10 @@ async fn look_at(ports: &Ports, storage: &StorageName) -> Result<Look, PortError
             left.push(format!("GitLab lists {count} {what}"));
         }
     }
-    let live = gitlab.moves(ContainerKind::Project, 1).await?;
-    let live = live
-        .iter()
-        .filter(|m| !m.state.is_terminal() && (m.source == storage.as_str() || m.destination == storage.as_str()));
-    for record in live {
-        left.push(format!("move {} of {} is {}", record.id, record.container, record.state));
+    for record in live_moves(ports).await? {
+        if record.source == storage.as_str() || record.destination == storage.as_str() {
+            left.push(format!("move {} of {} is {}", record.id, record.container, record.state));
+        }
     }
     let walked = gitaly.walk(storage).await?;
     if let Some(first) = walked.first() {
@@ -149,4 +150,29 @@ async fn look_at(ports: &Ports, storage: &StorageName) -> Result<Look, PortError
     }
     let filesystem_id = gitaly.server(storage).await?.filesystem_id;
     Ok(Look { left, filesystem_id })
+}
+
+/// All moves that have not ended, of all families. The lists have no filter by state and grow at the front: a live move
+/// is looked for until so many moves in a row have ended.
+async fn live_moves(ports: &Ports) -> Result<Vec<MoveRecord>, PortError> {
+    let mut live = Vec::new();
+    for kind in [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki] {
+        let mut quiet = 0;
+        for page in 1..=LIVE_PAGES {
+            let records = match ports.gitlab.moves(kind, page).await {
+                Ok(records) => records,
+                // An edition without that family.
+                Err(e) if e.kind == PortErrorKind::NotFound && kind != ContainerKind::Project => break,
+                Err(e) => return Err(e),
+            };
+            let last = records.len() < 100;
+            let before = live.len();
+            live.extend(records.into_iter().filter(|r| !r.state.is_terminal()));
+            quiet = if live.len() == before { quiet + 1 } else { 0 };
+            if last || quiet == QUIET_PAGES {
+                break;
+            }
+        }
+    }
+    Ok(live)
 }

@@ -2,7 +2,7 @@
 //! send messages. Signals are one more source.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::event::{Event, Outcome, Summary};
 use super::journal::Journal;
 use super::mover::{Ended, Mover};
-use super::port::{PortResult, Ports};
+use super::port::{PortError, PortErrorKind, PortResult, Ports};
 use super::room::{Room, Slots};
 use super::verify::Verdict;
 use super::wave::{Prepared, Wave, prepare};
 use super::{RunResult, action, tally};
-use crate::model::{Bytes, DiskSpace, StorageName};
+use crate::model::{Bytes, Container, DiskSpace, StorageName};
 use crate::plan::ready::Queue;
 use crate::plan::{Action, ActionId, Change, Plan, need};
 use crate::state::journal::Record as Entry;
@@ -40,6 +40,24 @@ enum Message {
     Measured(StorageName, PortResult<Option<DiskSpace>>),
 }
 
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs something as a task of its own and hands on its result. A task that ends by a fault of ours is told too: the loop
+/// waits for every one that it started.
+fn guarded<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+    fault: impl FnOnce(String) -> T + Send + 'static,
+    then: impl FnOnce(T) + Send + 'static,
+) {
+    let task = tokio::spawn(work);
+    tokio::spawn(async move {
+        let ended = task.await.unwrap_or_else(|e| fault(format!("a fault of tranship: {e}")));
+        then(ended);
+    });
+}
+
 /// One run of one plan.
 pub(crate) struct Engine<'a> {
     plan: &'a Plan,
@@ -59,8 +77,12 @@ pub(crate) struct Engine<'a> {
     measuring: BTreeSet<StorageName>,
     /// Measured with nothing in flight since: what does not fit now never will.
     fresh: BTreeSet<StorageName>,
-    /// Sources off which nothing more is scheduled: a reference tip is missing.
-    closed: BTreeMap<StorageName, String>,
+    /// Whose disk could not be measured: what does not fit by the last figures is left.
+    unmeasured: BTreeMap<StorageName, String>,
+    /// Ends that the state holds and no checkpoint names yet.
+    holds: Vec<Container>,
+    /// One weight after the other: GitLab's map is replaced whole.
+    settings: Arc<tokio::sync::Mutex<()>>,
     unsaved: u64,
     fatal: Option<String>,
     in_doubt: bool,
@@ -93,7 +115,9 @@ impl<'a> Engine<'a> {
             towards: BTreeMap::new(),
             measuring: BTreeSet::new(),
             fresh: BTreeSet::new(),
-            closed: BTreeMap::new(),
+            unmeasured: BTreeMap::new(),
+            holds: Vec::new(),
+            settings: Arc::default(),
             unsaved: 0,
             fatal: None,
             in_doubt: false,
@@ -122,6 +146,9 @@ impl<'a> Engine<'a> {
     pub(crate) async fn run(mut self) -> (RunResult, bool) {
         let began = self.ports().clock.now();
         loop {
+            if self.stop.is_cancelled() && !self.stopping {
+                self.begin_stop();
+            }
             if !self.stopping && self.fatal.is_none() {
                 for id in self.queue.ready() {
                     self.start(id);
@@ -181,27 +208,43 @@ impl<'a> Engine<'a> {
         match &action.change {
             Change::SetWeight { storage, from, to } => {
                 let (storage, from, to) = (storage.clone(), *from, *to);
-                tokio::spawn(async move {
-                    let (outcome, remarks) = action::set_weight(&ports, &storage, from, to).await;
-                    let _ = sender.send(Message::Weight(id, outcome, remarks));
-                });
+                let settings = self.settings.clone();
+                let work = async move {
+                    let _one = settings.lock().await;
+                    action::set_weight(&ports, &storage, from, to).await
+                };
+                guarded(
+                    work,
+                    |fault| (Outcome::Failed { cause: fault }, Vec::new()),
+                    move |(outcome, remarks)| {
+                        let _ = sender.send(Message::Weight(id, outcome, remarks));
+                    },
+                );
             }
             Change::ProveEmpty { storage } => {
                 let storage = storage.clone();
-                tokio::spawn(async move {
-                    let (outcome, digest) = action::prove_empty(&ports, &storage).await;
-                    let _ = sender.send(Message::Proof(id, outcome, digest));
-                });
+                let work = async move { action::prove_empty(&ports, &storage).await };
+                guarded(
+                    work,
+                    |fault| (Outcome::Failed { cause: fault }, None),
+                    move |(outcome, digest)| {
+                        let _ = sender.send(Message::Proof(id, outcome, digest));
+                    },
+                );
             }
             Change::Moves { source, .. } => {
                 let ids = self.plan.basis.filesystem_ids.clone();
                 let source = source.clone();
                 let destinations: BTreeSet<_> =
                     self.plan.moves_of(action).iter().map(|m| m.destination.clone()).collect();
-                tokio::spawn(async move {
-                    let prepared = prepare(&ports, &source, destinations, &ids).await;
-                    let _ = sender.send(Message::Prepared(id, prepared));
-                });
+                let work = async move { prepare(&ports, &source, destinations, &ids).await };
+                guarded(
+                    work,
+                    |fault| Err(Outcome::Failed { cause: fault }),
+                    move |prepared| {
+                        let _ = sender.send(Message::Prepared(id, prepared));
+                    },
+                );
             }
         }
     }
@@ -239,12 +282,17 @@ impl<'a> Engine<'a> {
                 self.running -= 1;
                 self.measuring.remove(&name);
                 let in_flight = self.towards.get(&name).copied().unwrap_or_default();
-                if let Ok(Some(space)) = measured {
-                    let permille = self.plan.storages.get(&name).map_or(850, |s| s.disk_ceiling_permille);
-                    self.room.measured(&name, space, permille, in_flight.0);
-                }
-                if in_flight.1 == 0 {
-                    self.fresh.insert(name);
+                match measured {
+                    Ok(Some(space)) => {
+                        let permille = self.plan.storages.get(&name).map_or(850, |s| s.disk_ceiling_permille);
+                        self.room.measured(&name, space, permille, in_flight.0);
+                        self.unmeasured.remove(&name);
+                        if in_flight.1 == 0 {
+                            self.fresh.insert(name);
+                        }
+                    }
+                    Ok(None) => drop(self.unmeasured.insert(name, "Gitaly cannot say how full it is".to_owned())),
+                    Err(e) => drop(self.unmeasured.insert(name, e.to_string())),
                 }
             }
             Message::RetryDue(id, at) => {
@@ -270,7 +318,11 @@ impl<'a> Engine<'a> {
             let record = WaveRecord { sample_threshold: Some(threshold.clone()) };
             self.state.records.insert(crate::model::Address::new("wave", name.as_str()), Record::Wave(record));
         }
+        // A disk that moves of this run went to already keeps its figures: they count what the new ones may not show yet.
         for (storage, space) in &prepared.disks {
+            if self.room.knows(storage) {
+                continue;
+            }
             let in_flight = self.towards.get(storage).copied().unwrap_or_default();
             let permille = self.plan.storages.get(storage).map_or(850, |s| s.disk_ceiling_permille);
             self.room.measured(storage, *space, permille, in_flight.0);
@@ -288,7 +340,7 @@ impl<'a> Engine<'a> {
             // Destinations that wait for their own moves in flight, or for a measurement.
             let mut held = BTreeSet::new();
             while let Some(wave) = self.waves.get_mut(&id) {
-                if let Some(cause) = self.closed.get(&wave.source) {
+                if let Some(cause) = lock(&self.mover.closed).get(&wave.source) {
                     wave.close(cause.clone());
                 }
                 let source = wave.source.clone();
@@ -299,8 +351,7 @@ impl<'a> Engine<'a> {
                 let Some(planned) = self.plan.moves.get(at) else { break };
                 if self.room.fits(&destination, planned.bytes) {
                     self.launch(id, at, &source, &destination);
-                } else {
-                    self.no_room(id, at, &destination);
+                } else if !self.no_room(id, at, &destination) {
                     held.insert(destination);
                 }
             }
@@ -316,30 +367,44 @@ impl<'a> Engine<'a> {
         let towards = self.towards.entry(destination.clone()).or_default();
         *towards = (towards.0 + need(planned.bytes).0, towards.1 + 1);
         let (mover, sender) = (self.mover.clone(), self.sender.clone());
-        tokio::spawn(async move {
-            let ended = mover.attempt(task).await;
-            let _ = sender.send(Message::Moved(id, at, ended));
-        });
+        let work = async move { mover.attempt(task).await };
+        guarded(
+            work,
+            |cause| Ended::InDoubt { cause },
+            move |ended| {
+                let _ = sender.send(Message::Moved(id, at, ended));
+            },
+        );
     }
 
     /// A move does not fit. Measures the disk anew, or, when that was just done and nothing is in flight, gives it up.
-    fn no_room(&mut self, id: ActionId, at: usize, destination: &StorageName) {
-        if self.fresh.contains(destination) {
-            let free = Bytes(self.room.free(destination));
-            let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return };
+    /// True: it was given up, and the next may be tried.
+    fn no_room(&mut self, id: ActionId, at: usize, destination: &StorageName) -> bool {
+        let idle = self.towards.get(destination).is_none_or(|t| t.1 == 0);
+        let why = match (self.fresh.contains(destination), self.unmeasured.get(destination)) {
+            (true, _) => Some(format!("{destination} has {} below its ceiling", Bytes(self.room.free(destination)))),
+            (false, Some(cause)) if idle => Some(format!("how much {destination} has is unknown: {cause}")),
+            _ => None,
+        };
+        if let Some(why) = why {
+            let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return false };
             wave.drop_front(destination);
-            let why = format!("no room: it needs {}, {destination} has {free} below its ceiling", need(planned.bytes));
-            self.skipped(at, why, false);
-        } else if self.towards.get(destination).is_none_or(|t| t.1 == 0) && self.measuring.insert(destination.clone()) {
+            self.skipped(at, format!("no room: it needs {}, {why}", need(planned.bytes)), false);
+            return true;
+        }
+        if idle && self.measuring.insert(destination.clone()) {
             let (ports, sender, name) = (self.ports().clone(), self.sender.clone(), destination.clone());
             self.tell(Event::Waiting { what: format!("{destination}: measuring its disk before more is sent there") });
             // Counted as running, so that the loop waits for its answer.
             self.running += 1;
-            tokio::spawn(async move {
-                let measured = ports.gitaly.disk(&name).await;
+            let asked = name.clone();
+            let fault = |cause| Err(PortError::new(PortErrorKind::Protocol, "DiskStatistics", cause));
+            let work = async move { ports.gitaly.disk(&asked).await };
+            guarded(work, fault, move |measured| {
                 let _ = sender.send(Message::Measured(name, measured));
             });
         }
+        false
     }
 
     fn skipped(&mut self, at: usize, why: String, done: bool) {
@@ -360,7 +425,7 @@ impl<'a> Engine<'a> {
         let Some(wave) = self.waves.get_mut(&id) else { return };
         wave.in_flight -= 1;
         wave.flying.remove(&at);
-        if !matches!(ended, Ended::Verified(_) | Ended::Quarantined { .. }) {
+        if !matches!(ended, Ended::Verified(_) | Ended::Quarantined { .. } | Ended::InDoubt { .. }) {
             self.room.release(&planned.destination, planned.bytes);
         }
         match ended {
@@ -382,6 +447,7 @@ impl<'a> Engine<'a> {
                 self.summary.bytes.0 += verified.intent.bytes.0;
                 let verdict = verified.verdict.as_str();
                 tally::record(&mut self.state, &verified.intent, verdict, &verified.source, &verified.destination);
+                self.holds.push(planned.container);
                 self.unsaved += 1;
                 if self.unsaved >= CHECKPOINT_EVERY {
                     self.save().await;
@@ -401,7 +467,9 @@ impl<'a> Engine<'a> {
                     );
                     let ended = self.mover.quarantine(planned, "move failed", evidence, remedy, false);
                     self.quarantined(ended).await;
-                } else if !self.stopping {
+                } else if self.stopping {
+                    wave.again(&planned.destination, at);
+                } else {
                     let after = RETRY_AFTER.get(attempt as usize - 1).copied().unwrap_or(300);
                     wave.waiting += 1;
                     self.retry(id, at, cause, attempt, after);
@@ -411,6 +479,7 @@ impl<'a> Engine<'a> {
                 wave.ended(&planned.destination, false);
                 self.quarantined(ended).await;
             }
+            Ended::Stopped => wave.put_back(&planned.destination, at),
             Ended::Halt { cause } => wave.close(cause),
             Ended::InDoubt { cause } => {
                 self.in_doubt = true;
@@ -453,7 +522,7 @@ impl<'a> Engine<'a> {
         if loss {
             self.summary.lost += 1;
             let cause = format!("{container} {path} lacks a reference tip on its destination");
-            self.closed.insert(record.source.clone(), cause);
+            lock(&self.mover.closed).insert(record.source.clone(), cause);
         }
         self.tell(Event::Quarantined {
             container,
@@ -464,6 +533,7 @@ impl<'a> Engine<'a> {
             loss,
         });
         self.state.records.insert(State::quarantine_address(container), Record::Quarantine(record));
+        self.holds.push(container);
         self.save().await;
     }
 
@@ -514,8 +584,8 @@ impl<'a> Engine<'a> {
 
     /// Writes the state: first what it will be into the journal, then the file.
     async fn save(&mut self) {
-        let digest = self.state.digest();
-        if let Err(e) = self.journal().append(vec![Entry::Checkpoint { state: digest }]).await {
+        let (state, holds) = (self.state.digest(), std::mem::take(&mut self.holds));
+        if let Err(e) = self.journal().append(vec![Entry::Checkpoint { state, holds }]).await {
             self.fatal = Some(e.to_string());
             return;
         }

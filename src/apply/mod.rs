@@ -73,7 +73,7 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         run: run.clone(),
         actions: plan.actions.len() as u64,
         moves: plan.moves.len() as u64,
-        bytes: crate::model::Bytes(plan.moves.iter().map(|m| m.bytes.0).sum()),
+        bytes: crate::model::Bytes(plan.moves.iter().fold(0, |sum, m| sum.saturating_add(m.bytes.0))),
         expected_seconds: plan.estimate.duration_seconds,
     };
     let _ = context.events.send(started);
@@ -94,6 +94,8 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         ports: context.ports,
         journal: journal.clone(),
         events: context.events.clone(),
+        stop: context.stop.clone(),
+        closed: Arc::default(),
     };
     let (result, in_doubt) = engine::Engine::new(plan, state, mover, context.store, context.stop).run().await;
     if !in_doubt

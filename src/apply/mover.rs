@@ -1,16 +1,19 @@
 //! One move, from the look for an earlier one to the verdict. Every step is journaled before the next, so that any other
 //! process can take it up.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
 
 use super::event::Event;
 use super::journal::{Journal, JournalError};
 use super::poll::Poller;
 use super::port::{PortError, PortErrorKind, PortResult, Ports};
 use super::verify::{self, Judgement, Verdict};
-use crate::model::{Container, ContainerKind, MoveRecord, MoveState};
+use crate::model::{Container, ContainerKind, MoveRecord, MoveState, Repository, StorageName};
 use crate::plan::PlannedMove;
 use crate::state::QuarantineRecord;
 use crate::state::journal::{Intent, Record, Side};
@@ -30,6 +33,10 @@ pub(crate) struct Mover {
     pub(crate) journal: Journal,
     pub(crate) poller: Poller,
     pub(crate) events: UnboundedSender<Event>,
+    /// Cancelled: nothing new is scheduled.
+    pub(crate) stop: CancellationToken,
+    /// Sources off which nothing more is scheduled, each with the reason: a reference tip is missing.
+    pub(crate) closed: Arc<Mutex<BTreeMap<StorageName, String>>>,
 }
 
 /// One move to make.
@@ -53,6 +60,8 @@ pub(crate) enum Ended {
     Again { cause: String },
     /// Not made: `done` when that is as good as made.
     Skipped { why: String, done: bool },
+    /// Not begun: the run stops, or the source was closed.
+    Stopped,
     /// Nothing of this kind can succeed: the token is refused, the destination is not GitLab's.
     Halt { cause: String },
     /// GitLab has, or may have, taken the move, and cannot be asked how it ended: the next apply takes it up.
@@ -105,7 +114,8 @@ impl Mover {
 
     /// Takes up a move that an earlier run left in doubt.
     pub(crate) async fn take_up(&self, intent: Intent, move_id: Option<u64>, frozen: Option<Vec<Side>>) -> Ended {
-        let ended = self.try_take_up(intent, move_id, frozen).await;
+        // No error may end this as if nothing had been asked for.
+        let ended = in_doubt(self.try_take_up(intent, move_id, frozen).await);
         self.settle(ended)
     }
 
@@ -123,35 +133,54 @@ impl Mover {
     async fn try_attempt(&self, task: &Task) -> Step<Ended> {
         let planned = &task.planned;
         let container = planned.container;
-        let newest = loop {
-            let Some(now) = self.ports.gitlab.container(container).await? else {
+        let before_id = loop {
+            let Some(now) = self.whereabouts(container, &planned.source, &planned.destination).await? else {
                 return Ok(Ended::Skipped { why: "deleted meanwhile".into(), done: true });
             };
+            let newest = self.ports.gitlab.moves_of(container, 1).await?.into_iter().next();
             if now.storage == planned.destination {
-                return Ok(Ended::Skipped { why: format!("already on {}", planned.destination), done: true });
+                return in_doubt(self.already_there(task, newest).await);
             }
             if now.storage != planned.source {
                 let why = format!("stale: it is on {} now, not on {}", now.storage, planned.source);
                 return Ok(Ended::Skipped { why, done: false });
             }
-            let newest = self.poller.newest(&self.ports, container.kind).await?;
-            let Some(live) = newest.live.get(&container) else { break newest };
-            self.wait_for_foreign(&planned.path, live).await;
+            match newest {
+                Some(live) if !live.state.is_terminal() && live.destination == planned.destination.as_str() => {
+                    // Ours, of a run whose journal is gone, or somebody's: it does what is planned.
+                    let before = self.read_source(planned).await?.unwrap_or_else(|| verify::paths(container));
+                    let intent = self.intent(task, live.id.saturating_sub(1), &before);
+                    // The read came after the POST: without the frozen read it proves nothing.
+                    let intent = Intent { disks_differ: false, ..intent };
+                    self.journal.append(vec![Record::Intent { intent: Box::new(intent.clone()) }]).await?;
+                    return in_doubt(self.follow(intent, live.id, None).await);
+                }
+                Some(live) if !live.state.is_terminal() => {
+                    if let Some(ended) = self.wait_for_foreign(&planned.path, &live).await {
+                        return Ok(ended);
+                    }
+                }
+                newest => break newest.map_or(0, |m| m.id),
+            }
         };
-        let (gitlab, gitaly) = (&*self.ports.gitlab, &*self.ports.gitaly);
-        let before = verify::read_source(gitlab, gitaly, &planned.source, container, planned.empty).await?;
-        let Some(before) = before else {
-            return Ok(self.quarantine(
-                planned,
-                "not found on its source",
-                vec![format!("Gitaly of {} has no repository where GitLab says {} is", planned.source, container)],
-                "Look for it on the other storages, or restore it from a backup; then: tranship quarantine release"
-                    .into(),
-                false,
-            ));
+        let Some(before) = self.read_source(planned).await? else {
+            let seen = format!("Gitaly of {} has no repository where GitLab says {container} is", planned.source);
+            let remedy =
+                "Look for it on the other storages, or restore it from a backup; then: tranship quarantine release";
+            return Ok(self.quarantine(planned, "not found on its source", vec![seen], remedy.to_owned(), false));
         };
-        let intent = Intent {
-            container,
+        if self.stop.is_cancelled() || self.is_closed(&planned.source) {
+            return Ok(Ended::Stopped);
+        }
+        let intent = self.intent(task, before_id, &before);
+        self.journal.append(vec![Record::Intent { intent: Box::new(intent.clone()) }]).await?;
+        in_doubt(self.post(intent).await)
+    }
+
+    fn intent(&self, task: &Task, before_id: u64, before: &[Side]) -> Intent {
+        let planned = &task.planned;
+        Intent {
+            container: planned.container,
             path: planned.path.to_string(),
             source: planned.source.clone(),
             destination: planned.destination.clone(),
@@ -159,13 +188,48 @@ impl Mover {
             wave: task.wave.clone(),
             bytes: planned.bytes,
             attempt: task.attempt,
-            before_id: newest.greatest,
+            before_id,
             at: self.ports.clock.now(),
             before: before.iter().map(Side::digest_only).collect(),
             disks_differ: task.disks_differ,
+        }
+    }
+
+    async fn read_source(&self, planned: &PlannedMove) -> PortResult<Option<Vec<Side>>> {
+        let (gitlab, gitaly) = (&*self.ports.gitlab, &*self.ports.gitaly);
+        verify::read_source(gitlab, gitaly, &planned.source, planned.container, planned.empty).await
+    }
+
+    /// Where GitLab says a container is. Hidden projects and those that wait for their deletion are unknown when asked for
+    /// by id, yet listed, and can be moved: only what is in neither list is gone.
+    async fn whereabouts(&self, id: Container, a: &StorageName, b: &StorageName) -> PortResult<Option<Repository>> {
+        let found = self.ports.gitlab.container(id).await?;
+        if found.is_some() || id.kind != ContainerKind::Project {
+            return Ok(found);
+        }
+        for storage in [a, b] {
+            let next = self.ports.gitlab.projects(storage, id.id.saturating_sub(1)).await?.into_iter().next();
+            if let Some(listed) = next.filter(|r| r.container == id) {
+                return Ok(Some(listed));
+            }
+        }
+        Ok(None)
+    }
+
+    /// It is where it should be. After an attempt of ours whose answer was lost, that attempt may have brought it there.
+    async fn already_there(&self, task: &Task, newest: Option<MoveRecord>) -> Step<Ended> {
+        let planned = &task.planned;
+        let ours = newest.filter(|m| task.attempt > 1 && m.destination == planned.destination.as_str());
+        let Some(record) = ours else {
+            return Ok(Ended::Skipped { why: format!("already on {}", planned.destination), done: true });
         };
+        let intent = self.intent(task, record.id.saturating_sub(1), &verify::paths(planned.container));
         self.journal.append(vec![Record::Intent { intent: Box::new(intent.clone()) }]).await?;
-        in_doubt(self.post(intent).await)
+        self.follow(intent, record.id, None).await
+    }
+
+    fn is_closed(&self, source: &StorageName) -> bool {
+        self.closed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains_key(source)
     }
 
     async fn post(&self, intent: Intent) -> Step<Ended> {
@@ -185,34 +249,33 @@ impl Mover {
         self.follow(intent, posted.id, None).await
     }
 
-    async fn wait_for_foreign(&self, path: &str, live: &MoveRecord) {
-        let what =
-            format!("{path}: somebody's move {} to {} is {}; waiting for it", live.id, live.destination, live.state);
-        self.tell(Event::Waiting { what });
-        let ended = self.poller.watch(live.container.kind, live.id);
-        let _ = ended.await;
+    /// Waits for somebody's move. `None`: it is over.
+    async fn wait_for_foreign(&self, path: &str, live: &MoveRecord) -> Option<Ended> {
+        let MoveRecord { container, id, state, destination, .. } = live;
+        self.tell(Event::Waiting {
+            what: format!("{path}: somebody's move {id} to {destination} is {state}; waiting for it"),
+        });
+        let over = self.poller.watch(container.kind, *id);
+        let ended = tokio::select! {
+            _ = over => return None,
+            () = self.stop.cancelled() => Ended::Stopped,
+            () = self.ports.clock.sleep(STUCK) => {
+                let minutes = STUCK.as_secs() / 60;
+                let why = format!("somebody's move {id} to {destination} has been under way for {minutes} minutes");
+                Ended::Skipped { why, done: false }
+            }
+        };
+        self.poller.forget(container.kind, *id);
+        Some(ended)
     }
 
     /// What became of a POST that was not answered with a move. `Ok`: it was carried out after all.
     async fn refused(&self, intent: &Intent, error: PortError) -> Step<Result<MoveRecord, Ended>> {
-        let container = intent.container;
         match error.kind {
             PortErrorKind::Unauthenticated | PortErrorKind::Forbidden => {
                 Ok(Err(Ended::Halt { cause: error.to_string() }))
             }
-            PortErrorKind::Refused if error.message.contains("read-only") => {
-                let newest = self.ports.gitlab.moves_of(container, 1).await?.into_iter().next();
-                if let Some(live) = newest.as_ref().filter(|m| !m.state.is_terminal()) {
-                    self.wait_for_foreign(&intent.path, live).await;
-                    return Ok(Err(Ended::Again { cause: format!("somebody's move {} was under way", live.id) }));
-                }
-                let mut evidence = vec![error.to_string()];
-                evidence.push(match newest {
-                    Some(m) => format!("its newest move, {}, is {}", m.id, m.state),
-                    None => "no move of it is under way".to_owned(),
-                });
-                Ok(Err(self.frozen_for_good(intent, evidence, console_lines(container.kind, None))))
-            }
+            PortErrorKind::Refused if error.message.contains("read-only") => self.read_only(intent, &error).await,
             PortErrorKind::Refused if error.message.contains("destination_storage_name") => {
                 Ok(Err(Ended::Halt { cause: format!("{error}: GitLab does not know {}", intent.destination) }))
             }
@@ -235,6 +298,27 @@ impl Mover {
             }
             PortErrorKind::NotFound => Ok(Err(Ended::Skipped { why: "deleted meanwhile".into(), done: true })),
         }
+    }
+
+    /// GitLab says that the container is read-only: somebody's move, ours whose answer was lost, or a dead end.
+    async fn read_only(&self, intent: &Intent, error: &PortError) -> Step<Result<MoveRecord, Ended>> {
+        let newest = self.ports.gitlab.moves_of(intent.container, 1).await?.into_iter().next();
+        let seen = match newest {
+            Some(m) if m.id > intent.before_id && m.destination == intent.destination.as_str() => return Ok(Ok(m)),
+            Some(m) if !m.state.is_terminal() => {
+                let ended = self.wait_for_foreign(&intent.path, &m).await;
+                let again = || Ended::Again { cause: format!("somebody's move {} was under way", m.id) };
+                return Ok(Err(ended.unwrap_or_else(again)));
+            }
+            // It ended between the refusal and this look.
+            Some(m) if m.state != MoveState::Failed => {
+                return Ok(Err(Ended::Again { cause: format!("somebody's move {} has just ended", m.id) }));
+            }
+            Some(m) => format!("its newest move, {}, is {}", m.id, m.state),
+            None => "no move of it is under way".to_owned(),
+        };
+        let evidence = vec![error.to_string(), seen];
+        Ok(Err(self.frozen_for_good(intent, evidence, console_lines(intent.container.kind, None))))
     }
 
     /// The move that GitLab made of our intent, if it made one.
@@ -264,9 +348,7 @@ impl Mover {
             self.journal.append(vec![Record::Dropped { container, why: "never scheduled".into() }]).await?;
             return Ok(Ended::Skipped { why: "the earlier run had not scheduled it".into(), done: false });
         };
-        // Into this run's journal too: it is this one that may be cut short now.
-        self.journal.append(vec![Record::Intent { intent: Box::new(intent.clone()) }]).await?;
-        in_doubt(self.follow(intent, id, frozen).await)
+        self.follow(intent, id, frozen).await
     }
 
     /// Asks again and again: a move that GitLab took is worth waiting for.
@@ -311,15 +393,24 @@ impl Mover {
             ended = watched => ended.ok(),
             () = self.ports.clock.sleep(patience) => None,
         };
-        let Some(record) = ended else {
-            self.poller.forget(container.kind, id);
-            let state = self.ports.gitlab.move_record(container.kind, id).await?;
-            let state = state.map_or("unknown to GitLab".to_owned(), |m| m.state.to_string());
-            let evidence = vec![format!("move {id} has been {state} for {} minutes", patience.as_secs() / 60)];
+        // Not told in time, or gone: the lists may have failed for long, the move need not have.
+        let record = match ended {
+            Some(record) => Some(record),
+            None => {
+                self.poller.forget(container.kind, id);
+                self.patiently(|| self.ports.gitlab.move_record(container.kind, id)).await?
+            }
+        };
+        let now = self.patiently(|| self.whereabouts(container, &intent.source, &intent.destination)).await?;
+        let Some(record) = record.filter(|m| m.state.is_terminal() || now.is_none()) else {
+            if now.is_none() {
+                self.journal.append(vec![Record::Dropped { container, why: "deleted meanwhile".into() }]).await?;
+                return Ok(Ended::Skipped { why: "deleted meanwhile".into(), done: true });
+            }
+            let evidence = vec![format!("move {id} has not ended for {} minutes", patience.as_secs() / 60)];
             let ended = self.frozen_for_good(&intent, evidence, console_lines(container.kind, Some(id)));
             return self.journaled(ended).await;
         };
-        let now = self.patiently(|| self.ports.gitlab.container(container)).await?;
         let there = now.as_ref().is_some_and(|c| c.storage == intent.destination);
         match record.state {
             _ if now.is_none() => {
@@ -459,9 +550,9 @@ impl Mover {
     }
 
     async fn journaled(&self, ended: Ended) -> Step<Ended> {
-        if let Ended::Quarantined { container, record, .. } = &ended {
-            let quarantine = Box::new(record.clone());
-            self.journal.append(vec![Record::Quarantined { container: *container, quarantine }]).await?;
+        if let Ended::Quarantined { container, record, loss, .. } = &ended {
+            let (quarantine, loss) = (Box::new(record.clone()), *loss);
+            self.journal.append(vec![Record::Quarantined { container: *container, quarantine, loss }]).await?;
         }
         Ok(ended)
     }

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::port::{PortResult, Ports};
-use crate::model::{Container, ContainerKind, MoveRecord};
+use super::port::Ports;
+use crate::model::{ContainerKind, MoveRecord};
 
 /// How often the lists are read, by the fleet's clock. At half of it GitLab answers twice as many requests for moves that
 /// take seconds; at ten times of it a finished move is noticed, and its slot filled, 20 s late.
@@ -22,17 +21,6 @@ struct Inner {
     watched: BTreeMap<(ContainerKind, u64), oneshot::Sender<MoveRecord>>,
     /// Live moves of others, as of the last page read.
     foreign: usize,
-    newest: BTreeMap<ContainerKind, Newest>,
-}
-
-/// What the front of a family's list said.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Newest {
-    /// The greatest id there is: a move scheduled now gets a greater one.
-    pub(crate) greatest: u64,
-    /// Moves that had not ended.
-    pub(crate) live: BTreeMap<Container, MoveRecord>,
-    read_at: Timestamp,
 }
 
 /// The poller. Dropping the last handle ends it.
@@ -40,7 +28,6 @@ pub(crate) struct Newest {
 pub(crate) struct Poller {
     inner: Arc<Mutex<Inner>>,
     wake: Arc<Notify>,
-    reading: Arc<tokio::sync::Mutex<()>>,
     _end: Arc<DropGuard>,
 }
 
@@ -53,12 +40,7 @@ impl Poller {
         let inner = Arc::new(Mutex::new(Inner::default()));
         let wake = Arc::new(Notify::new());
         let end = CancellationToken::new();
-        let poller = Self {
-            inner: inner.clone(),
-            wake: wake.clone(),
-            reading: Arc::default(),
-            _end: Arc::new(end.clone().drop_guard()),
-        };
+        let poller = Self { inner: inner.clone(), wake: wake.clone(), _end: Arc::new(end.clone().drop_guard()) };
         tokio::spawn(async move {
             let work = async {
                 loop {
@@ -67,8 +49,7 @@ impl Poller {
                     }
                     ports.clock.sleep(INTERVAL).await;
                     for kind in [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki] {
-                        // A poll that fails is repeated: the moves go on without us.
-                        let _ = poll(&ports, &inner, kind).await;
+                        poll(&ports, &inner, kind).await;
                     }
                 }
             };
@@ -93,46 +74,19 @@ impl Poller {
         lock(&self.inner).watched.remove(&(kind, id));
     }
 
-    /// The front of a family's list, read anew unless that was done within the last interval: the look for somebody
-    /// else's move that every move begins with, shared by all that begin together.
-    pub(crate) async fn newest(&self, ports: &Ports, kind: ContainerKind) -> PortResult<Newest> {
-        let _one = self.reading.lock().await;
-        let now = ports.clock.now();
-        if let Some(newest) = lock(&self.inner).newest.get(&kind)
-            && now.duration_since(newest.read_at).unsigned_abs() < INTERVAL
-        {
-            return Ok(newest.clone());
-        }
-        let mut newest = Newest { read_at: now, ..Newest::default() };
-        for page in 1..=PAGES {
-            let records = ports.gitlab.moves(kind, page).await?;
-            let last = records.len() < 100 || records.iter().all(|r| r.state.is_terminal());
-            for record in records {
-                newest.greatest = newest.greatest.max(record.id);
-                if !record.state.is_terminal() {
-                    newest.live.insert(record.container, record);
-                }
-            }
-            if last {
-                break;
-            }
-        }
-        lock(&self.inner).newest.insert(kind, newest.clone());
-        Ok(newest)
-    }
-
     /// Worker slots that others use now, as of the last page read.
     pub(crate) fn foreign(&self) -> usize {
         lock(&self.inner).foreign
     }
 }
 
-async fn poll(ports: &Ports, inner: &Mutex<Inner>, kind: ContainerKind) -> PortResult<()> {
+async fn poll(ports: &Ports, inner: &Mutex<Inner>, kind: ContainerKind) {
     let ids: Vec<u64> = lock(inner).watched.keys().filter(|k| k.0 == kind).map(|k| k.1).collect();
-    let Some(lowest) = ids.first().copied() else { return Ok(()) };
+    let Some(lowest) = ids.first().copied() else { return };
     let mut seen: BTreeMap<u64, MoveRecord> = BTreeMap::new();
     for page in 1..=PAGES {
-        let records = ports.gitlab.moves(kind, page).await?;
+        // A page that fails leaves its moves to be asked for one by one.
+        let Ok(records) = ports.gitlab.moves(kind, page).await else { break };
         let last = records.len() < 100 || records.iter().any(|r| r.id <= lowest);
         seen.extend(records.into_iter().map(|r| (r.id, r)));
         if last {
@@ -141,8 +95,14 @@ async fn poll(ports: &Ports, inner: &Mutex<Inner>, kind: ContainerKind) -> PortR
     }
     let rest: Vec<u64> = ids.into_iter().filter(|id| !seen.contains_key(id)).collect();
     for id in rest {
-        if let Some(record) = ports.gitlab.move_record(kind, id).await? {
-            seen.insert(id, record);
+        match ports.gitlab.move_record(kind, id).await {
+            Ok(Some(record)) => {
+                seen.insert(id, record);
+            }
+            // Gone with its container: whoever waits is told by the end of the watching.
+            Ok(None) => drop(lock(inner).watched.remove(&(kind, id))),
+            // Asked again at the next turn: one move that cannot be read must not hide the others.
+            Err(_) => {}
         }
     }
     let mut inner = lock(inner);
@@ -157,5 +117,4 @@ async fn poll(ports: &Ports, inner: &Mutex<Inner>, kind: ContainerKind) -> PortR
             let _ = sender.send(record.clone());
         }
     }
-    Ok(())
 }

@@ -7,8 +7,9 @@ use super::journal::Journal;
 use super::mover::{Ended, Mover};
 use super::poll::Poller;
 use super::{Context, RunResult, tally};
+use crate::model::Container;
 use crate::state::journal::{self, FORMAT, Folded, Record as Entry};
-use crate::state::{Record, State};
+use crate::state::{QuarantineRecord, Record, State};
 
 /// Moves followed at once: they are in flight in GitLab already, only our reads are bounded by this.
 const AT_ONCE: usize = 16;
@@ -68,20 +69,28 @@ async fn one(
     folded: Folded,
     summary: &mut Summary,
 ) -> Result<bool, String> {
+    let mut holds = Vec::new();
     for (intent, verdict, source, destination) in &folded.verified {
         tally::record(state, intent, verdict, source, destination);
+        summary.bytes.0 = summary.bytes.0.saturating_add(intent.bytes.0);
+        count(summary, verdict);
+        holds.push(intent.container);
     }
-    for (container, quarantine) in folded.quarantined {
-        state.records.insert(State::quarantine_address(container), Record::Quarantine(quarantine));
+    for (container, record, loss) in folded.quarantined {
+        let path = record.path.clone();
+        set_aside(state, context, summary, container, path, record, loss);
+        holds.push(container);
     }
     // The same journal goes on: a second crash is recovered from it as the first is.
     let journal = Journal::open(folder).map_err(|e| e.to_string())?;
-    save(state, context, &journal).await?;
+    save(state, context, &journal, std::mem::take(&mut holds)).await?;
     let mover = Mover {
         ports: context.ports.clone(),
         journal: journal.clone(),
         poller: Poller::start(context.ports.clone()),
         events: context.events.clone(),
+        stop: context.stop.clone(),
+        closed: std::sync::Arc::default(),
     };
     let mut ends = futures::stream::iter(folded.doubts.into_values())
         .map(|doubt| {
@@ -93,30 +102,17 @@ async fn one(
     while let Some(ended) = ends.next().await {
         match ended {
             Ended::Verified(v) => {
-                summary.bytes.0 += v.intent.bytes.0;
-                match v.verdict {
-                    super::verify::Verdict::Attested => summary.attested += 1,
-                    super::verify::Verdict::Advanced => summary.advanced += 1,
-                    super::verify::Verdict::Bracketed => summary.bracketed += 1,
-                    _ => summary.unknown += 1,
-                }
+                summary.bytes.0 = summary.bytes.0.saturating_add(v.intent.bytes.0);
+                count(summary, v.verdict.as_str());
                 tally::record(state, &v.intent, v.verdict.as_str(), &v.source, &v.destination);
+                holds.push(v.intent.container);
             }
             Ended::Quarantined { container, path, record, loss } => {
-                summary.quarantined += 1;
-                summary.lost += u64::from(loss);
-                let _ = context.events.send(Event::Quarantined {
-                    container,
-                    path,
-                    cause: record.cause.clone(),
-                    evidence: record.evidence.clone(),
-                    remedy: record.remedy.clone(),
-                    loss,
-                });
-                state.records.insert(State::quarantine_address(container), Record::Quarantine(record));
+                set_aside(state, context, summary, container, path, record, loss);
+                holds.push(container);
             }
             // Not moved after all: the next plan has it.
-            Ended::Skipped { .. } | Ended::Again { .. } => {}
+            Ended::Skipped { .. } | Ended::Again { .. } | Ended::Stopped => {}
             Ended::Halt { cause } | Ended::InDoubt { cause } => {
                 whole = false;
                 let _ = context.events.send(Event::Warning { message: cause });
@@ -125,15 +121,47 @@ async fn one(
         }
     }
     drop(ends);
-    save(state, context, &journal).await?;
+    save(state, context, &journal, holds).await?;
     if whole {
         journal.append(vec![Entry::Ended]).await.map_err(|e| e.to_string())?;
     }
     Ok(whole)
 }
 
-async fn save(state: &State, context: &Context, journal: &Journal) -> Result<(), String> {
-    journal.append(vec![Entry::Checkpoint { state: state.digest() }]).await.map_err(|e| e.to_string())?;
+fn count(summary: &mut Summary, verdict: &str) {
+    match verdict {
+        "attested" => summary.attested += 1,
+        "advanced" => summary.advanced += 1,
+        "bracketed" => summary.bracketed += 1,
+        _ => summary.unknown += 1,
+    }
+}
+
+/// Records and tells a quarantine, whichever run found it.
+fn set_aside(
+    state: &mut State,
+    context: &Context,
+    summary: &mut Summary,
+    container: Container,
+    path: String,
+    record: QuarantineRecord,
+    loss: bool,
+) {
+    summary.quarantined += 1;
+    summary.lost += u64::from(loss);
+    let _ = context.events.send(Event::Quarantined {
+        container,
+        path,
+        cause: record.cause.clone(),
+        evidence: record.evidence.clone(),
+        remedy: record.remedy.clone(),
+        loss,
+    });
+    state.records.insert(State::quarantine_address(container), Record::Quarantine(record));
+}
+
+async fn save(state: &State, context: &Context, journal: &Journal, holds: Vec<Container>) -> Result<(), String> {
+    journal.append(vec![Entry::Checkpoint { state: state.digest(), holds }]).await.map_err(|e| e.to_string())?;
     context.store.save(state).map_err(|e| format!("the state could not be written: {e}"))
 }
 

@@ -68,6 +68,11 @@ impl Room {
         self.disks.insert(name.clone(), Disk { used: space.used.0, ceiling, reserved: in_flight });
     }
 
+    /// True when it was measured in this run.
+    pub(crate) fn knows(&self, name: &StorageName) -> bool {
+        self.disks.contains_key(name)
+    }
+
     /// Bytes that are still free below the ceiling; 0 for a disk that was never measured.
     pub(crate) fn free(&self, name: &StorageName) -> u64 {
         self.disks.get(name).map_or(0, |d| d.ceiling.saturating_sub(d.used.saturating_add(d.reserved)))

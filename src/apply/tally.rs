@@ -13,8 +13,8 @@ use crate::state::{AssignmentRecord, Record, State};
 /// Adds one verified move to its assignment's record.
 pub(crate) fn record(state: &mut State, intent: &Intent, verdict: &str, source: &[Side], destination: &str) {
     let record = assignment(state, &intent.assignment);
-    record.count += 1;
-    record.bytes += intent.bytes.0;
+    record.count = record.count.saturating_add(1);
+    record.bytes = record.bytes.saturating_add(intent.bytes.0);
     *record.verdicts.entry(verdict.to_owned()).or_default() += 1;
     let moved = format!("{}\0{}\0{}", intent.container, intent.source, intent.destination);
     add(&mut record.digest, &moved);

@@ -60,8 +60,8 @@ const SAMPLES: usize = 10;
 pub(crate) enum Comparison {
     /// Nothing to ask.
     Settled(Verdict, Vec<String>),
-    /// The tips that must exist, each with its reference's name, and whether that reference still exists there.
-    Ask(Vec<Tip>),
+    /// The tips that must exist, and what else differs in a way that no tip can settle.
+    Ask(Vec<Tip>, Option<String>),
 }
 
 /// A frozen tip whose reference is otherwise on the destination.
@@ -124,49 +124,52 @@ pub(crate) fn compare(
                 );
                 return Comparison::Settled(Verdict::Unknown, vec![why]);
             }
-            if differences.is_empty() && source.head != there.head {
+            let head = (source.head != there.head).then(|| {
                 let show = |head: &Option<Vec<u8>>| {
                     head.as_ref().map_or("nothing".to_owned(), |h| h.escape_ascii().to_string())
                 };
-                let why = format!(
-                    "{name}: HEAD names {} on the source and {} on the destination",
-                    show(&source.head),
-                    show(&there.head)
-                );
-                return Comparison::Settled(Verdict::Unknown, vec![why]);
-            }
+                let (ours, theirs) = (show(&source.head), show(&there.head));
+                format!("{name}: HEAD names {ours} on the source and {theirs} on the destination")
+            });
             if differences.is_empty() {
+                if let Some(why) = head {
+                    return Comparison::Settled(Verdict::Unknown, vec![why]);
+                }
                 // Only more references than before.
                 return Comparison::Settled(Verdict::Advanced, Vec::new());
             }
-            Comparison::Ask(
-                differences
-                    .iter()
-                    .map(|d| Tip {
-                        object: d.reference.target.clone(),
-                        reference: d.reference.printable(),
-                        still_there: d.now.is_some(),
-                    })
-                    .collect(),
-            )
+            let tips = differences
+                .iter()
+                .map(|d| Tip {
+                    object: d.reference.target.clone(),
+                    reference: d.reference.printable(),
+                    still_there: d.now.is_some(),
+                })
+                .collect();
+            Comparison::Ask(tips, head)
         }
     }
 }
 
-/// Concludes from the answers about each tip.
-pub(crate) fn conclude(role: RepositoryRole, tips: &[Tip], exists: &[bool]) -> (Verdict, Vec<String>) {
+/// Concludes from the answers about each tip, and from what differs beside.
+pub(crate) fn conclude(
+    role: RepositoryRole,
+    tips: &[Tip],
+    beside: Option<String>,
+    exists: &[bool],
+) -> (Verdict, Vec<String>) {
     let name = role.as_str();
     let mut missing = Vec::new();
-    let mut gone = Vec::new();
+    let mut gone: Vec<String> = beside.into_iter().collect();
     for (at, tip) in tips.iter().enumerate() {
-        // No answer is no proof: an answer that is not there counts as absent.
-        if !exists.get(at).copied().unwrap_or(false) {
-            missing.push(format!("{name}: {} at {} is missing on the destination", tip.reference, tip.object));
-        } else if !tip.still_there {
-            gone.push(format!(
-                "{name}: {} is gone from the destination; its object {} is still there but can be pruned",
-                tip.reference, tip.object
-            ));
+        let Tip { reference, object, still_there } = tip;
+        match exists.get(at) {
+            Some(false) => missing.push(format!("{name}: {reference} at {object} is missing on the destination")),
+            Some(true) if *still_there => {}
+            Some(true) => gone.push(format!(
+                "{name}: {reference} is gone from the destination; its object {object} is still there but can be pruned"
+            )),
+            None => gone.push(format!("{name}: the destination did not say whether it has {object} of {reference}")),
         }
     }
     let (verdict, mut lines) = if !missing.is_empty() {
@@ -281,10 +284,10 @@ pub(crate) async fn judge(
         let frozen = frozen.and_then(|f| f.get(at));
         let (verdict, why) = match compare(side, frozen, now, disks_differ, replicated) {
             Comparison::Settled(verdict, why) => (verdict, why),
-            Comparison::Ask(tips) => {
+            Comparison::Ask(tips, beside) => {
                 let ids: Vec<String> = tips.iter().map(|t| t.object.clone()).collect();
                 let exists = gitaly.objects_exist(destination, &now.path, &ids).await?;
-                conclude(side.role, &tips, &exists)
+                conclude(side.role, &tips, beside, &exists)
             }
         };
         worst = worst.max(verdict);
@@ -321,9 +324,9 @@ mod tests {
     fn verdict(frozen: &Side, there: &Side, objects: &[&str]) -> Verdict {
         match compare(frozen, Some(frozen), there, true, true) {
             Comparison::Settled(verdict, _) => verdict,
-            Comparison::Ask(tips) => {
+            Comparison::Ask(tips, beside) => {
                 let exists: Vec<bool> = tips.iter().map(|t| objects.contains(&t.object.as_str())).collect();
-                conclude(RepositoryRole::Main, &tips, &exists).0
+                conclude(RepositoryRole::Main, &tips, beside, &exists).0
             }
         }
     }
@@ -358,7 +361,7 @@ mod tests {
         let b = side(Some(&[("refs/heads/main", "2")]));
         let late = |before, there, differ, replicated| match compare(before, None, there, differ, replicated) {
             Comparison::Settled(verdict, _) => verdict,
-            Comparison::Ask(_) => panic!("nothing to ask without a frozen read"),
+            Comparison::Ask(..) => panic!("nothing to ask without a frozen read"),
         };
         assert_eq!(late(&a, &a, true, true), Verdict::Bracketed);
         assert_eq!(late(&a, &a, false, true), Verdict::Unknown);
@@ -375,5 +378,17 @@ mod tests {
             b.digest = Some(snapshot.digest());
         }
         assert_eq!(verdict(&a, &b, &[]), Verdict::Unknown);
+        let mut c = side(Some(&[("refs/heads/main", "2")]));
+        if let Some(snapshot) = &mut c.snapshot {
+            snapshot.head = Some(b"refs/heads/other".to_vec());
+            c.digest = Some(snapshot.digest());
+        }
+        assert_eq!(verdict(&a, &c, &["1"]), Verdict::Unknown, "also when a reference moved on");
+    }
+
+    #[test]
+    fn law_10_an_answer_that_did_not_come_is_neither_a_pass_nor_a_loss() {
+        let tip = Tip { object: "1".into(), reference: "refs/heads/main".into(), still_there: true };
+        assert_eq!(conclude(RepositoryRole::Main, &[tip], None, &[]).0, Verdict::Unknown);
     }
 }

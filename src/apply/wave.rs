@@ -153,6 +153,14 @@ impl Wave {
         self.pending.entry(destination.clone()).or_default().push_back(at);
     }
 
+    /// Puts a move back that was not begun.
+    pub(crate) fn put_back(&mut self, destination: &StorageName, at: usize) {
+        self.pending.entry(destination.clone()).or_default().push_front(at);
+        if let Some(attempts) = self.attempts.get_mut(&at) {
+            *attempts = attempts.saturating_sub(1);
+        }
+    }
+
     /// True when an attempt failed for the very reason of the one before, a checksum that GitLab found different: trying
     /// again would freeze the repository for nothing.
     pub(crate) fn same_cause_twice(&mut self, at: usize, cause: &str) -> bool {

@@ -4,7 +4,7 @@
 //! A record is its length (4 bytes, big endian), the CRC-32 of its payload (4 bytes, big endian) and the payload, one
 //! JSON object. A torn tail, which a crash in the middle of a write leaves, is cut when the file is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -68,6 +68,8 @@ pub enum Record {
         container: Container,
         /// Why.
         quarantine: Box<QuarantineRecord>,
+        /// A reference tip is missing.
+        loss: bool,
     },
     /// The intent came to nothing: refused, failed and to be tried again, or moot.
     Dropped {
@@ -76,10 +78,13 @@ pub enum Record {
         /// Why.
         why: String,
     },
-    /// The state file is about to be replaced by one with this digest, which holds everything above.
+    /// The state file is about to be replaced.
     Checkpoint {
-        /// SHA-256 of the state's canonical text, hex.
+        /// SHA-256 of its new canonical text, hex.
         state: String,
+        /// Whose ends it holds that no earlier checkpoint names. An end that stands above but is not named here had not
+        /// reached the state yet.
+        holds: Vec<Container>,
     },
     /// The run is over, and nothing is in doubt.
     Ended,
@@ -235,6 +240,8 @@ fn decode_one(bytes: &[u8]) -> Option<(Record, &[u8])> {
 pub struct JournalFile {
     file: fs::File,
     buffer: Vec<u8>,
+    /// An append failed, perhaps half-way: what would be written now could not be read.
+    broken: bool,
 }
 
 impl JournalFile {
@@ -244,9 +251,22 @@ impl JournalFile {
     /// The file system's, with the path.
     pub fn create(folder: &Utf8Path) -> std::io::Result<Self> {
         fs::create_dir_all(folder)?;
-        let file = fs::OpenOptions::new().append(true).create(true).open(folder.join(FILE))?;
-        fs::File::open(folder)?.sync_all()?;
-        Ok(Self { file, buffer: Vec::new() })
+        let path = folder.join(FILE);
+        if path.exists() {
+            // What a crash tore off would hide all that is appended after it.
+            let bytes = fs::read(&path)?;
+            let (_, torn) = decode(&bytes);
+            if torn > 0 {
+                let file = fs::OpenOptions::new().write(true).open(&path)?;
+                file.set_len((bytes.len() - torn) as u64)?;
+                file.sync_all()?;
+            }
+        }
+        let file = fs::OpenOptions::new().append(true).create(true).open(&path)?;
+        for folder in folder.ancestors().take(3).filter(|f| !f.as_str().is_empty()) {
+            fs::File::open(folder)?.sync_all()?;
+        }
+        Ok(Self { file, buffer: Vec::new(), broken: false })
     }
 
     /// Writes records and waits until they are on the disk: one fsync for all of them.
@@ -255,10 +275,14 @@ impl JournalFile {
     /// The file system's, with the path.
     pub fn append(&mut self, records: &[Record]) -> std::io::Result<()> {
         use std::io::Write as _;
+        if self.broken {
+            return Err(std::io::Error::other("an earlier write to the journal failed"));
+        }
         self.buffer.clear();
         encode(records, &mut self.buffer);
-        self.file.write_all(&self.buffer)?;
-        self.file.sync_data()
+        let written = self.file.write_all(&self.buffer).and_then(|()| self.file.sync_data());
+        self.broken = written.is_err();
+        written
     }
 }
 
@@ -284,17 +308,17 @@ pub struct Folded {
     pub doubts: BTreeMap<Container, Doubt>,
     /// Verified moves that the state file does not hold yet: intent, verdict, frozen digest, destination's digest.
     pub verified: Vec<(Intent, String, Vec<Side>, String)>,
-    /// Quarantines that the state file does not hold yet.
-    pub quarantined: Vec<(Container, QuarantineRecord)>,
+    /// Quarantines that the state file does not hold yet, each with whether a reference tip is missing.
+    pub quarantined: Vec<(Container, QuarantineRecord, bool)>,
     /// Written by a newer tranship.
     pub newer: bool,
 }
 
-/// Folds a journal's records, given the digest of the state file as it is now. What stands before the checkpoint of that
-/// digest is in the state; if no checkpoint fits (a person edited the state), the last one counts as written.
+/// Folds a journal's records, given the digest of the state file as it is now. What the checkpoints up to the one of that
+/// digest name is in the state; if no checkpoint fits (a person edited the state), the last one counts as written.
 pub fn fold(records: &[Record], state_digest: &str) -> Folded {
     let checkpoint = |wanted: Option<&str>| {
-        records.iter().rposition(|r| matches!(r, Record::Checkpoint { state } if wanted.is_none_or(|w| w == state)))
+        records.iter().rposition(|r| matches!(r, Record::Checkpoint { state, .. } if wanted.is_none_or(|w| w == state)))
     };
     let first = records.iter().position(|r| matches!(r, Record::Checkpoint { .. }));
     let saved = match checkpoint(Some(state_digest)) {
@@ -303,9 +327,15 @@ pub fn fold(records: &[Record], state_digest: &str) -> Folded {
         None if checkpoint(None) == first => None,
         None => checkpoint(None),
     };
+    let held: BTreeSet<Container> = records
+        .iter()
+        .take(saved.map_or(0, |at| at + 1))
+        .filter_map(|r| if let Record::Checkpoint { holds, .. } = r { Some(holds) } else { None })
+        .flatten()
+        .copied()
+        .collect();
     let mut folded = Folded::default();
-    for (at, record) in records.iter().enumerate() {
-        let unsaved = saved.is_none_or(|saved| at > saved);
+    for record in records {
         match record {
             Record::Began { format, environment } => {
                 folded.newer |= *format > FORMAT;
@@ -327,16 +357,16 @@ pub fn fold(records: &[Record], state_digest: &str) -> Folded {
             }
             Record::Verified { container, verdict, destination } => {
                 if let Some(doubt) = folded.doubts.remove(container)
-                    && unsaved
+                    && !held.contains(container)
                 {
                     let frozen = doubt.frozen.unwrap_or(doubt.intent.before.clone());
                     folded.verified.push((doubt.intent, verdict.clone(), frozen, destination.clone()));
                 }
             }
-            Record::Quarantined { container, quarantine } => {
+            Record::Quarantined { container, quarantine, loss } => {
                 folded.doubts.remove(container);
-                if unsaved {
-                    folded.quarantined.push((*container, (**quarantine).clone()));
+                if !held.contains(container) {
+                    folded.quarantined.push((*container, (**quarantine).clone(), *loss));
                 }
             }
             Record::Dropped { container, .. } => {
@@ -434,6 +464,10 @@ mod tests {
         }
     }
 
+    fn saved(state: &str, holds: &[u64]) -> Record {
+        Record::Checkpoint { state: state.into(), holds: holds.iter().map(|id| container(*id)).collect() }
+    }
+
     fn verified(id: u64) -> Record {
         Record::Verified { container: container(id), verdict: "attested".into(), destination: "d".into() }
     }
@@ -473,9 +507,28 @@ mod tests {
     }
 
     #[test]
+    fn an_end_that_overtook_its_checkpoint_is_not_taken_for_saved() {
+        let records = [intent(1), intent(2), verified(1), verified(2), saved("s1", &[1])];
+        let ids: Vec<u64> = fold(&records, "s1").verified.iter().map(|v| v.0.container.id).collect();
+        assert_eq!(ids, [2]);
+    }
+
+    #[test]
+    fn what_is_appended_after_a_crash_in_the_middle_of_a_write_can_be_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = Utf8Path::from_path(folder.path()).expect("UTF-8").join("run");
+        JournalFile::create(&run).expect("made").append(&[intent(1), verified(1)]).expect("written");
+        let bytes = fs::read(run.join(FILE)).expect("read");
+        fs::write(run.join(FILE), &bytes[..bytes.len() - 3]).expect("cut");
+        JournalFile::create(&run).expect("opened").append(&[Record::Ended]).expect("written");
+        let (records, torn) = decode(&fs::read(run.join(FILE)).expect("read"));
+        assert_eq!((records.len(), torn), (2, 0));
+        assert_eq!(records[1], Record::Ended);
+    }
+
+    #[test]
     fn what_the_state_holds_is_not_folded_again() {
-        let records =
-            [intent(1), verified(1), Record::Checkpoint { state: "s1".into() }, intent(2), verified(2), intent(3)];
+        let records = [intent(1), verified(1), saved("s1", &[1]), intent(2), verified(2), intent(3)];
         let ids = |digest: &str| fold(&records, digest).verified.iter().map(|v| v.0.container.id).collect::<Vec<_>>();
         assert_eq!(ids("s1"), [2], "the checkpoint's state is on the disk");
         assert_eq!(ids("s0"), [1, 2], "the crash came before the state was replaced");
