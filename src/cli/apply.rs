@@ -145,6 +145,10 @@ impl<'a> Apply<'a> {
                 refused = 0;
                 break;
             }
+            if is_saved && !scope.touches(&next) {
+                // What is left was not part of the saved plan, by its --target or --exclude.
+                break;
+            }
             if is_saved || round == ROUNDS || !scope.holds(&next) || next.is_blocked() {
                 self.leave(&next, is_saved);
                 plan = next;
@@ -165,7 +169,8 @@ impl<'a> Apply<'a> {
         let name = new_run(&self.runs)?;
         let result = self.watch(self.runs.join(&name), |engine| apply::run(plan, state, engine)).await;
         // A run whose moves were not all followed to their end keeps its journal as it is: the next apply reads it.
-        let open = context::unfinished(&self.runs)?.iter().any(|run| run.run == name);
+        // So does one whose journal cannot be read back: what the run found must not be lost to that error.
+        let open = context::unfinished(&self.runs).map_or(true, |runs| runs.iter().any(|run| run.run == name));
         if result.fatal.is_none()
             && !open
             && let Err(error) = apply::finish(&self.runs, &name)
@@ -307,6 +312,14 @@ impl Scope {
             moves: plan.moves.iter().map(|planned| (planned.source.clone(), planned.assignment.clone())).collect(),
             others: Self::others(plan).cloned().collect(),
         }
+    }
+
+    /// True when a plan wants anything of what was approved.
+    fn touches(&self, plan: &Plan) -> bool {
+        let moves = plan.moves.iter().any(|planned| {
+            self.moves.iter().any(|(source, assignment)| *source == planned.source && *assignment == planned.assignment)
+        });
+        moves || Self::others(plan).any(|address| self.others.contains(address))
     }
 
     /// The addresses of actions that are no moves.

@@ -188,6 +188,9 @@ pub(crate) struct Plan {
     /// Ends with 2 when there is something to do
     #[arg(long)]
     pub(crate) detailed_exitcode: bool,
+    /// Where journals are kept instead of .tranship/runs
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Option<camino::Utf8PathBuf>,
 }
 
 #[derive(Debug, Args)]

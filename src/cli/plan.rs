@@ -32,7 +32,7 @@ pub(super) async fn plan(context: &Context, args: &args::Plan) -> Result<Exit, F
     let terminal = &context.terminal;
     let project = context::load(terminal, &args.variables)?;
     let session = project.connect(&context.signals, &args.selection).await?;
-    for run in context::unfinished(&context::runs(None))? {
+    for run in context::unfinished(&context::runs(args.run_dir.as_deref()))? {
         terminal.talk(&format!(
             "Run {} was cut short, with {} moves in doubt; the next apply takes up from there first.\n",
             run.run, run.in_doubt

@@ -473,5 +473,88 @@ async fn failures_are_retried_within_a_budget_and_then_set_aside() {
     tool.desired.max_moves = 1;
     tool.desired.rollout.waves.clear();
     let summary = tool.apply().await;
-    assert!(summary.quarantined <= 1, "{summary:?}");
+    assert_eq!((passed(&summary), summary.quarantined), (6, 0), "two of three attempts failed: {summary:?}");
+
+    broken.faults = vec![SandboxFault { kind: "fail_move".into(), nth: 1, count: 100 }];
+    let mut tool = Tool::new(&broken);
+    tool.desired.max_moves = 1;
+    tool.desired.rollout.waves.clear();
+    let summary = tool.apply().await;
+    // Three attempts each, and three in a row on one pair of storages end the wave.
+    assert_eq!((summary.quarantined, summary.lost, summary.failed), (3, 0, 1), "{summary:?}");
+    assert_eq!(tool.scheduled().len(), 9);
+    assert!(tool.plan().await.drain_is_stuck(), "it blocks the proof of its source");
+}
+
+#[tokio::test]
+async fn law_8_a_destination_that_others_filled_since_the_plan_takes_nothing_and_stalls_nothing() {
+    let mut small = spec(12, &[]);
+    small.storages[1].disk = Bytes(200 << 20);
+    small.storages[2].disk = Bytes(200 << 20);
+    let mut tool = Tool::new(&small);
+    let plan = tool.plan().await;
+    assert!(plan.moves.len() > 4);
+    // Somebody else's projects arrive on both until a tenth is free at most.
+    for storage in ["pod-a", "pod-b"] {
+        for n in 0.. {
+            let (available, used) = tool.fleet.world(|w| w.disk(&name(storage))).expect("a disk");
+            if available * 8 < available + used || n == 5_000 {
+                break;
+            }
+            tool.fleet.add_project(&format!("else/where-{storage}-{n}"), &name(storage));
+        }
+    }
+    let used = |tool: &Tool, n: &str| tool.fleet.world(|w| w.disk(&name(n))).expect("a disk").1;
+    let before = ["pod-a", "pod-b"].map(|n| used(&tool, n));
+    let run = tokio::time::timeout(std::time::Duration::from_secs(60), tool.run(&plan));
+    let summary = run.await.expect("the run ends").summary;
+    for (storage, before) in ["pod-a", "pod-b"].into_iter().zip(before) {
+        let now = used(&tool, storage);
+        assert!(now <= before.max((200 << 20) * 85 / 100), "{storage}: {before} -> {now}");
+    }
+    assert!(summary.moves_skipped > 1, "{summary:?}");
+}
+
+#[tokio::test]
+async fn a_live_move_to_the_planned_place_is_followed_and_compared() {
+    let mut tool = Tool::new(&spec(6, &[]));
+    let plan = tool.plan().await;
+    let planned = plan.moves[0].clone();
+    tool.fleet.foreign_move(planned.container.id, &planned.destination).expect("taken");
+    let summary = tool.run(&plan).await.summary;
+    assert!(!tool.scheduled().contains(&planned.container.id), "not scheduled twice");
+    assert_eq!(passed(&summary) + summary.unknown + summary.moves_moot, 6, "{summary:?}");
+    assert_eq!(summary.moves_moot, 0, "it was compared: {summary:?}");
+}
+
+#[tokio::test]
+async fn law_3_two_fences_are_written_one_after_the_other() {
+    let mut tool = Tool::new(&spec(4, &[]));
+    let other = DesiredStorage {
+        address: Address::new("storage", "other"),
+        name: name("other"),
+        weight: None,
+        drain: true,
+        ..tool.desired.storages[&name("default")].clone()
+    };
+    tool.fleet.set_weight(&name("other"), Weight::new(40).expect("valid"));
+    tool.desired.storages.insert(name("other"), other);
+    let sources = vec![name("default"), name("other")];
+    let request = Request {
+        declared: tool.desired.storages.keys().cloned().collect(),
+        listed: sources.clone(),
+        draining: sources,
+    };
+    let observed = live::observe(&tool.ports, &request).await.expect("observed");
+    let plan = plan::make(&tool.desired, &observed, &tool.state(), &Options::default()).expect("a plan");
+    let summary = tool.run(&plan).await.summary;
+    assert_eq!((summary.failed, summary.stale, summary.remarks.len()), (0, 0, 0), "{summary:?}");
+    let mut last = None;
+    for write in tool.fleet.writes() {
+        if let Write::Weights(map) = write {
+            last = Some(map);
+        }
+    }
+    let last = last.expect("written");
+    assert_eq!([last[&name("default")], last[&name("other")]], [Weight::ZERO; 2]);
 }
