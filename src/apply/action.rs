@@ -144,7 +144,8 @@ async fn look_at(ports: &Ports, storage: &StorageName) -> Result<Look, PortError
         }
     }
     let walked = gitaly.walk(storage).await?;
-    if let Some(first) = walked.first() {
+    // While GitLab lists projects there, what Gitaly has is theirs as far as one look can tell.
+    if let Some(first) = walked.first().filter(|_| projects.is_empty()) {
         let more = if walked.len() > 1 { format!(" and {} more", walked.len() - 1) } else { String::new() };
         left.push(format!("Gitaly has {first}{more}, which GitLab does not list there"));
     }

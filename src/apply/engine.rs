@@ -28,6 +28,8 @@ const ATTEMPTS: u32 = 3;
 /// Until the second and the third attempt, by the fleet's clock: a push counter falls in seconds, a server restarts in
 /// minutes.
 const RETRY_AFTER: [u64; 2] = [60, 300];
+/// Until GitLab or a Gitaly that could not be asked is asked again, by the fleet's clock.
+const UNREACHABLE_AFTER: u64 = 60;
 /// The state file is written at least after so many verified moves, so that a crash leaves little to the journal.
 const CHECKPOINT_EVERY: u64 = 500;
 
@@ -430,6 +432,7 @@ impl<'a> Engine<'a> {
         }
         match ended {
             Ended::Verified(verified) => {
+                wave.reached();
                 wave.ended(&planned.destination, true);
                 wave.verified.insert(verified.intent.assignment.clone());
                 if verified.verdict == Verdict::Unknown {
@@ -480,6 +483,16 @@ impl<'a> Engine<'a> {
                 self.quarantined(ended).await;
             }
             Ended::Stopped => wave.put_back(&planned.destination, at),
+            Ended::Unreachable { cause } => {
+                let attempt = wave.attempts.get(&at).copied().unwrap_or(1);
+                wave.uncount(at);
+                if !wave.gives_up(&cause) && !self.stopping {
+                    wave.waiting += 1;
+                    self.retry(id, at, cause, attempt, UNREACHABLE_AFTER);
+                } else {
+                    wave.again(&planned.destination, at);
+                }
+            }
             Ended::Halt { cause } => wave.close(cause),
             Ended::InDoubt { cause } => {
                 self.in_doubt = true;

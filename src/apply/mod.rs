@@ -123,6 +123,8 @@ pub struct Unfinished {
     pub run: String,
     /// Moves whose end it did not see.
     pub in_doubt: u64,
+    /// What they move.
+    pub containers: Vec<crate::model::Container>,
 }
 
 /// The unfinished runs below a folder of runs: what `plan` shows and `apply` takes up first.
@@ -133,9 +135,10 @@ pub fn unfinished(runs: &Utf8Path) -> Result<Vec<Unfinished>, String> {
     let found = log::unfinished(runs).map_err(|e| e.to_string())?;
     Ok(found
         .into_iter()
-        .map(|(folder, records)| Unfinished {
-            run: folder.file_name().unwrap_or_default().to_owned(),
-            in_doubt: log::fold(&records, "").doubts.len() as u64,
+        .map(|(folder, records)| {
+            let containers: Vec<_> = log::fold(&records, "").doubts.into_keys().collect();
+            let run = folder.file_name().unwrap_or_default().to_owned();
+            Unfinished { run, in_doubt: containers.len() as u64, containers }
         })
         .collect())
 }

@@ -62,6 +62,8 @@ pub(crate) enum Ended {
     Skipped { why: String, done: bool },
     /// Not begun: the run stops, or the source was closed.
     Stopped,
+    /// Not begun: GitLab or the source's Gitaly could not be asked. That says nothing of the repository.
+    Unreachable { cause: String },
     /// Nothing of this kind can succeed: the token is refused, the destination is not GitLab's.
     Halt { cause: String },
     /// GitLab has, or may have, taken the move, and cannot be asked how it ended: the next apply takes it up.
@@ -125,6 +127,7 @@ impl Mover {
             Err(Stop::Journal(e)) => Ended::Fatal { cause: e.to_string() },
             Err(Stop::Port(e)) => match e.kind {
                 PortErrorKind::Unauthenticated | PortErrorKind::Forbidden => Ended::Halt { cause: e.to_string() },
+                PortErrorKind::Transient | PortErrorKind::Protocol => Ended::Unreachable { cause: e.to_string() },
                 _ => Ended::Again { cause: e.to_string() },
             },
         }
@@ -276,8 +279,9 @@ impl Mover {
                 Ok(Err(Ended::Halt { cause: error.to_string() }))
             }
             PortErrorKind::Refused if error.message.contains("read-only") => self.read_only(intent, &error).await,
-            PortErrorKind::Refused if error.message.contains("destination_storage_name") => {
-                Ok(Err(Ended::Halt { cause: format!("{error}: GitLab does not know {}", intent.destination) }))
+            // Of the destination or, when a storage was taken out of GitLab's configuration too early, of the source.
+            PortErrorKind::Refused if error.message.contains("_storage_name") => {
+                Ok(Err(Ended::Halt { cause: format!("{error}: GitLab's configuration lacks the storage") }))
             }
             PortErrorKind::Refused => Ok(Err(Ended::Again { cause: error.to_string() })),
             // 429 and the like are retried by the adapter; what arrives here may have been carried out.
@@ -291,10 +295,12 @@ impl Mover {
                     }
                     self.ports.clock.sleep(wait).await;
                 }
-                match self.adopted(intent).await? {
-                    Some(record) => Ok(Ok(record)),
-                    None => Ok(Err(Ended::Again { cause: error.to_string() })),
-                }
+                Ok(match self.adopted(intent).await? {
+                    Some(record) => Ok(record),
+                    // An adapter says so only of what surely never arrived.
+                    None if error.is_transient() => Err(Ended::Unreachable { cause: error.to_string() }),
+                    None => Err(Ended::Again { cause: error.to_string() }),
+                })
             }
             PortErrorKind::NotFound => Ok(Err(Ended::Skipped { why: "deleted meanwhile".into(), done: true })),
         }

@@ -113,7 +113,7 @@ async fn one(
             }
             // Not moved after all: the next plan has it.
             Ended::Skipped { .. } | Ended::Again { .. } | Ended::Stopped => {}
-            Ended::Halt { cause } | Ended::InDoubt { cause } => {
+            Ended::Halt { cause } | Ended::InDoubt { cause } | Ended::Unreachable { cause } => {
                 whole = false;
                 let _ = context.events.send(Event::Warning { message: cause });
             }

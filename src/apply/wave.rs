@@ -16,6 +16,9 @@ const FAILURES_OVER: u64 = 50;
 /// More unknown verdicts than this share, and at least [`UNKNOWN_LEAST`], end the wave (law 4).
 const UNKNOWN_PERCENT: u64 = 1;
 const UNKNOWN_LEAST: u64 = 10;
+/// So many attempts in a row that could not ask GitLab or a Gitaly end the wave, with nothing set aside. Each has waited half
+/// a minute by itself and a minute before: an outage of ten minutes is sat out at four moves at once.
+const UNREACHABLE_IN_A_ROW: u32 = 30;
 /// Seconds per move and bytes per second for saying how long what is in flight may take.
 const EXPECT_SECONDS: u64 = 10;
 const EXPECT_BYTES_PER_SECOND: u64 = 30_000_000;
@@ -77,6 +80,7 @@ pub(crate) struct Wave {
     failed: u64,
     unknown: u64,
     in_a_row: BTreeMap<StorageName, u32>,
+    unreachable: u32,
     closed: Option<String>,
 }
 
@@ -114,6 +118,7 @@ impl Wave {
             failed: 0,
             unknown: 0,
             in_a_row: BTreeMap::new(),
+            unreachable: 0,
             closed: None,
         }
     }
@@ -156,9 +161,28 @@ impl Wave {
     /// Puts a move back that was not begun.
     pub(crate) fn put_back(&mut self, destination: &StorageName, at: usize) {
         self.pending.entry(destination.clone()).or_default().push_front(at);
+        self.uncount(at);
+    }
+
+    /// An attempt that was none.
+    pub(crate) fn uncount(&mut self, at: usize) {
         if let Some(attempts) = self.attempts.get_mut(&at) {
             *attempts = attempts.saturating_sub(1);
         }
+    }
+
+    /// Something answered.
+    pub(crate) fn reached(&mut self) {
+        self.unreachable = 0;
+    }
+
+    /// Counts an attempt that found nobody to ask; true, and the wave closed, when that was so for long.
+    pub(crate) fn gives_up(&mut self, cause: &str) -> bool {
+        self.unreachable += 1;
+        if self.unreachable >= UNREACHABLE_IN_A_ROW {
+            self.close(cause.to_owned());
+        }
+        self.closed.is_some()
     }
 
     /// True when an attempt failed for the very reason of the one before, a checksum that GitLab found different: trying

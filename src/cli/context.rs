@@ -178,6 +178,11 @@ fn host() -> String {
     if name.trim().is_empty() { "this machine".to_owned() } else { name.trim().to_owned() }
 }
 
+/// Who applies in this folder right now, if anybody does.
+pub(crate) fn lock_holder() -> Option<String> {
+    crate::state::lock::holder(Utf8Path::new(FOLDER))
+}
+
 /// The folder of all runs' journals.
 pub(crate) fn runs(run_dir: Option<&Utf8Path>) -> Utf8PathBuf {
     run_dir.map_or_else(|| Utf8Path::new(FOLDER).join(".tranship/runs"), ToOwned::to_owned)

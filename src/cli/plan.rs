@@ -32,13 +32,27 @@ pub(super) async fn plan(context: &Context, args: &args::Plan) -> Result<Exit, F
     let terminal = &context.terminal;
     let project = context::load(terminal, &args.variables)?;
     let session = project.connect(&context.signals, &args.selection).await?;
-    for run in context::unfinished(&context::runs(args.run_dir.as_deref()))? {
-        terminal.talk(&format!(
-            "Run {} was cut short, with {} moves in doubt; the next apply takes up from there first.\n",
-            run.run, run.in_doubt
-        ));
+    let mut observed = session.observe(&context.signals).await?;
+    let unfinished = context::unfinished(&context::runs(args.run_dir.as_deref()))?;
+    if let Some(holder) = context::lock_holder() {
+        terminal.talk(&format!("An apply is at work ({holder}): what is planned here is what it has left.\n"));
+    } else {
+        for run in &unfinished {
+            let count = run.in_doubt;
+            terminal.talk(&match count {
+                0 => format!("Run {} was cut short; the next apply takes up from there first.\n", run.run),
+                _ => format!(
+                    "Run {} was cut short with {count} moves under way or in doubt, planned below once more; the next \
+                     apply follows them first and moves none twice.\n",
+                    run.run
+                ),
+            });
+        }
     }
-    let plan = session.plan(&context.signals, &session.state()?).await?;
+    // What our own runs began is not somebody else's.
+    let ours: std::collections::BTreeSet<_> = unfinished.iter().flat_map(|run| &run.containers).copied().collect();
+    observed.moves.retain(|record| !ours.contains(&record.container));
+    let plan = session.plan_from(&observed, &session.state()?)?;
     if args.json {
         terminal.data(&ui::plan_json(&plan))?;
     } else {

@@ -91,6 +91,16 @@ pub fn acquire(configuration: &Utf8Path, owner: &Owner) -> Result<Lock, StateErr
     Ok(Lock { _file: file })
 }
 
+/// Who holds the lock now, without taking it; `None` when nobody does, or when that cannot be told.
+pub fn holder(configuration: &Utf8Path) -> Option<String> {
+    let path = configuration.join(".tranship/state.lock");
+    let mut file = File::options().read(true).write(true).open(&path).ok()?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Some(held(&mut file, &path).message),
+        _ => None,
+    }
+}
+
 /// The loser's message. The holder may be between taking the lock and writing its name.
 fn held(file: &mut File, path: &Utf8Path) -> StateError {
     let mut text = String::new();

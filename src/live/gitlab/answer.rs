@@ -86,8 +86,16 @@ pub(super) fn judge(call: &Call, answer: &Answer, secret: &str) -> Result<(), Fa
                 format!("the token's owner is no administrator here, or Admin Mode is on (403): {told}"),
             ),
         },
-        404 if own_page => failure(PortErrorKind::NotFound, Some(PROXY), format!("404, and {told}")),
-        404 => failure(PortErrorKind::NotFound, None, format!("not found (404): {told}")),
+        // Only GitLab's own words say that something is not there: a proxy that has lost its way to GitLab answers 404 too.
+        404 if matches!(&said, Said::Message(text) if text.starts_with("404")) => {
+            failure(PortErrorKind::NotFound, None, format!("not found (404): {told}"))
+        }
+        404 => {
+            let mut failure =
+                lost(call, Again::Soon, PortErrorKind::Transient, format!("404, and not GitLab's: {told}"));
+            failure.error.help.get_or_insert_with(|| PROXY.to_owned());
+            failure
+        }
         429 => Failure {
             // Refused before anything was done: any call may be repeated.
             error: PortError {
@@ -239,7 +247,8 @@ mod tests {
             (&get, 400, K::Refused, Again::No),
             (&get, 401, K::Unauthenticated, Again::No),
             (&get, 403, K::Forbidden, Again::No),
-            (&get, 404, K::NotFound, Again::No),
+            (&get, 404, K::Transient, Again::Soon),
+            (&post, 404, K::Ambiguous, Again::No),
             (&get, 409, K::Transient, Again::Patient),
             (&get, 429, K::Transient, Again::Patient),
             (&get, 500, K::Transient, Again::Soon),
@@ -254,6 +263,10 @@ mod tests {
         ] {
             let (found, repeat, _) = judged(call, status, "{}");
             assert_eq!((found, repeat), (kind, again), "{} {status}", call.shown);
+        }
+        // Only GitLab's own words say that something is not there.
+        for body in [r#"{"message":"404 Project Not Found"}"#, r#"{"error":"404 Not Found"}"#] {
+            assert_eq!(judged(&post, 404, body).0, K::NotFound);
         }
     }
 
