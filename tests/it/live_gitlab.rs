@@ -439,7 +439,9 @@ async fn group_wikis_are_counted_where_the_edition_has_them() {
         let fake = Http::start(move |seen, _| match seen.path() {
             "/api/v4/metadata" => json(format!(r#"{{"version":"18.1.1","enterprise":{enterprise}}}"#)),
             "/api/v4/groups" => json(groups),
-            "/api/v4/group_repository_storage_moves" => status(moves, if moves == 200 { "[]" } else { r#"{"error":"404 Not Found"}"# }),
+            "/api/v4/group_repository_storage_moves" => {
+                status(moves, if moves == 200 { "[]" } else { r#"{"error":"404 Not Found"}"# })
+            }
             other => panic!("{other}"),
         })
         .await;
