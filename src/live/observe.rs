@@ -7,13 +7,15 @@ use futures::future::{join, join_all};
 
 use crate::apply::port::{PortError, PortErrorKind, PortResult, Ports};
 use crate::model::{
-    ContainerKind, DiskSpace, GitlabFacts, MoveRecord, Observed, OtherContainers, Reading, Repository, ServerFacts,
-    StorageFacts, StorageName,
+    ContainerKind, DiskSpace, GitlabFacts, MoveRecord, Observed, OtherContainers, Reading, Repository, RepositoryRole,
+    ServerFacts, StorageFacts, StorageName, relative_path,
 };
 
 /// Storages read at once. Each takes one list's worth of GitLab's requests and two small calls to its own server; at
 /// ten times this a fleet's lists would crowd out everything else that asks GitLab.
 const STORAGES_AT_ONCE: usize = 8;
+/// Sizes asked for at once. Gitaly answers each by walking a repository's folder.
+const SIZES_AT_ONCE: usize = 16;
 /// Walks at once: each reads a whole disk's directories on its server.
 const WALKS_AT_ONCE: usize = 4;
 /// GitLab's lists of moves know no filter by state, so the newest are read until only ended ones come. 20 pages are the
@@ -156,10 +158,27 @@ async fn read_gitlab(ports: &Ports, request: &Request) -> Result<Lists, Vec<Port
     }
     Ok(Lists {
         facts: GitlabFacts { version: version.version, enterprise: version.enterprise, token: reading(token), weights },
-        repositories: repositories.into_values().collect(),
+        repositories: sized(ports, repositories.into_values().collect()).await,
         others,
         moves: moves.into_values().collect(),
     })
+}
+
+/// Asks Gitaly for the sizes that GitLab's statistics lack: room is kept for what is known only.
+async fn sized(ports: &Ports, mut repositories: Vec<Repository>) -> Vec<Repository> {
+    let lacking = (0usize..).zip(&repositories).filter(|(_, r)| r.size.is_none() && r.empty != Some(true));
+    let asks = lacking.map(|(at, r)| {
+        let (storage, path) = (r.storage.clone(), relative_path(r.container, RepositoryRole::Main));
+        async move { (at, ports.gitaly.size(&storage, &path).await.ok()) }
+    });
+    let asks: Vec<_> = asks.collect();
+    let sizes: Vec<_> = futures::stream::iter(asks).buffer_unordered(SIZES_AT_ONCE).collect().await;
+    for (at, size) in sizes {
+        if let Some(repository) = repositories.get_mut(at) {
+            repository.size = size;
+        }
+    }
+    repositories
 }
 
 async fn list_storage(ports: &Ports, storage: &StorageName) -> PortResult<(Vec<Repository>, OtherContainers)> {

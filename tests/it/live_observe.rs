@@ -101,6 +101,9 @@ async fn a_fleet_is_read_whole_and_in_order() {
     assert!(seen.gitlab.token.known().is_some());
     let ids: Vec<_> = seen.repositories.iter().map(|r| r.container.id).collect();
     assert_eq!(ids, [3, 5, 7, 9, 11, 13, 15], "sorted by container, over storages");
+    // GitLab gave no statistics: Gitaly is asked, and a storage that cannot be asked leaves the size unknown.
+    let size = |id| seen.repositories.iter().find(|r| r.container.id == id).and_then(|r| r.size).map(|s| s.0);
+    assert_eq!((size(5), size(3)), (Some(1144), None));
 
     // `default` is served; `b` is not, and `c` has no address: unknown with the reason, no error.
     let facts = &seen.storages[&storage("default")];
