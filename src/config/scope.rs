@@ -229,9 +229,8 @@ impl Files for Folder {
         Ok(found)
     }
 
-    fn template(&self, path: &str) -> Result<Node, String> {
-        let text = self.read(path)?;
+    fn template(&self, path: &str, text: &str) -> Result<Node, String> {
         let nowhere = SourceId(u32::MAX);
-        syntax::parse_template(nowhere, &text).map_err(|d| format!("{path:?}: {d}"))
+        syntax::parse_template(nowhere, text).map_err(|d| format!("{path:?}: {d}"))
     }
 }

@@ -200,6 +200,32 @@ fn hostile_texts_end_in_errors() {
     assert!(load_text(b"\xef\xbb\xbflocals {\n}\n").diagnostics.is_empty());
 }
 
+fn told(loaded: &Loaded) -> String {
+    plain(&loaded.diagnostics, &loaded.sources, Utf8Path::new("/nowhere"))
+}
+
+#[test]
+fn templates_cost_like_what_stands_in_their_place() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = Utf8Path::from_path(dir.path()).expect("UTF-8");
+    std::fs::write(folder.join("t.tpl"), format!("${{x}}{}", "y".repeat(1000))).expect("writable");
+    for call in
+        ["templatefile(\"t.tpl\", { x = i })", "try(templatefile(\"t.tpl\", { x = i }), \"\")", "file(\"t.tpl\")"]
+    {
+        let text = format!("locals {{\n  a = [for i in range(1000000) : {call}]\n}}\n");
+        std::fs::write(folder.join("a.hcl"), text).expect("writable");
+        let loaded = load(folder, &VariableInputs::default());
+        assert!(loaded.diagnostics.has_errors() && told(&loaded).contains("steps"), "{call}: {}", told(&loaded));
+    }
+}
+
+#[test]
+fn texts_of_a_list_are_bounded_by_their_lengths() {
+    let text = format!("locals {{\n  a = \"{}\"\n  b = [for i in range(1000000) : local.a]\n}}\n", "x".repeat(10_000));
+    let loaded = load_text(text.as_bytes());
+    assert!(told(&loaded).contains("expr/too-costly"), "{}", told(&loaded));
+}
+
 #[test]
 fn the_deepest_that_the_parser_takes_is_evaluated() {
     let sum = "1 + ".repeat(120) + "1";

@@ -250,6 +250,8 @@ pub(crate) fn run(
             Value::List(items) => items.len(),
             Value::Set(items) => items.len(),
             Value::Object(entries) => entries.len(),
+            // These may make an element of each character.
+            Value::String(text) if matches!(function.name, "split" | "jsondecode" | "regexall") => text.len(),
             Value::String(text) => text.len() / 64,
             _ => 0,
         };
@@ -265,10 +267,22 @@ pub(crate) fn run(
         }
     }
     env.spend(node, cost as u64)?;
-    (function.run)(&mut Arguments { values, env, node }).map_err(|wrong| {
+    let result: Result<Value, Fault> = (function.run)(&mut Arguments { values, env, node }).map_err(|wrong| {
         let at = wrong.argument.and_then(|i| nodes.get(i).copied()).unwrap_or(node);
         env.fault(at, "expr/call", "Function cannot give a value")
             .detail(format!("`{}`: {}", function.name, wrong.message))
             .into()
-    })
+    });
+    let result = result?;
+    // What is made counts too; a text's length is counted where every value is.
+    env.spend(
+        node,
+        match &result {
+            Value::List(items) => items.len() as u64,
+            Value::Set(items) => items.len() as u64,
+            Value::Object(entries) => entries.len() as u64,
+            _ => 0,
+        },
+    )?;
+    Ok(result)
 }
