@@ -196,8 +196,13 @@ pub(super) fn fields(
             continue;
         };
         let Some(value) = value(attribute, &written.value, written.name_span, names, out) else { continue };
-        // Null is as good as left out, and what says the default asks for nothing new.
-        if attribute.later && value != Value::Null && default.as_ref() != Some(&value) {
+        let empty = matches!(&value, Value::List(items) if items.is_empty());
+        if empty && (spec.name, attribute.name) == ("assignment", "to") {
+            out.push(wrong(attribute, written.value.span, "this is empty"));
+            continue;
+        }
+        // Null is as good as left out; an empty list and what says the default ask for nothing new.
+        if attribute.later && value != Value::Null && !empty && default.as_ref() != Some(&value) {
             later.push(not_yet(&format!("`{}.{}`", spec.name, attribute.name), attribute.doc, written.name_span));
         }
         let value = if value == Value::Null { default } else { Some(value) };

@@ -227,6 +227,19 @@ fn texts_of_a_list_are_bounded_by_their_lengths() {
 }
 
 #[test]
+fn lists_may_be_empty_but_not_where_moves_go() {
+    let text = |to: &str| {
+        format!(
+            "storage \"a\" {{}}\nstorage \"x\" {{\n  for_each = toset([])\n}}\nrollout {{\n  gates = []\n}}\n\
+             assignment \"m\" {{\n  from = values(storage.x)\n  to = {to}\n}}\n"
+        )
+    };
+    let desired = load_text(text("[storage.a]").as_bytes()).desired.expect("loads");
+    assert!(desired.assignments[0].from.is_empty() && desired.later.is_empty(), "{:?}", desired.later);
+    assert!(told(&load_text(text("values(storage.x)").as_bytes())).contains("this is empty"));
+}
+
+#[test]
 fn the_deepest_that_the_parser_takes_is_evaluated() {
     let sum = "1 + ".repeat(120) + "1";
     for (open, close) in
