@@ -93,6 +93,7 @@ pub fn load(folder: &Utf8Path, variables: &VariableInputs) -> Loaded {
     }
     let order = |d: &Diagnostic| d.span.map_or((u32::MAX, 0), |s| (s.source.0, s.start));
     diagnostics.items.sort_by_key(order);
+    diagnostics.items.iter_mut().chain(desired.iter_mut().flat_map(|d| &mut d.later)).for_each(read::scrub);
     if diagnostics.has_errors() {
         desired = None;
     }

@@ -47,15 +47,40 @@ impl Texts {
     }
 }
 
-/// Where a text seems to hold a secret: what is in quotes after `token =`, and before the `@` of an address.
+/// The form of GitLab's tokens: personal, OAuth, deploy, runner, job, trigger, feed, mail, agent, workspace, SCIM,
+/// feature flags.
+static TOKEN: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)\bgl(?:pat|oas|dt|rt|rtr|cbt|ptt|ft|imt|agent|wt|soat|ffct)-[A-Za-z0-9_.-]+").ok()
+});
+
+/// Whether a text holds what looks like a token of GitLab.
+pub(super) fn holds_token(text: &str) -> bool {
+    TOKEN.as_ref().is_some_and(|token| token.is_match(text))
+}
+
+/// Hides in a diagnostic what looks like a token.
+pub(super) fn scrub(diagnostic: &mut Diagnostic) {
+    let Some(token) = TOKEN.as_ref() else { return };
+    let values = diagnostic.values.iter_mut().map(|(_, value)| value);
+    let labels = diagnostic.related.iter_mut().map(|(_, label)| label);
+    for text in [&mut diagnostic.detail].into_iter().chain(&mut diagnostic.help).chain(values).chain(labels) {
+        if token.is_match(text) {
+            *text = token.replace_all(text, "(a token)").into_owned();
+        }
+    }
+}
+
+/// Where a text seems to hold a secret: what is in quotes after `token =`, what looks like a token of GitLab, and what
+/// stands before the `@` of an address.
 fn secrets(text: &str) -> Vec<(usize, usize)> {
     static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-        let assigned = r#"(?m)^[^#\n]*?\b(?:token|password)[ \t]*=[ \t]*("[^\n]*)"#;
+        let assigned = r#"(?m)^[^#\n]*?\b[A-Za-z0-9_]*(?:tok[a-z]*|passw[a-z]*)[ \t]*=[ \t]*("[^\n]*)"#;
         let in_address = r#"\b[a-z]+://([^/@\s"]+)@"#;
         [assigned, in_address].into_iter().filter_map(|p| Regex::new(p).ok()).collect()
     });
     let found = PATTERNS.iter().flat_map(|p| p.captures_iter(text)).filter_map(|c| c.get(1));
-    found.map(|m| (m.start(), m.end())).collect()
+    let tokens = TOKEN.iter().flat_map(|p| p.find_iter(text));
+    found.chain(tokens).map(|m| (m.start(), m.end())).collect()
 }
 
 fn masked(text: String, stretches: &[(usize, usize)]) -> String {
