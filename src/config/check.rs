@@ -98,12 +98,12 @@ fn unknown_attribute(spec: &BlockSpec, place: &str, name: &str, span: Span) -> D
 fn unknown_block(spec: &BlockSpec, place: &str, block: &Block) -> Diagnostic {
     let mut diagnostic = Diagnostic::error("config/unknown-block", "Unknown block").at(block.kind_span);
     diagnostic.detail = format!("There is no block `{}` {place}.", block.kind);
+    let known: Vec<&str> = spec.blocks.iter().map(|b| b.name).collect();
     diagnostic.help = if spec.attribute(&block.kind).is_some() {
         Some(format!("`{0}` is an attribute: {0} = …", block.kind))
-    } else if let Some(near) = nearest(&block.kind, spec.blocks.iter().map(|b| b.name)) {
-        Some(format!("Did you mean `{near}`?"))
+    } else if let Some(near) = nearest(&block.kind, known.iter().copied()) {
+        Some(format!("Did you mean `{near}`? Known are {}.", known.join(", ")))
     } else {
-        let known: Vec<&str> = spec.blocks.iter().map(|b| b.name).collect();
         (!known.is_empty()).then(|| format!("Known are {}.", known.join(", ")))
     };
     diagnostic

@@ -120,15 +120,13 @@ fn sandbox(builder: &mut Builder<'_>, block: &Block) -> Option<SandboxConnection
                 count: values.whole("count").unwrap_or(1),
             });
         } else {
-            let known: Vec<&str> = kinds.clone().collect();
+            let known: Vec<String> = SandboxFault::KINDS.iter().map(|(kind, does)| format!("{kind}: {does}")).collect();
+            let near = nearest(kind, kinds).map(|near| format!("Did you mean {near:?}? ")).unwrap_or_default();
             builder.out.push(
                 Diagnostic::error("config/fault", "Unknown fault")
-                    .detail(format!("There is no fault {kind:?}; known are {}.", known.join(", ")))
+                    .detail(format!("There is no fault {kind:?}."))
                     .at(*span)
-                    .help(nearest(kind, kinds).map_or_else(
-                        || "`tranship explain sandbox.fault` says what each does.".to_owned(),
-                        |near| format!("Did you mean {near:?}?"),
-                    )),
+                    .help(format!("{near}There are:\n{}", known.join("\n"))),
             );
         }
     }

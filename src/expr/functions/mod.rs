@@ -206,10 +206,12 @@ pub(crate) fn find(call: &Call) -> Result<&'static Function, Fault> {
                  randomness."
                     .to_owned()
             }
-            name => nearest(name, names).map_or_else(
-                || "`tranship explain functions` lists them.".to_owned(),
-                |n| format!("Did you mean `{n}`?"),
-            ),
+            name => {
+                const SOME: &str = "Some there are: length, keys, values, contains, lookup, merge, concat, format, join, \
+                                    split, startswith, regex, replace, toset, range, file.";
+                nearest(name, names)
+                    .map_or_else(|| SOME.to_owned(), |near| format!("Did you mean `{near}`? {SOME}"))
+            }
         });
         diagnostic.into()
     })
