@@ -140,9 +140,12 @@ fn the_languages_own_example_comes_to_what_it_says() {
     assert_eq!(desired.rollout.waves[1].sample, Some(300));
     assert_eq!(desired.storages.values().map(|s| s.limits.disk_ceiling_permille).max(), Some(850));
     let later: Vec<&str> = desired.later.iter().map(|d| d.detail.split('`').nth(1).unwrap_or("")).collect();
-    for expected in ["storage.pod", "storage.zone", "rollout.probe", "rollout.ramp", "rollout.gates", "freeze", "moved"]
-    {
+    for expected in ["storage.pod", "rollout.probe", "rollout.ramp", "rollout.gates", "freeze", "moved"] {
         assert!(later.contains(&expected), "{expected} in {later:?}");
+    }
+    // Only a pod or a gate gives these an effect.
+    for without in ["storage.zone", "storage.metrics", "gitlab.internal_url"] {
+        assert!(!later.contains(&without), "{without} in {later:?}");
     }
 }
 
