@@ -4,7 +4,7 @@ use super::build::Builder;
 use super::check::Fields;
 use super::shapes;
 use super::syntax::{Block, Body};
-use crate::diag::{Diagnostic, nearest};
+use crate::diag::{Diagnostic, Span, nearest};
 use crate::model::{
     Bytes, Connection, GitlabConnection, LiveConnection, SandboxConnection, SandboxFault, SandboxStorage, SecretRef,
     StorageName, Weight,
@@ -49,15 +49,29 @@ pub(super) fn connection(builder: &mut Builder<'_>, body: &Body) -> (Connection,
                 _ => (Connection::None, max_moves),
             }
         }
-        (None, Some(block)) => match sandbox(builder, block) {
-            Some(sandbox) => {
-                let workers = sandbox.workers;
-                (Connection::Sandbox(sandbox), workers)
+        (None, Some(block)) => {
+            if let Some(gitaly) = single("gitaly") {
+                builder.out.push(ignored("the block `gitaly`", gitaly.header, block.header));
             }
-            None => (Connection::None, 1),
-        },
+            match sandbox(builder, block) {
+                Some(sandbox) => {
+                    let workers = sandbox.workers;
+                    (Connection::Sandbox(sandbox), workers)
+                }
+                None => (Connection::None, 1),
+            }
+        }
         (None, None) => (Connection::None, 1),
     }
+}
+
+/// The warning for what has no effect on the sandbox.
+pub(super) fn ignored(what: &str, span: Span, sandbox: Span) -> Diagnostic {
+    Diagnostic::warning("config/sandbox-ignores", "No effect on the sandbox")
+        .detail(format!("The sandbox makes its own tokens and needs no CA, so {what} is ignored."))
+        .at(span)
+        .also(sandbox, "the sandbox")
+        .help("Keep it in a file of the real configuration.")
 }
 
 /// Checks GitLab's address; its parts that could be a secret are not printed.

@@ -243,6 +243,19 @@ fn lists_may_be_empty_but_not_where_moves_go() {
 }
 
 #[test]
+fn what_the_sandbox_ignores_is_a_warning() {
+    let loaded = load_text(
+        b"sandbox \"s\" {\n  repositories = 1\n  storage \"a\" {}\n}\ngitaly {\n  ca = \"x.pem\"\n}\n\
+          storage \"a\" {\n  token = { env = \"T\" }\n  ca = \"y.pem\"\n}\n",
+    );
+    let told = told(&loaded);
+    assert!(loaded.desired.is_some(), "{told}");
+    for what in ["the block `gitaly` is ignored", "`storage.token` is ignored", "`storage.ca` is ignored"] {
+        assert!(told.contains(what), "{what}: {told}");
+    }
+}
+
+#[test]
 fn the_deepest_that_the_parser_takes_is_evaluated() {
     let sum = "1 + ".repeat(120) + "1";
     for (open, close) in
