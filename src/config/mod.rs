@@ -60,7 +60,7 @@ pub struct Loaded {
 pub fn load(folder: &Utf8Path, variables: &VariableInputs) -> Loaded {
     let mut texts = Texts::default();
     let mut report = Report::default();
-    let found = read::folder(folder, variables, &mut report);
+    let found = read::folder(folder, variables, &mut texts, &mut report);
     let mut syntax = Diagnostics::default();
     let mut body = Body::default();
     for (name, text) in found.configuration {

@@ -256,6 +256,14 @@ fn what_the_sandbox_ignores_is_a_warning() {
 }
 
 #[test]
+fn a_file_that_is_no_text_is_shown_at_its_place() {
+    let loaded = load_text(b"locals {\n  a = \x1b\xff1\n}\n");
+    let told = told(&loaded);
+    assert!(told.starts_with("a.hcl:2:8: Not a text"), "{told}");
+    assert!(!loaded.sources.get(crate::diag::SourceId(0)).expect("added").text.contains('\u{1b}'));
+}
+
+#[test]
 fn the_deepest_that_the_parser_takes_is_evaluated() {
     let sum = "1 + ".repeat(120) + "1";
     for (open, close) in
