@@ -101,6 +101,20 @@ fn url(builder: &mut Builder<'_>, fields: &Fields, text: &str) -> Option<String>
     if plain.ends_with("/api/v4") {
         return wrong("`url` is GitLab's own address, without /api/v4.");
     }
+    let near = match parsed.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if parsed.scheme() == "http" && !near {
+        builder.out.push(
+            Diagnostic::warning("config/plain-http", "Token in clear")
+                .detail("`url` begins with http://, so the token travels over the network unencrypted.")
+                .at(fields.span("url"))
+                .help("Use https://; a private CA is named by `ca`."),
+        );
+    }
     Some(plain.to_owned())
 }
 

@@ -256,6 +256,23 @@ fn what_the_sandbox_ignores_is_a_warning() {
 }
 
 #[test]
+fn a_token_in_clear_is_a_warning() {
+    for (url, warns) in [
+        ("http://gitlab.example.com", true),
+        ("http://10.0.0.1", true),
+        ("http://[::1]:80", false),
+        ("http://127.0.0.1:8080", false),
+        ("http://localhost:3000", false),
+        ("https://gitlab.example.com", false),
+    ] {
+        let text = format!("gitlab {{\n  url = \"{url}\"\n  token = {{ env = \"T\" }}\n}}\n");
+        let loaded = load_text(text.as_bytes());
+        assert!(loaded.desired.is_some());
+        assert_eq!(told(&loaded).contains("config/plain-http"), warns, "{url}");
+    }
+}
+
+#[test]
 fn a_file_that_is_no_text_is_shown_at_its_place() {
     let loaded = load_text(b"locals {\n  a = \x1b\xff1\n}\n");
     let told = told(&loaded);
