@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::check::{self, Fields};
-use super::connection::{connection, secret};
+use super::connection::{connection, ignored, secret};
 use super::graph::{self, Instance, Instances};
 use super::schema::{self, BlockSpec};
 use super::scope::{Inner, Report, Scope};
@@ -200,6 +200,11 @@ impl Builder<'_> {
             }
         };
         let (address, dial) = (endpoint(self, "address"), endpoint(self, "dial"));
+        for name in ["token", "ca"] {
+            if let (Some(sandbox), Some(written)) = (sandbox, block.body.attribute(name)) {
+                self.out.push(ignored(&format!("`storage.{name}`"), written.name_span, sandbox));
+            }
+        }
         let written = |name: &str| block.body.attribute(name).is_some();
         if live && sandbox.is_none() && !written("address") && !written("pod") {
             self.out.push(

@@ -18,6 +18,11 @@ pub(super) fn structure(body: &Body, spec: &'static BlockSpec, header: Option<Sp
     if spec.name != "locals" {
         for attribute in &body.attributes {
             if spec.attribute(&attribute.name).is_none() {
+                // A misspelt `token` may hold the secret itself.
+                let near = nearest(&attribute.name, spec.attributes.iter().map(|a| a.name));
+                if near.and_then(|n| spec.attribute(n)).is_some_and(|a| a.shape == Shape::Secret) {
+                    out.masks.push(attribute.value.span);
+                }
                 out.push(unknown_attribute(spec, &place, &attribute.name, attribute.name_span));
             }
         }
@@ -93,12 +98,12 @@ fn unknown_attribute(spec: &BlockSpec, place: &str, name: &str, span: Span) -> D
 fn unknown_block(spec: &BlockSpec, place: &str, block: &Block) -> Diagnostic {
     let mut diagnostic = Diagnostic::error("config/unknown-block", "Unknown block").at(block.kind_span);
     diagnostic.detail = format!("There is no block `{}` {place}.", block.kind);
+    let known: Vec<&str> = spec.blocks.iter().map(|b| b.name).collect();
     diagnostic.help = if spec.attribute(&block.kind).is_some() {
         Some(format!("`{0}` is an attribute: {0} = …", block.kind))
-    } else if let Some(near) = nearest(&block.kind, spec.blocks.iter().map(|b| b.name)) {
-        Some(format!("Did you mean `{near}`?"))
+    } else if let Some(near) = nearest(&block.kind, known.iter().copied()) {
+        Some(format!("Did you mean `{near}`? Known are {}.", known.join(", ")))
     } else {
-        let known: Vec<&str> = spec.blocks.iter().map(|b| b.name).collect();
         (!known.is_empty()).then(|| format!("Known are {}.", known.join(", ")))
     };
     diagnostic
@@ -196,8 +201,13 @@ pub(super) fn fields(
             continue;
         };
         let Some(value) = value(attribute, &written.value, written.name_span, names, out) else { continue };
-        // Null is as good as left out, and what says the default asks for nothing new.
-        if attribute.later && value != Value::Null && default.as_ref() != Some(&value) {
+        let empty = matches!(&value, Value::List(items) if items.is_empty());
+        if empty && (spec.name, attribute.name) == ("assignment", "to") {
+            out.push(wrong(attribute, written.value.span, "this is empty"));
+            continue;
+        }
+        // Null is as good as left out; an empty list and what says the default ask for nothing new.
+        if attribute.later && value != Value::Null && !empty && default.as_ref() != Some(&value) {
             later.push(not_yet(&format!("`{}.{}`", spec.name, attribute.name), attribute.doc, written.name_span));
         }
         let value = if value == Value::Null { default } else { Some(value) };
@@ -250,7 +260,7 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
         },
     };
     let value = target.evaluate(node, out)?;
-    if matches!(spec.name, "environment" | "error_message") && names.scope.touches_sensitive(node) {
+    if (SHOWN.contains(&spec.name) || spec.shape == Shape::Secret) && names.scope.touches_sensitive(node) {
         out.push(shown_anyway(spec.name, node.span));
         return None;
     }
@@ -287,10 +297,14 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
     }
 }
 
+/// Attributes whose values stand in plans, reports or messages. References to secrets are such too: what cannot be
+/// read is told by its name.
+const SHOWN: [&str; 7] = ["environment", "error_message", "url", "internal_url", "address", "dial", "ca"];
+
 /// The diagnostic for a sensitive value where it would be printed.
 fn shown_anyway(name: &str, span: Span) -> Diagnostic {
     Diagnostic::error("config/sensitive", "Sensitive value would be shown")
-        .detail(format!("`{name}` appears in plans and reports, and a sensitive value must not."))
+        .detail(format!("`{name}` appears in plans, reports or messages, and a sensitive value must not."))
         .at(span)
         .help("Use a value that is not sensitive.")
 }
@@ -303,7 +317,7 @@ fn secret_in_the_open(node: &Node) -> bool {
 fn secret_refused(spec: &AttributeSpec, name: Span) -> Diagnostic {
     Diagnostic::error("config/secret", "Secret must be a reference")
         .detail(format!(
-            "`{}` must be {}. A secret itself does not belong into a configuration, where version control keeps it.",
+            "`{}` must be {}; the name of an environment variable has letters, digits and `_`. A secret itself does not belong into a configuration, where version control keeps it.",
             spec.name,
             spec.shape.describe()
         ))

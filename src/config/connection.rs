@@ -4,7 +4,7 @@ use super::build::Builder;
 use super::check::Fields;
 use super::shapes;
 use super::syntax::{Block, Body};
-use crate::diag::{Diagnostic, nearest};
+use crate::diag::{Diagnostic, Span, nearest};
 use crate::model::{
     Bytes, Connection, GitlabConnection, LiveConnection, SandboxConnection, SandboxFault, SandboxStorage, SecretRef,
     StorageName, Weight,
@@ -49,15 +49,29 @@ pub(super) fn connection(builder: &mut Builder<'_>, body: &Body) -> (Connection,
                 _ => (Connection::None, max_moves),
             }
         }
-        (None, Some(block)) => match sandbox(builder, block) {
-            Some(sandbox) => {
-                let workers = sandbox.workers;
-                (Connection::Sandbox(sandbox), workers)
+        (None, Some(block)) => {
+            if let Some(gitaly) = single("gitaly") {
+                builder.out.push(ignored("the block `gitaly`", gitaly.header, block.header));
             }
-            None => (Connection::None, 1),
-        },
+            match sandbox(builder, block) {
+                Some(sandbox) => {
+                    let workers = sandbox.workers;
+                    (Connection::Sandbox(sandbox), workers)
+                }
+                None => (Connection::None, 1),
+            }
+        }
         (None, None) => (Connection::None, 1),
     }
+}
+
+/// The warning for what has no effect on the sandbox.
+pub(super) fn ignored(what: &str, span: Span, sandbox: Span) -> Diagnostic {
+    Diagnostic::warning("config/sandbox-ignores", "No effect on the sandbox")
+        .detail(format!("The sandbox makes its own tokens and needs no CA, so {what} is ignored."))
+        .at(span)
+        .also(sandbox, "the sandbox")
+        .help("Keep it in a file of the real configuration.")
 }
 
 /// Checks GitLab's address; its parts that could be a secret are not printed.
@@ -86,6 +100,20 @@ fn url(builder: &mut Builder<'_>, fields: &Fields, text: &str) -> Option<String>
     let plain = text.trim_end_matches('/');
     if plain.ends_with("/api/v4") {
         return wrong("`url` is GitLab's own address, without /api/v4.");
+    }
+    let near = match parsed.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if parsed.scheme() == "http" && !near {
+        builder.out.push(
+            Diagnostic::warning("config/plain-http", "Token in clear")
+                .detail("`url` begins with http://, so the token travels over the network unencrypted.")
+                .at(fields.span("url"))
+                .help("Use https://; a private CA is named by `ca`."),
+        );
     }
     Some(plain.to_owned())
 }
@@ -120,15 +148,13 @@ fn sandbox(builder: &mut Builder<'_>, block: &Block) -> Option<SandboxConnection
                 count: values.whole("count").unwrap_or(1),
             });
         } else {
-            let known: Vec<&str> = kinds.clone().collect();
+            let known: Vec<String> = SandboxFault::KINDS.iter().map(|(kind, does)| format!("{kind}: {does}")).collect();
+            let near = nearest(kind, kinds).map(|near| format!("Did you mean {near:?}? ")).unwrap_or_default();
             builder.out.push(
                 Diagnostic::error("config/fault", "Unknown fault")
-                    .detail(format!("There is no fault {kind:?}; known are {}.", known.join(", ")))
+                    .detail(format!("There is no fault {kind:?}."))
                     .at(*span)
-                    .help(nearest(kind, kinds).map_or_else(
-                        || "`tranship explain sandbox.fault` says what each does.".to_owned(),
-                        |near| format!("Did you mean {near:?}?"),
-                    )),
+                    .help(format!("{near}There are:\n{}", known.join("\n"))),
             );
         }
     }

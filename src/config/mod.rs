@@ -60,7 +60,7 @@ pub struct Loaded {
 pub fn load(folder: &Utf8Path, variables: &VariableInputs) -> Loaded {
     let mut texts = Texts::default();
     let mut report = Report::default();
-    let found = read::folder(folder, variables, &mut report);
+    let found = read::folder(folder, variables, &mut texts, &mut report);
     let mut syntax = Diagnostics::default();
     let mut body = Body::default();
     for (name, text) in found.configuration {
@@ -93,6 +93,7 @@ pub fn load(folder: &Utf8Path, variables: &VariableInputs) -> Loaded {
     }
     let order = |d: &Diagnostic| d.span.map_or((u32::MAX, 0), |s| (s.source.0, s.start));
     diagnostics.items.sort_by_key(order);
+    diagnostics.items.iter_mut().chain(desired.iter_mut().flat_map(|d| &mut d.later)).for_each(read::scrub);
     if diagnostics.has_errors() {
         desired = None;
     }

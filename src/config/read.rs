@@ -23,6 +23,27 @@ impl Texts {
         id
     }
 
+    /// Adds of a file that is no text the line that says so, at its number, and gives the place in it. What cannot be
+    /// shown is replaced.
+    fn offender(&mut self, name: &str, bytes: &[u8], at: usize) -> Span {
+        /// Shown before and after the place, in bytes.
+        const WIDTH: usize = 1000;
+        let before = bytes.get(..at).unwrap_or_default();
+        let begin = before.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+        let shown = |bytes: &[u8]| -> String {
+            let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+            let line = String::from_utf8_lossy(line.get(..WIDTH).unwrap_or(line));
+            line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+        };
+        let mut text = "\n".repeat(before.iter().filter(|b| **b == b'\n').count());
+        text.push_str(&shown(before.get(begin..).unwrap_or_default()));
+        let start = text.len();
+        text.push_str(&shown(bytes.get(at..).unwrap_or_default()));
+        let end = start + text.get(start..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
+        let number = |n| u32::try_from(n).unwrap_or(u32::MAX);
+        Span { source: self.add(name.to_owned(), text), start: number(start), end: number(end) }
+    }
+
     /// Hides a stretch in what is shown.
     pub(super) fn mask(&mut self, span: Span) {
         self.masks.push(span);
@@ -47,15 +68,40 @@ impl Texts {
     }
 }
 
-/// Where a text seems to hold a secret: what is in quotes after `token =`, and before the `@` of an address.
+/// The form of GitLab's tokens: personal, OAuth, deploy, runner, job, trigger, feed, mail, agent, workspace, SCIM,
+/// feature flags.
+static TOKEN: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)\bgl(?:pat|oas|dt|rt|rtr|cbt|ptt|ft|imt|agent|wt|soat|ffct)-[A-Za-z0-9_.-]+").ok()
+});
+
+/// Whether a text holds what looks like a token of GitLab.
+pub(super) fn holds_token(text: &str) -> bool {
+    TOKEN.as_ref().is_some_and(|token| token.is_match(text))
+}
+
+/// Hides in a diagnostic what looks like a token.
+pub(super) fn scrub(diagnostic: &mut Diagnostic) {
+    let Some(token) = TOKEN.as_ref() else { return };
+    let values = diagnostic.values.iter_mut().map(|(_, value)| value);
+    let labels = diagnostic.related.iter_mut().map(|(_, label)| label);
+    for text in [&mut diagnostic.detail].into_iter().chain(&mut diagnostic.help).chain(values).chain(labels) {
+        if token.is_match(text) {
+            *text = token.replace_all(text, "(a token)").into_owned();
+        }
+    }
+}
+
+/// Where a text seems to hold a secret: what is in quotes after `token =`, what looks like a token of GitLab, and what
+/// stands before the `@` of an address.
 fn secrets(text: &str) -> Vec<(usize, usize)> {
     static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-        let assigned = r#"(?m)^[^#\n]*?\b(?:token|password)[ \t]*=[ \t]*("[^\n]*)"#;
+        let assigned = r#"(?m)^[^#\n]*?\b[A-Za-z0-9_]*(?:tok[a-z]*|passw[a-z]*)[ \t]*=[ \t]*("[^\n]*)"#;
         let in_address = r#"\b[a-z]+://([^/@\s"]+)@"#;
         [assigned, in_address].into_iter().filter_map(|p| Regex::new(p).ok()).collect()
     });
     let found = PATTERNS.iter().flat_map(|p| p.captures_iter(text)).filter_map(|c| c.get(1));
-    found.map(|m| (m.start(), m.end())).collect()
+    let tokens = TOKEN.iter().flat_map(|p| p.find_iter(text));
+    found.chain(tokens).map(|m| (m.start(), m.end())).collect()
 }
 
 fn masked(text: String, stretches: &[(usize, usize)]) -> String {
@@ -81,7 +127,7 @@ pub(super) struct Found {
 }
 
 /// Reads a folder.
-pub(super) fn folder(folder: &Utf8Path, inputs: &VariableInputs, out: &mut Report) -> Found {
+pub(super) fn folder(folder: &Utf8Path, inputs: &VariableInputs, texts: &mut Texts, out: &mut Report) -> Found {
     let mut found = Found::default();
     let entries = match fs_err::read_dir(folder) {
         Ok(entries) => entries,
@@ -114,78 +160,64 @@ pub(super) fn folder(folder: &Utf8Path, inputs: &VariableInputs, out: &mut Repor
         out.push(
             Diagnostic::error("config/empty", "No configuration")
                 .detail(format!("{folder} holds no file whose name ends in .hcl."))
-                .help("Name the configuration's folder with -C, or write a first file; `tranship explain` lists the blocks."),
+                .help("Name the configuration's folder with -C, or write a first file with a `sandbox` or `gitlab` block."),
         );
     }
     for name in names {
-        let text = text(&folder.join(&name), &name, out);
+        let text = text(&folder.join(&name), &name, texts, out);
         found.configuration.extend(text.map(|t| (name, t)));
     }
     const VALUES: &str = "tranship.vars.hcl";
     let path = folder.join(VALUES);
     if path.exists() {
-        found.values.extend(text(&path, VALUES, out).map(|t| (VALUES.to_owned(), t)));
+        found.values.extend(text(&path, VALUES, texts, out).map(|t| (VALUES.to_owned(), t)));
     }
     for name in &inputs.files {
         let path: Utf8PathBuf = folder.join(name);
-        found.values.extend(text(&path, name, out).map(|t| (name.clone(), t)));
+        found.values.extend(text(&path, name, texts, out).map(|t| (name.clone(), t)));
     }
     found
 }
 
 /// Reads one text, without its byte order mark.
-fn text(path: &Utf8Path, name: &str, out: &mut Report) -> Option<String> {
-    let mut refuse = |code, summary: &str, detail: String, help: &str| {
-        out.push(Diagnostic::error(code, summary).detail(detail).help(help));
+fn text(path: &Utf8Path, name: &str, texts: &mut Texts, out: &mut Report) -> Option<String> {
+    let mut refuse = |code, summary: &str, detail: String, span: Option<Span>, help: &str| {
+        out.push(Diagnostic::error(code, summary).detail(detail).at(span).help(help));
         None
     };
     let size = match fs_err::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
-            return refuse("config/file", "Cannot read a file", format!("{name:?} is a folder."), "Rename it.");
+            return refuse("config/file", "Cannot read a file", format!("{name:?} is a folder."), None, "Rename it.");
         }
         Ok(metadata) => metadata.len(),
         Err(error) => {
-            return refuse(
-                "config/file",
-                "Cannot read a file",
-                unreadable(name, &error),
-                "Check the name and its rights.",
-            );
+            let detail = unreadable(name, &error);
+            return refuse("config/file", "Cannot read a file", detail, None, "Check the name and its rights.");
         }
     };
     if size > FILE_LIMIT {
         let detail = format!("{name:?} has {size} bytes; at most {FILE_LIMIT} are read.");
-        return refuse(
-            "config/file-size",
-            "File too large",
-            detail,
-            "Make many instances with `for_each` instead of writing each.",
-        );
+        let help = "Make many instances with `for_each` instead of writing each.";
+        let span = texts.offender(name, &[], 0);
+        return refuse("config/file-size", "File too large", detail, Some(span), help);
     }
     let bytes = match fs_err::read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
-            return refuse("config/file", "Cannot read a file", unreadable(name, &error), "Check its rights.");
+            return refuse("config/file", "Cannot read a file", unreadable(name, &error), None, "Check its rights.");
         }
     };
-    let place = |at: usize| {
-        let line = bytes.iter().take(at).filter(|b| **b == b'\n').count() + 1;
-        format!("{name}:{line}")
+    let mut no_text = |bytes: &[u8], at: usize, what: &str| {
+        let span = texts.offender(name, bytes, at);
+        let detail = format!("{name:?} {what} at byte {at}, counted from 0.");
+        refuse("config/encoding", "Not a text", detail, Some(span), "Save it as UTF-8 text.")
     };
     if let Some(at) = bytes.iter().position(|b| *b == 0) {
-        return refuse(
-            "config/encoding",
-            "Not a text",
-            format!("There is a NUL byte in {}.", place(at)),
-            "Save it as UTF-8 text.",
-        );
+        return no_text(&bytes, at, "has a NUL byte");
     }
-    match String::from_utf8(bytes.clone()) {
+    match String::from_utf8(bytes) {
         Ok(text) => Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
-        Err(error) => {
-            let detail = format!("{} is not UTF-8.", place(error.utf8_error().valid_up_to()));
-            refuse("config/encoding", "Not a text", detail, "Save it as UTF-8 text.")
-        }
+        Err(error) => no_text(error.as_bytes(), error.utf8_error().valid_up_to(), "is not UTF-8"),
     }
 }
 

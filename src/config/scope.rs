@@ -129,6 +129,9 @@ impl Inner<'_> {
     pub(super) fn safe(&self, node: &Node, mut fault: Diagnostic) -> Diagnostic {
         if self.scope.touches_sensitive(node) {
             fault.detail = "Details are not shown, because a sensitive value takes part.".to_owned();
+            // A help may name keys, and variables of a `for` have values that are not marked.
+            fault.help = None;
+            fault.values.retain(|(_, shown)| shown == "(sensitive)");
         }
         fault
     }
@@ -229,9 +232,8 @@ impl Files for Folder {
         Ok(found)
     }
 
-    fn template(&self, path: &str) -> Result<Node, String> {
-        let text = self.read(path)?;
+    fn template(&self, path: &str, text: &str) -> Result<Node, String> {
         let nowhere = SourceId(u32::MAX);
-        syntax::parse_template(nowhere, &text).map_err(|d| format!("{path:?}: {d}"))
+        syntax::parse_template(nowhere, text).map_err(|d| format!("{path:?}: {d}"))
     }
 }

@@ -1,5 +1,6 @@
 //! Checks a value by the shape that the table gives its attribute, and brings it into one form.
 
+use super::read::holds_token;
 use super::schema::Shape;
 use crate::expr::{Number, Value, parse_duration};
 use crate::model::{Endpoint, Scheme, SecretRef};
@@ -40,7 +41,6 @@ pub(super) fn check(shape: Shape, value: &Value) -> Result<Value, String> {
             _ => Err(other()),
         },
         Shape::Wholes(from, to) => match value {
-            Value::List(items) if items.is_empty() => Err("this list is empty".to_owned()),
             Value::List(items) => items.iter().try_for_each(|i| whole(i, from, to).map(|_| ())).map(|()| value.clone()),
             _ => Err(other()),
         },
@@ -128,8 +128,8 @@ pub(super) fn secret(value: &Value) -> Option<SecretRef> {
     }
     let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     match kind.as_str() {
-        "env" => filled(inner.as_str()?).map(SecretRef::Env),
-        "file" => filled(inner.as_str()?).map(SecretRef::File),
+        "env" => Some(inner.as_str()?).filter(|n| is_env_name(n)).map(|n| SecretRef::Env(n.to_owned())),
+        "file" => filled(inner.as_str()?).filter(|p| !holds_token(p)).map(SecretRef::File),
         "kubernetes" => {
             let Value::Object(parts) = inner else { return None };
             let secret = filled(inner.get("secret")?.as_str()?)?;
@@ -138,6 +138,12 @@ pub(super) fn secret(value: &Value) -> Option<SecretRef> {
         }
         _ => None,
     }
+}
+
+/// Whether a text can name an environment variable; a secret that was put in its place mostly cannot.
+fn is_env_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// The address that a reference to a block of one kind holds.
@@ -157,9 +163,6 @@ fn addresses<'v>(value: &'v Value, kind: &str) -> Result<Vec<&'v str>, String> {
         Value::Object(entries) if !entries.contains_key("address") => entries.values().collect(),
         other => return Err(format!("this is {}", describe(other))),
     };
-    if items.is_empty() {
-        return Err("this is empty".to_owned());
-    }
     items
         .into_iter()
         .map(|item| address(item, kind).ok_or_else(|| format!("an element of this is {}", describe(item))))

@@ -140,9 +140,12 @@ fn the_languages_own_example_comes_to_what_it_says() {
     assert_eq!(desired.rollout.waves[1].sample, Some(300));
     assert_eq!(desired.storages.values().map(|s| s.limits.disk_ceiling_permille).max(), Some(850));
     let later: Vec<&str> = desired.later.iter().map(|d| d.detail.split('`').nth(1).unwrap_or("")).collect();
-    for expected in ["storage.pod", "storage.zone", "rollout.probe", "rollout.ramp", "rollout.gates", "freeze", "moved"]
-    {
+    for expected in ["storage.pod", "rollout.probe", "rollout.ramp", "rollout.gates", "freeze", "moved"] {
         assert!(later.contains(&expected), "{expected} in {later:?}");
+    }
+    // Only a pod or a gate gives these an effect.
+    for without in ["storage.zone", "storage.metrics", "gitlab.internal_url"] {
+        assert!(!later.contains(&without), "{without} in {later:?}");
     }
 }
 
@@ -198,6 +201,83 @@ fn hostile_texts_end_in_errors() {
         load_text(bytes);
     }
     assert!(load_text(b"\xef\xbb\xbflocals {\n}\n").diagnostics.is_empty());
+}
+
+fn told(loaded: &Loaded) -> String {
+    plain(&loaded.diagnostics, &loaded.sources, Utf8Path::new("/nowhere"))
+}
+
+#[test]
+fn templates_cost_like_what_stands_in_their_place() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = Utf8Path::from_path(dir.path()).expect("UTF-8");
+    std::fs::write(folder.join("t.tpl"), format!("${{x}}{}", "y".repeat(1000))).expect("writable");
+    for call in
+        ["templatefile(\"t.tpl\", { x = i })", "try(templatefile(\"t.tpl\", { x = i }), \"\")", "file(\"t.tpl\")"]
+    {
+        let text = format!("locals {{\n  a = [for i in range(1000000) : {call}]\n}}\n");
+        std::fs::write(folder.join("a.hcl"), text).expect("writable");
+        let loaded = load(folder, &VariableInputs::default());
+        assert!(loaded.diagnostics.has_errors() && told(&loaded).contains("steps"), "{call}: {}", told(&loaded));
+    }
+}
+
+#[test]
+fn texts_of_a_list_are_bounded_by_their_lengths() {
+    let text = format!("locals {{\n  a = \"{}\"\n  b = [for i in range(1000000) : local.a]\n}}\n", "x".repeat(10_000));
+    let loaded = load_text(text.as_bytes());
+    assert!(told(&loaded).contains("expr/too-costly"), "{}", told(&loaded));
+}
+
+#[test]
+fn lists_may_be_empty_but_not_where_moves_go() {
+    let text = |to: &str| {
+        format!(
+            "storage \"a\" {{}}\nstorage \"x\" {{\n  for_each = toset([])\n}}\nrollout {{\n  gates = []\n}}\n\
+             assignment \"m\" {{\n  from = values(storage.x)\n  to = {to}\n}}\n"
+        )
+    };
+    let desired = load_text(text("[storage.a]").as_bytes()).desired.expect("loads");
+    assert!(desired.assignments[0].from.is_empty() && desired.later.is_empty(), "{:?}", desired.later);
+    assert!(told(&load_text(text("values(storage.x)").as_bytes())).contains("this is empty"));
+}
+
+#[test]
+fn what_the_sandbox_ignores_is_a_warning() {
+    let loaded = load_text(
+        b"sandbox \"s\" {\n  repositories = 1\n  storage \"a\" {}\n}\ngitaly {\n  ca = \"x.pem\"\n}\n\
+          storage \"a\" {\n  token = { env = \"T\" }\n  ca = \"y.pem\"\n}\n",
+    );
+    let told = told(&loaded);
+    assert!(loaded.desired.is_some(), "{told}");
+    for what in ["the block `gitaly` is ignored", "`storage.token` is ignored", "`storage.ca` is ignored"] {
+        assert!(told.contains(what), "{what}: {told}");
+    }
+}
+
+#[test]
+fn a_token_in_clear_is_a_warning() {
+    for (url, warns) in [
+        ("http://gitlab.example.com", true),
+        ("http://10.0.0.1", true),
+        ("http://[::1]:80", false),
+        ("http://127.0.0.1:8080", false),
+        ("http://localhost:3000", false),
+        ("https://gitlab.example.com", false),
+    ] {
+        let text = format!("gitlab {{\n  url = \"{url}\"\n  token = {{ env = \"T\" }}\n}}\n");
+        let loaded = load_text(text.as_bytes());
+        assert!(loaded.desired.is_some());
+        assert_eq!(told(&loaded).contains("config/plain-http"), warns, "{url}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_text_is_shown_at_its_place() {
+    let loaded = load_text(b"locals {\n  a = \x1b\xff1\n}\n");
+    let told = told(&loaded);
+    assert!(told.starts_with("a.hcl:2:8: Not a text"), "{told}");
+    assert!(!loaded.sources.get(crate::diag::SourceId(0)).expect("added").text.contains('\u{1b}'));
 }
 
 #[test]

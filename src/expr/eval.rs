@@ -65,11 +65,11 @@ pub trait Files {
     /// One line that says why it cannot be told.
     fn exists(&self, path: &str) -> Result<bool, String>;
 
-    /// Reads and parses a template.
+    /// Parses a template that was read from `path`.
     ///
     /// # Errors
     /// One line that says why not.
-    fn template(&self, path: &str) -> Result<Node, String>;
+    fn template(&self, path: &str, text: &str) -> Result<Node, String>;
 }
 
 impl Names for BTreeMap<String, Value> {
@@ -86,6 +86,8 @@ impl Names for BTreeMap<String, Value> {
 const FUEL: u64 = 20_000_000;
 /// Nested nodes; the parser allows about 64 levels and 128 operators.
 const DEPTH: u32 = 400;
+/// Bytes of a text that cost one step: 20 million steps come to 320 MB.
+pub(crate) const BYTES_PER_STEP: u64 = 16;
 /// Longest text that an expression may make, in bytes.
 pub(crate) const TEXT_LIMIT: usize = 64 << 20;
 
@@ -115,8 +117,21 @@ pub(crate) struct Env<'a> {
 }
 
 impl Env<'_> {
-    /// Evaluates one node.
+    /// Evaluates an expression with other names, but within the same bounds.
+    pub(crate) fn elsewhere(&self, node: &Node, names: &dyn Names) -> Result<Value, Fault> {
+        Env { names, bound: None, depth: self.depth, fuel: self.fuel }.value(node)
+    }
+
+    /// Evaluates one node. Texts are copied, so each costs by its length: that bounds memory too.
     pub(crate) fn value(&self, node: &Node) -> Result<Value, Fault> {
+        let value = self.kind(node)?;
+        if let Value::String(text) = &value {
+            self.spend(node, text.len() as u64 / BYTES_PER_STEP)?;
+        }
+        Ok(value)
+    }
+
+    fn kind(&self, node: &Node) -> Result<Value, Fault> {
         self.spend(node, 1)?;
         if self.depth >= DEPTH {
             return Err(self.fault(node, "expr/too-deep", "Expression nested too deeply").into());
@@ -160,11 +175,15 @@ impl Env<'_> {
                 self.fuel.set(left);
                 Ok(())
             }
-            None => Err(Diagnostic::error("expr/too-costly", "Expression takes too long")
-                .detail(format!("It takes more than {FUEL} steps."))
-                .at(node.span)
-                .help("Go over fewer elements, or split the expression.")
-                .into()),
+            None => {
+                // Nothing is left, or `try` would go on with what costs less.
+                self.fuel.set(0);
+                Err(Diagnostic::error("expr/too-costly", "Expression takes too long")
+                    .detail(format!("It takes more than {FUEL} steps."))
+                    .at(node.span)
+                    .help("Go over fewer elements, or split the expression.")
+                    .into())
+            }
         }
     }
 
@@ -228,7 +247,6 @@ impl Env<'_> {
                 return Err(self.too_long(node));
             }
         }
-        self.spend(node, text.len() as u64 / 64)?;
         Ok(Value::String(text))
     }
 

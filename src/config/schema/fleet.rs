@@ -79,7 +79,7 @@ pub(super) const LOCALS: BlockSpec = block("locals", &[], true, "Names for expre
 pub(super) const GITLAB: BlockSpec = BlockSpec {
     attributes: &[
         attribute("url", Text, Required, "GitLab's own address, without /api/v4.", "url = \"https://gitlab.example.com\""),
-        attribute("internal_url", Text, Optional, "What a pod's Gitaly calls for its hooks.", "internal_url = \"http://gitlab-webservice:8181\"").later(),
+        attribute("internal_url", Text, Optional, "What a pod's Gitaly calls for its hooks.", "internal_url = \"http://gitlab-webservice:8181\""),
         attribute("token", Secret, Required, "An administrator's token.", "token = { env = \"GITLAB_TOKEN\" }"),
         attribute("ca", Text, Optional, "A PEM file with a private CA.", "ca = \"/etc/ssl/gitlab-ca.pem\""),
         // Safe anywhere: GitLab's default worker process has 20 threads for all its jobs. Ten times that would only
@@ -324,15 +324,14 @@ pub(super) const STORAGE: BlockSpec = BlockSpec {
             "pod = pod_spec.standard",
         )
         .later(),
-        attribute("zone", Text, Optional, "The zone of its pod.", "zone = \"europe-west1-b\"").later(),
+        attribute("zone", Text, Optional, "The zone of its pod.", "zone = \"europe-west1-b\""),
         attribute(
             "metrics",
             TextMap,
             Optional,
             "Prometheus labels of this server.",
             "metrics = { instance = \"gitaly-01:9236\" }",
-        )
-        .later(),
+        ),
     ],
     blocks: &[BlockSpec {
         attributes: &[

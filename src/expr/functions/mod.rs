@@ -206,10 +206,12 @@ pub(crate) fn find(call: &Call) -> Result<&'static Function, Fault> {
                  randomness."
                     .to_owned()
             }
-            name => nearest(name, names).map_or_else(
-                || "`tranship explain functions` lists them.".to_owned(),
-                |n| format!("Did you mean `{n}`?"),
-            ),
+            name => {
+                const SOME: &str = "Some there are: length, keys, values, contains, lookup, merge, concat, format, join, \
+                                    split, startswith, regex, replace, toset, range, file.";
+                nearest(name, names)
+                    .map_or_else(|| SOME.to_owned(), |near| format!("Did you mean `{near}`? {SOME}"))
+            }
         });
         diagnostic.into()
     })
@@ -250,6 +252,8 @@ pub(crate) fn run(
             Value::List(items) => items.len(),
             Value::Set(items) => items.len(),
             Value::Object(entries) => entries.len(),
+            // These may make an element of each character.
+            Value::String(text) if matches!(function.name, "split" | "jsondecode" | "regexall") => text.len(),
             Value::String(text) => text.len() / 64,
             _ => 0,
         };
@@ -265,10 +269,22 @@ pub(crate) fn run(
         }
     }
     env.spend(node, cost as u64)?;
-    (function.run)(&mut Arguments { values, env, node }).map_err(|wrong| {
+    let result: Result<Value, Fault> = (function.run)(&mut Arguments { values, env, node }).map_err(|wrong| {
         let at = wrong.argument.and_then(|i| nodes.get(i).copied()).unwrap_or(node);
         env.fault(at, "expr/call", "Function cannot give a value")
             .detail(format!("`{}`: {}", function.name, wrong.message))
             .into()
-    })
+    });
+    let result = result?;
+    // What is made counts too; a text's length is counted where every value is.
+    env.spend(
+        node,
+        match &result {
+            Value::List(items) => items.len() as u64,
+            Value::Set(items) => items.len() as u64,
+            Value::Object(entries) => entries.len() as u64,
+            _ => 0,
+        },
+    )?;
+    Ok(result)
 }

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::Takes::{Any, Object, Text};
 use super::strings::{bounded, plain};
 use super::{Arguments, Function, Wrong, row};
-use crate::expr::{Number, Value, eval};
+use crate::expr::{Number, Value};
 
 pub(super) const TABLE: fn() -> Vec<Function> = || {
     vec![
@@ -64,10 +64,12 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
         }),
         row("file", &[("path", Text)], "The text of a file below the configuration's folder.", |a| {
             let files = a.env.names.files().ok_or("files cannot be read here.")?;
+            a.spend(READ)?;
             files.read(a.text(0)).map(Value::from).map_err(|m| Wrong::argument(0, m))
         }),
         row("fileexists", &[("path", Text)], "True when there is such a file below the configuration's folder.", |a| {
             let files = a.env.names.files().ok_or("files cannot be read here.")?;
+            a.spend(READ)?;
             files.exists(a.text(0)).map(Value::from).map_err(|m| Wrong::argument(0, m))
         }),
         row(
@@ -76,13 +78,20 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
             "A file below the configuration's folder as a template, with the object's entries as its names.",
             |a| {
                 let files = a.env.names.files().ok_or("files cannot be read here.")?;
-                let node = files.template(a.text(0)).map_err(|m| Wrong::argument(0, m))?;
-                eval::evaluate(&node, a.entries(1))
+                a.spend(READ)?;
+                let text = files.read(a.text(0)).map_err(|m| Wrong::argument(0, m))?;
+                a.spend(text.len() as u64)?;
+                let node = files.template(a.text(0), &text).map_err(|m| Wrong::argument(0, m))?;
+                a.env
+                    .elsewhere(&node, a.entries(1))
                     .map_err(|fault| Wrong::argument(0, format!("in this template: {fault}")))
             },
         ),
     ]
 };
+
+/// Steps that looking for a file costs, as it takes some microseconds.
+const READ: u64 = 100;
 
 /// Compiles a regular expression; the size of what it compiles to is bounded.
 pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
