@@ -57,7 +57,9 @@ impl<'a> Preflight<'a> {
     /// All of `to` must be usable: a spread over some of it could never be evened out, as being on any storage of
     /// `to` is being in place.
     pub(super) fn route(&mut self, source: &'a StorageName, assignment: &'a Assignment) -> Option<WaitingOn> {
-        let unknown = assignment.to.iter().find(|to| !self.observed.gitlab.weights.contains_key(*to));
+        // GitLab refuses a move off a storage that it does not list as well as one to it.
+        let mut ends = std::iter::once(source).chain(&assignment.to);
+        let unknown = ends.find(|storage| !self.observed.gitlab.weights.contains_key(*storage));
         if let Some(storage) = unknown {
             return Some(WaitingOn::GitlabToKnow { storage: storage.clone() });
         }
@@ -339,6 +341,19 @@ mod tests {
     #[test]
     fn an_older_destination_is_a_danger() {
         for (new, expected) in [
+    #[test]
+    fn nothing_moves_off_a_storage_that_gitlab_does_not_know() {
+        let mut world = World::drain(&[1, 2]);
+        world.observed.gitlab.weights.remove(&crate::plan::fixture::name("old"));
+        let waits = vec![WaitingOn::GitlabToKnow { storage: crate::plan::fixture::name("old") }];
+        assert_eq!(seen(&world), (vec![], waits, 0));
+        let plan = world.plan();
+        assert!(plan.report[0].count == 2 && plan.drain_is_stuck());
+        world.desired("old").drain = false;
+        let plan = world.plan();
+        assert!(plan.moves.is_empty() && plan.report[0].count == 2 && !plan.drain_is_stuck());
+    }
+
             ("18.1.9", only(Level::Danger, "destination-older")),
             ("18.2.0", vec![]),
             ("18.10.0", vec![]),
