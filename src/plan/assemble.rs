@@ -358,7 +358,7 @@ mod tests {
             path: "group/project-2".to_owned(),
             source: name("old"),
             destination: name("new"),
-            cause: "missing reference".to_owned(),
+            cause: "move failed".to_owned(),
             evidence: vec!["refs/heads/main".to_owned()],
             remedy: "restore it".to_owned(),
             urgent: true,
