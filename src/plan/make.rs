@@ -316,7 +316,7 @@ impl<'a> Planner<'a, '_> {
     /// Applies the selection to the graph; moves whose fence was left out are not planned either.
     fn leave_out(&mut self, graph: &mut Graph, items: &mut Vec<Item<'a>>) {
         let mut waves = BTreeSet::new();
-        for change in graph.select(self.selection) {
+        for change in graph.select(self.selection, &self.observed.gitlab.weights) {
             match change {
                 Change::Moves { position, source, .. } => {
                     waves.insert((position, source));
