@@ -53,7 +53,7 @@ impl TryFrom<String> for Address {
     type Error = NameError;
     fn try_from(text: String) -> Result<Self, NameError> {
         let error = || NameError {
-            what: "address",
+            what: "an address",
             found: text.chars().take(120).collect(),
             expected: "`kind.label`, or `kind.label[\"key\"]`",
         };

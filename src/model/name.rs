@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// A name that GitLab or Gitaly would not take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?} is not a {what}: {expected}")]
+#[error("{found:?} is not {what}: {expected}")]
 pub struct NameError {
-    /// What it was meant to be.
+    /// What it was meant to be, with its article.
     pub what: &'static str,
     /// What was written.
     pub found: String,
@@ -36,7 +36,7 @@ impl StorageName {
             Ok(Self(name.into()))
         } else {
             Err(NameError {
-                what: "storage name",
+                what: "a storage name",
                 found: name.chars().take(80).collect(),
                 expected: "1 to 255 letters, digits, `.`, `_` or `-`, beginning with a letter or a digit",
             })
@@ -85,7 +85,9 @@ impl Weight {
     pub fn new(weight: u64) -> Result<Self, NameError> {
         match u8::try_from(weight) {
             Ok(w) if w <= 100 => Ok(Self(w)),
-            _ => Err(NameError { what: "weight", found: weight.to_string(), expected: "a whole number from 0 to 100" }),
+            _ => {
+                Err(NameError { what: "a weight", found: weight.to_string(), expected: "a whole number from 0 to 100" })
+            }
         }
     }
 
@@ -198,7 +200,7 @@ impl TryFrom<String> for Container {
             Some(Self { kind, id: id.parse().ok()? })
         });
         parsed.ok_or(NameError {
-            what: "container",
+            what: "a container",
             found: text.chars().take(80).collect(),
             expected: "`project-ID`, `snippet-ID` or `group_wiki-ID`",
         })

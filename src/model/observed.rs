@@ -65,7 +65,7 @@ pub struct GitlabFacts {
 pub struct TokenFacts {
     /// Like `api`, `admin_mode`.
     pub scopes: Vec<String>,
-    /// The last day on which it works; `None`: it does not expire.
+    /// The day on which, at 00:00 UTC, it stops working; `None`: it does not expire.
     pub expires_at: Option<Date>,
 }
 

@@ -358,7 +358,7 @@ mod tests {
             path: "group/project-2".to_owned(),
             source: name("old"),
             destination: name("new"),
-            cause: "missing reference".to_owned(),
+            cause: "move failed".to_owned(),
             evidence: vec!["refs/heads/main".to_owned()],
             remedy: "restore it".to_owned(),
             urgent: true,
@@ -394,5 +394,40 @@ mod tests {
         assert_eq!(lines(&["weight.new"], &[]), ["weight.new"]);
         assert_eq!(lines(&["assignment.all"], &[]), ["weight.new", "weight.old", "moves.old[\"rest\"]"]);
         assert_eq!(lines(&["drain.old"], &[]).len(), 4);
+    }
+
+    #[test]
+    fn an_exclusion_leaves_drains_alone_that_only_come_after_it() {
+        // a and b drain into c, whose weight rises, and into d, which has one already.
+        let mut world = World::new(&["a", "b", "c", "d"]);
+        world.desired("a").drain = true;
+        world.desired("b").drain = true;
+        world.observed.gitlab.weights.insert(name("b"), weight(50));
+        world.desired("c").weight = Some(weight(100));
+        world.observed.gitlab.weights.insert(name("d"), weight(10));
+        world.assign("all", &["a", "b"], &["d"], 0);
+        world.repositories("a", &[1, 2]);
+        world.repositories("b", &[3, 4]);
+        let lines = |world: &World, exclude: &str| {
+            let plan = world.plan_with(&Options { exclude: vec![exclude.to_owned()], ..Options::default() });
+            plan.actions.iter().map(|a| a.address.to_string()).collect::<Vec<_>>()
+        };
+        let without = |world: &World, what: &str| {
+            let whole = world.plan().actions.into_iter().map(|a| a.address.to_string());
+            whole.filter(|address| !address.contains(what)).collect::<Vec<_>>()
+        };
+        for (exclude, what) in [("storage.c", ".c"), ("storage.a", ".a"), ("weight.a", ".a")] {
+            assert_eq!(lines(&world, exclude), without(&world, what));
+            assert_eq!(without(&world, what).len(), if what == ".a" { 4 } else { 6 });
+        }
+        // Waves are an order as well.
+        let mut waves = world.clone();
+        waves.desired.rollout.waves = vec![crate::plan::fixture::wave("first", Some(2))];
+        assert!(without(&waves, "none").iter().any(|a| a == "moves.a[\"first\"]"));
+        assert_eq!(lines(&waves, "weight.a"), without(&waves, ".a"));
+        assert!(lines(&waves, "weight.a").iter().any(|a| a == "moves.b[\"rest\"]"));
+        // Were d's weight 0, no storage would take new repositories without c's rise.
+        world.observed.gitlab.weights.insert(name("d"), weight(0));
+        assert_eq!(lines(&world, "storage.c"), Vec::<String>::new());
     }
 }

@@ -106,7 +106,9 @@ pub(super) fn drift(
             found.insert((State::storage_address(name), fact.to_owned(), recorded.to_owned(), observed));
         };
         if let (Some(recorded), Some(seen)) = (record.weight, observed.gitlab.weights.get(name))
-            && wanted(storage).is_some()
+            // A weight that came to be what the configuration wants needs nothing: said once more in every plan, it
+            // would never settle, as no apply sets it.
+            && wanted(storage).is_some_and(|wanted| wanted != *seen)
             && recorded != *seen
         {
             add("weight", &recorded.to_string(), seen.to_string());
@@ -213,6 +215,16 @@ mod tests {
                 text("weight", "0", "100"),
             ]
         );
+    }
+
+    #[test]
+    fn a_weight_that_somebody_else_set_as_wanted_is_no_drift() {
+        let mut world = World::new(&["a", "b"]);
+        world.desired("b").weight = Some(weight(0));
+        world.state.storage_mut(&name("b")).weight = Some(weight(55));
+        assert_eq!(world.plan().drift, []);
+        world.observed.gitlab.weights.insert(name("b"), weight(7));
+        assert_eq!(world.plan().drift.len(), 1);
     }
 
     #[test]

@@ -50,7 +50,11 @@ pub(super) fn proofs<'a>(
         }
         let address = Address::new("drain", name.as_str());
         let wanted = selection.is_target(&address, name) && !selection.is_excluded(&address, name);
-        if done || !wanted || report.is_stuck(name) {
+        if done || report.is_stuck(name) {
+            continue;
+        }
+        if !wanted {
+            report.storage(name, true, WaitingOn::Selection, 0, []);
             continue;
         }
         // An empty storage is believed only when Gitaly's own walk says so too.
@@ -139,24 +143,70 @@ mod tests {
         assert!(!plan.drain_is_stuck());
     }
 
-    #[test]
-    fn what_was_set_aside_on_its_way_off_blocks_the_proof() {
+    fn set_aside_on_its_way_off_old(cause: &str) -> World {
         let mut world = World::drain(&[1, 2]);
         let container = Container { kind: ContainerKind::Project, id: 99 };
         let record = crate::state::QuarantineRecord {
             path: "web/lost".into(),
             source: name("old"),
             destination: name("new"),
-            cause: "missing reference".into(),
+            cause: cause.into(),
             evidence: Vec::new(),
             remedy: String::new(),
             urgent: true,
         };
         let address = State::quarantine_address(container);
         world.state.records.insert(address, crate::state::Record::Quarantine(record));
-        let plan = world.plan();
+        world
+    }
+
+    #[test]
+    fn what_was_set_aside_on_its_way_off_blocks_the_proof() {
+        let plan = set_aside_on_its_way_off_old("move failed").plan();
         assert!(!proves(&plan) && plan.drain_is_stuck());
         assert_eq!(plan.moves.len(), 2, "the others go on");
+        assert_eq!(plan.findings, []);
+    }
+
+    #[test]
+    fn a_possible_loss_stops_all_moves_off_its_source_until_it_is_released() {
+        let mut world = set_aside_on_its_way_off_old(crate::plan::MISSING_REFERENCE);
+        world.storage("other", 10);
+        world.assign("others", &["other"], &["new"], 0);
+        world.repositories("other", &[5]);
+        let plan = world.plan();
+        let sources: Vec<&str> = plan.moves.iter().map(|one| one.source.as_str()).collect();
+        assert_eq!(sources, ["other"], "other sources go on");
+        assert!(!proves(&plan) && plan.drain_is_stuck() && !plan.is_blocked());
+        assert!(plan.actions.iter().any(|a| a.address.to_string() == "weight.old"), "the fence is no move");
+        let row = plan.report.iter().find(|row| row.reason == WaitingOn::Release).expect("told");
+        assert_eq!((row.subject.as_str(), row.count, row.blocks_drain), ("storage.old", 3, true));
+        let danger = plan.findings.iter().find(|f| f.code == "possible-loss").expect("told");
+        assert_eq!((danger.level, danger.subject.as_str()), (crate::plan::Level::Danger, "old"));
+        assert!(danger.message.contains("project-99 web/lost"), "{}", danger.message);
+        assert!(danger.help.contains("tranship quarantine release project-99"), "{}", danger.help);
+
+        world.desired("old").drain = false;
+        let plan = world.plan();
+        assert!(plan.moves.len() == 1 && !plan.drain_is_stuck(), "held without a drain as well");
+
+        world.state.records.clear();
+        world.desired("old").drain = true;
+        let plan = world.plan();
+        assert_eq!((plan.moves.len(), plan.findings.len(), plan.drain_is_stuck()), (3, 0, false));
+    }
+
+    #[test]
+    fn a_proof_that_was_not_selected_is_told() {
+        let options = |target: &[&str], exclude: &[&str]| {
+            let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+            crate::plan::Options { target: own(target), exclude: own(exclude) }
+        };
+        for options in [options(&[], &["drain.old"]), options(&["assignment.all"], &[])] {
+            let plan = World::drain(&[1]).plan_with(&options);
+            assert!(!proves(&plan) && !plan.drain_is_stuck());
+            assert_eq!((reasons(&plan), plan.moves.len()), (vec![WaitingOn::Selection], 1));
+        }
     }
 
     #[test]

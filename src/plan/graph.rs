@@ -9,6 +9,7 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef as _;
 
+use super::diff::all_zero;
 use super::select::Selection;
 use super::{Action, ActionId, Change, Edge};
 use crate::diag::Diagnostic;
@@ -37,10 +38,29 @@ fn storage_of(change: &Change) -> &StorageName {
     }
 }
 
+/// Why one action comes before another.
+#[derive(Debug, Clone)]
+struct Link {
+    /// The later one makes no sense without the earlier. Otherwise it is an order among what is there: it draws
+    /// nothing along when the earlier is left out.
+    need: bool,
+    reason: String,
+}
+
+impl Link {
+    fn need(reason: String) -> Self {
+        Self { need: true, reason }
+    }
+
+    fn order(reason: &str) -> Self {
+        Self { need: false, reason: reason.to_owned() }
+    }
+}
+
 /// Actions and what each depends on.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    graph: DiGraph<Action, String>,
+    graph: DiGraph<Action, Link>,
 }
 
 impl Graph {
@@ -56,6 +76,7 @@ impl Graph {
     }
 
     fn connect(&mut self) {
+        self.graph.clear_edges();
         let (mut raises, mut zeroes, mut proofs) = (Vec::new(), Vec::new(), Vec::new());
         let mut fences: BTreeMap<&StorageName, NodeIndex> = BTreeMap::new();
         let mut moves: BTreeMap<u32, Vec<NodeIndex>> = BTreeMap::new();
@@ -77,25 +98,25 @@ impl Graph {
                 _ => proofs.push((node, storage)),
             }
         }
-        let mut edges: Vec<(NodeIndex, NodeIndex, String)> = Vec::new();
+        let mut edges: Vec<(NodeIndex, NodeIndex, Link)> = Vec::new();
         let other = "new repositories must have another storage to go to before this one takes none";
         if raises.len().saturating_mul(zeroes.len()) <= MOST_PAIRS {
-            edges.extend(raises.iter().flat_map(|r| zeroes.iter().map(|z| (*r, *z, other.to_owned()))));
+            edges.extend(raises.iter().flat_map(|r| zeroes.iter().map(|z| (*r, *z, Link::order(other)))));
         } else if let Some((first, rest)) = zeroes.split_first() {
-            edges.extend(raises.iter().map(|raise| (*raise, *first, other.to_owned())));
-            edges.extend(rest.iter().map(|zero| (*first, *zero, other.to_owned())));
+            edges.extend(raises.iter().map(|raise| (*raise, *first, Link::order(other))));
+            edges.extend(rest.iter().map(|zero| (*first, *zero, Link::order(other))));
         }
         for (storage, nodes) in &moves_off {
             if let Some(fence) = fences.get(storage) {
                 let reason = format!("{storage} must take no new repositories before its own leave");
-                edges.extend(nodes.iter().map(|node| (*fence, *node, reason.clone())));
+                edges.extend(nodes.iter().map(|node| (*fence, *node, Link::need(reason.clone()))));
             }
         }
         let positions: Vec<&Vec<NodeIndex>> = moves.values().collect();
         for pair in positions.windows(2) {
             if let [earlier, later] = pair {
                 let pairs = earlier.iter().flat_map(|e| later.iter().map(|l| (*e, *l)));
-                edges.extend(pairs.map(|(e, l)| (e, l, "waves go in the rollout's order".to_owned())));
+                edges.extend(pairs.map(|(e, l)| (e, l, Link::order("waves go in the rollout's order"))));
             }
         }
         for (proof, storage) in proofs {
@@ -103,21 +124,21 @@ impl Graph {
                 edges.push((
                     *fence,
                     proof,
-                    format!("{storage} must take no new repositories before it is proven empty"),
+                    Link::need(format!("{storage} must take no new repositories before it is proven empty")),
                 ));
             }
             let reason = format!("{storage} is empty only when all its repositories have moved");
             let nodes = moves_off.get(storage).into_iter().flatten();
-            edges.extend(nodes.map(|node| (*node, proof, reason.clone())));
+            edges.extend(nodes.map(|node| (*node, proof, Link::need(reason.clone()))));
         }
-        for (from, to, reason) in edges {
-            self.graph.add_edge(from, to, reason);
+        for (from, to, link) in edges {
+            self.graph.add_edge(from, to, link);
         }
     }
 
-    /// Takes away what was not asked for: what is excluded and all that depends on it; and weights and proofs that
-    /// no target names and nothing that stays depends on. Gives the changes that were taken away.
-    pub(super) fn select(&mut self, selection: &Selection<'_>) -> Vec<Change> {
+    /// Takes away what was not asked for: what is excluded and all that needs it; and weights and proofs that no
+    /// target names and nothing that stays needs. Gives the changes that were taken away. `weights`: GitLab's, now.
+    pub(super) fn select(&mut self, selection: &Selection<'_>, weights: &BTreeMap<StorageName, Weight>) -> Vec<Change> {
         if selection.is_all() {
             return Vec::new();
         }
@@ -126,10 +147,20 @@ impl Graph {
         };
         let of_storage = |action: &Action| !matches!(action.change, Change::Moves { .. });
         let excluded = asks(&|a| of_storage(a) && selection.is_excluded(&a.address, storage_of(&a.change)));
-        let excluded = self.reach(excluded, Direction::Outgoing, |_| true);
+        let mut excluded = self.reach(excluded, Direction::Outgoing, |_| true);
         // Moves were selected one by one before. Waves are an order, not a need: a target takes no other's moves along.
         let wanted = asks(&|a| !of_storage(a) || selection.is_target(&a.address, storage_of(&a.change)));
-        let wanted = self.reach(wanted, Direction::Incoming, |action| of_storage(action));
+        let mut wanted = self.reach(wanted, Direction::Incoming, of_storage);
+        // A weight that goes to 0 takes along the weights that rise in its place.
+        let of_rank = |wanted: u8| asks(&|action| rank(&action.change).0 == wanted);
+        let (raises, zeroes) = (of_rank(0), of_rank(2));
+        if zeroes.iter().any(|zero| wanted.contains(zero) && !excluded.contains(zero)) {
+            wanted.extend(&raises);
+        }
+        // Without an excluded rise no weight above 0 may be left: then none goes to 0, and nothing leaves its storage.
+        if !raises.is_disjoint(&excluded) && all_zero(&self.after(weights, &wanted, &excluded)) {
+            excluded.extend(self.reach(zeroes, Direction::Outgoing, |_| true));
+        }
         let mut left_out = Vec::new();
         self.graph = self.graph.filter_map(
             |node, action| {
@@ -139,17 +170,36 @@ impl Graph {
                 }
                 stays.then(|| action.clone())
             },
-            |_, reason| Some(reason.clone()),
+            |_, link| Some(link.clone()),
         );
+        // What went may have held the order of what stays.
+        self.connect();
         left_out
     }
 
-    /// All nodes that can be reached from some, over nodes that may be taken.
+    /// The weights after what is wanted and not excluded.
+    fn after(
+        &self,
+        weights: &BTreeMap<StorageName, Weight>,
+        wanted: &BTreeSet<NodeIndex>,
+        excluded: &BTreeSet<NodeIndex>,
+    ) -> BTreeMap<StorageName, Weight> {
+        let mut after = weights.clone();
+        for node in wanted.difference(excluded) {
+            if let Some(Change::SetWeight { storage, to, .. }) = self.graph.node_weight(*node).map(|a| &a.change) {
+                after.insert(storage.clone(), *to);
+            }
+        }
+        after
+    }
+
+    /// All nodes that can be reached from some over needs, by way of nodes that may be taken.
     fn reach(&self, from: BTreeSet<NodeIndex>, way: Direction, take: impl Fn(&Action) -> bool) -> BTreeSet<NodeIndex> {
         let mut next: Vec<NodeIndex> = from.iter().copied().collect();
         let mut found = from;
         while let Some(node) = next.pop() {
-            for other in self.graph.neighbors_directed(node, way) {
+            for edge in self.graph.edges_directed(node, way).filter(|edge| edge.weight().need) {
+                let other = if way == Direction::Outgoing { edge.target() } else { edge.source() };
                 if self.graph.node_weight(other).is_some_and(&take) && found.insert(other) {
                     next.push(other);
                 }
@@ -166,6 +216,7 @@ impl Graph {
     /// Takes away single actions.
     pub(super) fn remove(&mut self, unwanted: impl Fn(&Change) -> bool) {
         self.graph.retain_nodes(|graph, node| graph.node_weight(node).is_none_or(|action| !unwanted(&action.change)));
+        self.connect();
     }
 
     /// Gives the actions in topological order, the edges with them.
@@ -176,8 +227,12 @@ impl Graph {
         let order = self.topological().ok_or_else(|| Box::new(self.cycle()))?;
         let place: BTreeMap<NodeIndex, ActionId> =
             (0u32..).zip(&order).map(|(place, node)| (*node, ActionId(place))).collect();
-        let edge = |e: petgraph::graph::EdgeReference<'_, String>| {
-            Some(Edge { from: *place.get(&e.source())?, to: *place.get(&e.target())?, reason: e.weight().clone() })
+        let edge = |e: petgraph::graph::EdgeReference<'_, Link>| {
+            Some(Edge {
+                from: *place.get(&e.source())?,
+                to: *place.get(&e.target())?,
+                reason: e.weight().reason.clone(),
+            })
         };
         let mut edges: Vec<Edge> = self.graph.edge_references().filter_map(edge).collect();
         edges.sort();
@@ -241,7 +296,8 @@ impl Graph {
 mod tests {
     use super::*;
     use crate::model::Address;
-    use crate::plan::fixture::{name, weight};
+    use crate::plan::Options;
+    use crate::plan::fixture::{World, name, weight};
 
     fn set(storage: &str, from: u64, to: u64) -> Action {
         action(
@@ -326,11 +382,36 @@ mod tests {
     }
 
     #[test]
+    fn the_order_holds_when_the_action_that_carried_it_is_excluded() {
+        let mut world = World::new(&["spare"]);
+        let mut list: Vec<_> = (0..65).map(|n| set(&format!("new-{n:03}"), 0, 1)).collect();
+        list.extend((0..65).map(|n| set(&format!("old-{n:03}"), 1, 0)));
+        for action in &list {
+            world.storage(storage_of(&action.change).as_str(), 1);
+        }
+        let selected = |target: &[&str], exclude: &[&str]| {
+            let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+            let options = Options { target: own(target), exclude: own(exclude) };
+            let mut graph = Graph::new(list.clone());
+            let selection = Selection::new(&world.desired, &options).expect("named");
+            graph.select(&selection, &world.observed.gitlab.weights);
+            lines(graph)
+        };
+        let (order, edges) = selected(&[], &["weight.old-000"]);
+        assert_eq!((order.len(), order[65].as_str()), (129, "weight.old-001"));
+        assert_eq!(edges.len(), 65 + 63);
+        assert!(edges.contains(&"weight.new-064 -> weight.old-001".to_owned()));
+        // A target brings the rises that its zero needs, and no other zero.
+        let (order, _) = selected(&["weight.old-007"], &[]);
+        assert_eq!((order.len(), order[65].as_str()), (66, "weight.old-007"));
+    }
+
+    #[test]
     fn a_cycle_is_told_with_its_members() {
         let mut graph = Graph::new(vec![prove("a"), prove("b"), prove("c")]);
         let nodes: Vec<_> = graph.graph.node_indices().collect();
-        graph.graph.add_edge(nodes[0], nodes[1], String::new());
-        graph.graph.add_edge(nodes[1], nodes[0], String::new());
+        graph.graph.add_edge(nodes[0], nodes[1], Link::order(""));
+        graph.graph.add_edge(nodes[1], nodes[0], Link::order(""));
         let error = graph.order().expect_err("a cycle");
         assert_eq!(error.detail, "None of these could ever start: drain.a, drain.b.");
     }

@@ -11,7 +11,7 @@ use super::preflight::Preflight;
 use super::report::Report;
 use super::select::Selection;
 use super::waves::Waves;
-use super::{Change, Options, Plan, WaitingOn};
+use super::{Change, Level, MISSING_REFERENCE, Options, Plan, WaitingOn};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::model::{Bytes, Container, Desired, MoveRecord, Observed, Reading, Repository, StorageName};
 use crate::state::State;
@@ -39,6 +39,7 @@ pub fn make(desired: &Desired, observed: &Observed, state: &State, options: &Opt
         claims: &claims,
         names: &names,
         live: &live,
+        lossy: BTreeSet::new(),
         preflight: Preflight::new(desired, observed, state),
         report: Report::default(),
     };
@@ -87,6 +88,8 @@ pub(super) struct Planner<'a, 'b> {
     claims: &'b Claims<'a>,
     pub(super) names: &'b Names<'a>,
     pub(super) live: &'a BTreeMap<Container, &'a MoveRecord>,
+    /// Sources of an unreleased possible loss.
+    lossy: BTreeSet<&'a StorageName>,
     pub(super) preflight: Preflight<'a>,
     pub(super) report: Report<'a>,
 }
@@ -94,6 +97,7 @@ pub(super) struct Planner<'a, 'b> {
 impl<'a> Planner<'a, '_> {
     fn run(&mut self) -> Result<Plan, Diagnostics> {
         let weights = diff::weights(self.desired, self.observed, self.state, &mut self.report);
+        self.losses();
         let ordered = in_order(&self.observed.repositories);
         let mut sources =
             Sources { occupied: BTreeMap::new(), leaving: BTreeSet::new(), live: self.live, told: BTreeSet::new() };
@@ -209,11 +213,39 @@ impl<'a> Planner<'a, '_> {
         if !self.selection.may_move(source, claimer.assignment) {
             return Some(WaitingOn::Selection);
         }
+        if self.lossy.contains(source) {
+            return Some(WaitingOn::Release);
+        }
         // Fencing first: what cannot be fenced does not move.
         if let Some(awaited) = held.get(source) {
             return Some(WaitingOn::GitlabToKnow { storage: (*awaited).clone() });
         }
         self.preflight.route(source, claimer.assignment)
+    }
+
+    /// Says which storages lost something on the way off: nothing more leaves them before a person released it.
+    fn losses(&mut self) {
+        let mut losses: BTreeMap<&'a StorageName, Vec<(Container, &str)>> = BTreeMap::new();
+        for (container, record) in self.state.quarantined().filter(|(_, record)| record.cause == MISSING_REFERENCE) {
+            losses.entry(&record.source).or_default().push((container, &record.path));
+        }
+        for (source, lost) in &losses {
+            let named: Vec<String> =
+                lost.iter().take(5).map(|(container, path)| format!("{container} {path}")).collect();
+            let more = if lost.len() > named.len() { ", …" } else { "" };
+            let lack = if lost.len() == 1 { "lacks" } else { "lack" };
+            let message = format!(
+                "{}{more} {lack} a reference tip that {source} had when it was frozen. Nothing more moves off {source}.",
+                named.join(", ")
+            );
+            let ids: Vec<String> = lost.iter().map(|(container, _)| container.to_string()).collect();
+            let help = format!(
+                "Follow the remedy. Moves off this storage go on after `tranship quarantine release {}`.",
+                ids.join(" ")
+            );
+            self.preflight.add(Level::Danger, "possible-loss", source.as_str(), message, &help);
+        }
+        self.lossy = losses.into_keys().collect();
     }
 
     /// Gives each item a destination, and takes those away that fit nowhere.
@@ -284,7 +316,7 @@ impl<'a> Planner<'a, '_> {
     /// Applies the selection to the graph; moves whose fence was left out are not planned either.
     fn leave_out(&mut self, graph: &mut Graph, items: &mut Vec<Item<'a>>) {
         let mut waves = BTreeSet::new();
-        for change in graph.select(self.selection) {
+        for change in graph.select(self.selection, &self.observed.gitlab.weights) {
             match change {
                 Change::Moves { position, source, .. } => {
                     waves.insert((position, source));

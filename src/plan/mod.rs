@@ -37,6 +37,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Address, Bytes, Container, StorageName, Weight};
 
+/// The cause of a quarantine that may have lost something: a tip that the frozen source had is missing on the
+/// destination. While such a record stands, nothing is planned off its source.
+pub const MISSING_REFERENCE: &str = "missing reference";
+
 /// The whole plan. `apply` sees only this and the ports.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {

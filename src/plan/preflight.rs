@@ -57,7 +57,9 @@ impl<'a> Preflight<'a> {
     /// All of `to` must be usable: a spread over some of it could never be evened out, as being on any storage of
     /// `to` is being in place.
     pub(super) fn route(&mut self, source: &'a StorageName, assignment: &'a Assignment) -> Option<WaitingOn> {
-        let unknown = assignment.to.iter().find(|to| !self.observed.gitlab.weights.contains_key(*to));
+        // GitLab refuses a move off a storage that it does not list as well as one to it.
+        let mut ends = std::iter::once(source).chain(&assignment.to);
+        let unknown = ends.find(|storage| !self.observed.gitlab.weights.contains_key(*storage));
         if let Some(storage) = unknown {
             return Some(WaitingOn::GitlabToKnow { storage: storage.clone() });
         }
@@ -248,16 +250,19 @@ impl<'a> Preflight<'a> {
     }
 
     fn expiry(&mut self, token: &TokenFacts, seconds: u64) {
-        let Some(last) = token.expires_at else { return };
+        // GitLab's rule: expired when `expires_at <= now`, and a date is 00:00 UTC of that day.
+        let Some(ends) = token.expires_at else { return };
         let day = |time: jiff::Timestamp| time.to_zoned(jiff::tz::TimeZone::UTC).date();
         let now = self.observed.as_of;
         let length = jiff::SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
         let end = now.checked_add(length).map_or(jiff::civil::Date::MAX, day);
         let help = "Rotate the token first.";
-        if last < day(now) {
-            self.add(Level::Error, "token-expired", "token", format!("The token expired on {last}."), help);
-        } else if last < end {
-            let message = format!("The token works until {last}, and these moves may go on until {end}.");
+        if ends <= day(now) {
+            let message = format!("The token expired on {ends} at 00:00 UTC.");
+            self.add(Level::Error, "token-expired", "token", message, help);
+        } else if ends <= end {
+            let message =
+                format!("The token stops working on {ends} at 00:00 UTC, and these moves may go on until {end}.");
             self.add(Level::Danger, "token-ends", "token", message, help);
         }
     }
@@ -337,6 +342,19 @@ mod tests {
     }
 
     #[test]
+    fn nothing_moves_off_a_storage_that_gitlab_does_not_know() {
+        let mut world = World::drain(&[1, 2]);
+        world.observed.gitlab.weights.remove(&crate::plan::fixture::name("old"));
+        let waits = vec![WaitingOn::GitlabToKnow { storage: crate::plan::fixture::name("old") }];
+        assert_eq!(seen(&world), (vec![], waits, 0));
+        let plan = world.plan();
+        assert!(plan.report[0].count == 2 && plan.drain_is_stuck());
+        world.desired("old").drain = false;
+        let plan = world.plan();
+        assert!(plan.moves.is_empty() && plan.report[0].count == 2 && !plan.drain_is_stuck());
+    }
+
+    #[test]
     fn an_older_destination_is_a_danger() {
         for (new, expected) in [
             ("18.1.9", only(Level::Danger, "destination-older")),
@@ -359,12 +377,14 @@ mod tests {
             seen(&world).0
         };
         assert_eq!(with("read_api", None, 1), only(Level::Error, "token-scope"));
+        // It is 2026-01-05, 08:00 UTC.
         assert_eq!(with("api", Some("2026-01-04"), 1), only(Level::Error, "token-expired"));
-        assert_eq!(with("api", Some("2026-01-05"), 1), []);
+        assert_eq!(with("api", Some("2026-01-05"), 1), only(Level::Error, "token-expired"));
+        assert_eq!(with("api", Some("2026-01-06"), 1), []);
         let mut world = World::drain(&[1 << 43]);
         world.facts("new").disk = Reading::Known(crate::model::DiskSpace { available: Bytes(1 << 45), used: Bytes(0) });
         let ends =
-            TokenFacts { scopes: vec!["api".to_owned()], expires_at: Some("2026-01-05".parse().expect("a day")) };
+            TokenFacts { scopes: vec!["api".to_owned()], expires_at: Some("2026-01-06".parse().expect("a day")) };
         world.observed.gitlab.token = Reading::Known(ends);
         assert_eq!(seen(&world).0, only(Level::Danger, "token-ends"));
     }

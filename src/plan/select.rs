@@ -6,6 +6,7 @@ use crate::model::{Address, Assignment, Desired, StorageName};
 use crate::state::State;
 
 use super::Options;
+use super::waves::wave_names;
 
 /// The options, checked against what exists.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(super) struct Selection<'a> {
     target: &'a [String],
     exclude: &'a [String],
     desired: &'a Desired,
+    /// All that a move may be in.
+    waves: Vec<String>,
 }
 
 impl<'a> Selection<'a> {
@@ -21,7 +24,8 @@ impl<'a> Selection<'a> {
     /// # Errors
     /// A pattern that matches no address, with the nearest one that exists.
     pub(super) fn new(desired: &'a Desired, options: &'a Options) -> Result<Self, Diagnostics> {
-        let selection = Self { target: &options.target, exclude: &options.exclude, desired };
+        let selection =
+            Self { target: &options.target, exclude: &options.exclude, desired, waves: wave_names(desired) };
         let mut diagnostics = Diagnostics::default();
         if !options.target.is_empty() || !options.exclude.is_empty() {
             let known = selection.known();
@@ -37,14 +41,12 @@ impl<'a> Selection<'a> {
 
     /// All addresses that a pattern may name.
     fn known(&self) -> Vec<String> {
-        let waves = self.desired.rollout.waves.iter().map(|w| w.name.as_str()).chain(["rest"]);
-        let waves: Vec<&str> = waves.collect();
         let mut known: Vec<String> = self.desired.assignments.iter().map(|a| a.address.to_string()).collect();
         for storage in self.desired.storages.values() {
             known.extend(self.names_of(&storage.name));
             known
                 .extend(["weight", "drain", "moves"].map(|kind| Address::new(kind, storage.name.as_str()).to_string()));
-            known.extend(waves.iter().map(|wave| moves_address(&storage.name, wave).to_string()));
+            known.extend(self.waves.iter().map(|wave| moves_address(&storage.name, wave).to_string()));
         }
         known.sort();
         known.dedup();
@@ -74,8 +76,7 @@ impl<'a> Selection<'a> {
             return false;
         }
         names.push(proof_address(source));
-        let waves = self.desired.rollout.waves.iter().map(|w| w.name.as_str()).chain(["rest"]);
-        names.extend(waves.map(|wave| moves_address(source, wave).to_string()));
+        names.extend(self.waves.iter().map(|wave| moves_address(source, wave).to_string()));
         self.target.is_empty() || any(self.target, &names)
     }
 
@@ -199,6 +200,17 @@ mod tests {
         let options = Options { target: vec!["assignment.al".to_owned()], ..Options::default() };
         let errors = Selection::new(&world.desired, &options).expect_err("nothing matches");
         assert_eq!(errors.items[0].help.as_deref(), Some("Did you mean `assignment.all`?"));
+    }
+
+    #[test]
+    fn the_last_wave_has_one_name_everywhere() {
+        let mut world = World::drain(&[1; 9]);
+        world.desired.rollout.waves = vec![crate::plan::fixture::wave("rest", Some(3))];
+        let target = vec!["moves.old[\"rest-2\"]".to_owned()];
+        assert_eq!(world.plan_with(&Options { target, ..Options::default() }).moves.len(), 6);
+        let world = World::drain(&[1]);
+        let target = vec!["moves.old[\"rest-2\"]".to_owned()];
+        Selection::new(&world.desired, &Options { target, ..Options::default() }).expect_err("no such wave");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::model::{Container, Desired, Wave};
 use crate::state::State;
 
 /// The name of the wave of what no wave selects.
-pub(super) const REST: &str = "rest";
+const REST: &str = "rest";
 
 /// The rollout's waves by position, and the thresholds of samples.
 #[derive(Debug)]
@@ -63,16 +63,21 @@ impl Waves {
                 samples.insert(wave.name.clone(), format!("{threshold:016x}"));
             }
         }
-        let mut names: Vec<String> = waves.iter().map(|w| w.name.clone()).collect();
-        let mut name = REST.to_owned();
-        let mut number = 1;
-        while names.contains(&name) {
-            number += 1;
-            name = format!("{REST}-{number}");
-        }
-        names.push(name);
-        Self { names, samples }
+        Self { names: wave_names(desired), samples }
     }
+}
+
+/// The names of all waves by position: the rollout's, then that of what no wave selects, which is none of those.
+pub(super) fn wave_names(desired: &Desired) -> Vec<String> {
+    let mut names: Vec<String> = desired.rollout.waves.iter().map(|w| w.name.clone()).collect();
+    let mut name = REST.to_owned();
+    let mut number = 1;
+    while names.contains(&name) {
+        number += 1;
+        name = format!("{REST}-{number}");
+    }
+    names.push(name);
+    names
 }
 
 /// The threshold of a wave's sample: the recorded one, else the hash of the last that is drawn. `None` without a

@@ -388,7 +388,7 @@ mod tests {
                 "",
             ),
             (good.replace("\"storage.gitaly-01\"", "\"storage.gitaly 01\""), "is not a storage name", ""),
-            (good.replace("\"storage.gitaly-01\"", "\"storage\""), "a record's key: \"storage\" is not a address", ""),
+            (good.replace("\"storage.gitaly-01\"", "\"storage\""), "a record's key: \"storage\" is not an address", ""),
             (good.replace("\"weight\": 100", "\"weight\": 101"), "the record storage.gitaly-01", "version"),
             (good.replace("\"weight\": 100", "\"wieght\": 100"), "unknown field `wieght`", ""),
             (good.replace("\"kind\": \"wave\"", "\"kind\": \"moon\""), "unknown variant `moon`", ""),

@@ -130,7 +130,11 @@ impl Page {
         }
         self.heading(
             "Quarantined",
-            &format!(": {} set aside until a person releases it", repositories(items.len() as u64)),
+            &format!(
+                ": {} set aside until a person releases {}",
+                repositories(items.len() as u64),
+                if items.len() == 1 { "it" } else { "them" }
+            ),
         );
         // What may have lost something comes first and is never folded away.
         let mut order: Vec<&Quarantined> = items.iter().collect();
@@ -140,7 +144,7 @@ impl Page {
         for Quarantined { container, path, source, cause, remedy, urgent } in order.iter().take(shown) {
             let word = if *urgent { self.paint.danger("! URGENT") } else { self.paint.warning("!") };
             let name = escape(&words::named(*container, path)).into_owned();
-            let _ = writeln!(self.out, "  {word} quarantine.{name} on {source}: {}", escape(cause));
+            let _ = writeln!(self.out, "  {word} quarantine.{name} off {source}: {}", escape(cause));
             self.help(6, remedy);
         }
         self.more(order.len() - shown, "quarantined");

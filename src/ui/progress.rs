@@ -154,7 +154,8 @@ impl Progress {
         // Taking up an earlier run's moves, nobody says how many there are in all.
         let known = self.moves > 0;
         let moved = if known { format!("{}/{}", self.verified, self.moves) } else { self.verified.to_string() };
-        let mut parts = vec![format!("moved {moved} repositories")];
+        let noun = if (if known { self.moves } else { self.verified }) == 1 { "repository" } else { "repositories" };
+        let mut parts = vec![format!("moved {moved} {noun}")];
         if self.set_aside > 0 {
             parts.push(format!("{} not moved", self.set_aside));
         }

@@ -372,6 +372,21 @@ fn summaries_as_text() {
     }
 }
 
+#[test]
+fn a_run_that_left_something_is_not_called_complete() {
+    let refused = Summary { done: 3, refused: 1, ..Summary::default() };
+    let skipped = Summary { done: 3, moves_skipped: 1, ..Summary::default() };
+    let moot = Summary { moves_moot: 1, ..skipped.clone() };
+    for (run, headline) in
+        [(&refused, "Apply ended in part."), (&skipped, "Apply ended in part."), (&moot, "Apply complete.")]
+    {
+        assert!(summary(run, PIPE).starts_with(headline), "{run:?}");
+    }
+    let line = |run: &Summary| super::words::event(&Event::RunEnded { summary: run.clone() });
+    assert_eq!(line(&refused), "run ended: 3 done, 0 failed, 0 skipped, 1 refused, 0 repositories moved (0 B)");
+    assert!(line(&skipped).ends_with(", 1 move skipped"), "{}", line(&skipped));
+}
+
 /// One of each kind of event.
 fn events() -> Vec<Event> {
     let (container, path, source, destination) =

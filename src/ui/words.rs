@@ -45,9 +45,10 @@ pub(super) fn waiting_on(reason: &WaitingOn) -> Advice {
             "Write the condition so that it can do without, or give these repositories an assignment of their own."
                 .into(),
         ),
-        WaitingOn::Release => {
-            ("in quarantine".into(), "Follow the remedy, then release it: `tranship quarantine release ID`.".into())
-        }
+        WaitingOn::Release => (
+            "in quarantine on the way off this storage, or held back by a possible loss there".into(),
+            "Follow the remedy, then release what is in quarantine: `tranship quarantine release ID`.".into(),
+        ),
         WaitingOn::Family { family } => (
             format!("{} cannot be moved by this version", families(family)),
             "Move them with GitLab's own API for now, or wait for a version that does.".into(),
@@ -56,9 +57,10 @@ pub(super) fn waiting_on(reason: &WaitingOn) -> Advice {
             format!("the number of {} could not be read: {cause}", families(family)),
             "See to the cause, then plan again: what cannot be counted cannot be proven gone.".into(),
         ),
-        WaitingOn::Selection => {
-            ("left out by --target or --exclude".into(), "Plan without them, or select it too.".into())
-        }
+        WaitingOn::Selection => (
+            "left out by --target or --exclude, or because the weight that must be 0 first was".into(),
+            "Plan without them, or select it too.".into(),
+        ),
         WaitingOn::Leftovers => (
             "Gitaly holds repositories here that GitLab does not know on this storage".into(),
             "Find out what each is (a copy that a move left, an object pool) and remove it by hand once that is sure."
@@ -230,14 +232,21 @@ pub(super) fn event(event: &Event) -> String {
         ),
         Event::RunEnded { summary } => {
             let verified = super::summary::verified(summary);
-            format!(
-                "run ended: {} done, {} failed, {} skipped, {} moved ({})",
-                summary.done,
-                summary.failed,
-                summary.skipped,
-                text::repositories(verified),
-                summary.bytes
-            )
+            let skipped = summary.moves_skipped.saturating_sub(summary.moves_moot);
+            let mut line =
+                format!("run ended: {} done, {} failed, {} skipped", summary.done, summary.failed, summary.skipped);
+            for (number, word) in
+                [(summary.refused, "refused"), (summary.stale, "stale"), (summary.not_started, "not started")]
+            {
+                if number > 0 {
+                    let _ = write!(line, ", {number} {word}");
+                }
+            }
+            let _ = write!(line, ", {} moved ({})", text::repositories(verified), summary.bytes);
+            if skipped > 0 {
+                let _ = write!(line, ", {} skipped", text::count(skipped, "move", "moves"));
+            }
+            line
         }
     }
 }
