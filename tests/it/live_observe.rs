@@ -101,10 +101,6 @@ async fn a_fleet_is_read_whole_and_in_order() {
     assert!(seen.gitlab.token.known().is_some());
     let ids: Vec<_> = seen.repositories.iter().map(|r| r.container.id).collect();
     assert_eq!(ids, [3, 5, 7, 9, 11, 13, 15], "sorted by container, over storages");
-    // GitLab gave no statistics: Gitaly is asked, and a storage that cannot be asked leaves the size unknown.
-    let size = |id| seen.repositories.iter().find(|r| r.container.id == id).and_then(|r| r.size).map(|s| s.0);
-    assert_eq!((size(5), size(3)), (Some(1144), None));
-
     // `default` is served; `b` is not, and `c` has no address: unknown with the reason, no error.
     let facts = &seen.storages[&storage("default")];
     assert!(facts.server.known().is_some() && facts.disk.known().is_some());
@@ -197,4 +193,15 @@ async fn an_unreachable_gitlab_is_one_error() {
     let errors = read(&http, &[], &request(&["default"], &["default"], &[])).await.expect_err("refused");
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0].kind, Kind::Unauthenticated);
+}
+
+#[tokio::test]
+async fn sizes_that_gitlab_does_not_give_are_asked_of_gitaly() {
+    let address = FakeGitaly::default().serve().await;
+    let projects: Projects = vec![(1, "default"), (3, "c")];
+    let http = Http::start(move |seen, _| fleet(seen, &projects, |_| None)).await;
+    let gitalys = [("default", address.as_str())];
+    let seen = read(&http, &gitalys, &request(&["default", "c"], &["default", "c"], &[])).await.expect("well");
+    let sizes: Vec<_> = seen.repositories.iter().map(|r| (r.container.id, r.size.map(|s| s.0))).collect();
+    assert_eq!(sizes, [(1, Some(1144)), (3, None)], "a storage that cannot be asked leaves the size unknown");
 }
