@@ -114,7 +114,7 @@ impl Mover {
             let remedy = "The source's copy is deleted. Restore the repository from a backup or a snapshot of the source's disk, \
                  push what is missing, then: tranship quarantine release"
                 .to_owned();
-            let ended = self.set_aside(&intent, "missing reference", judgement.lines, remedy, true, true);
+            let ended = self.set_aside(&intent, crate::plan::MISSING_REFERENCE, judgement.lines, remedy, true, true);
             return self.journaled(ended).await;
         }
         let verdict = judgement.verdict;
