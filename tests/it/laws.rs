@@ -574,3 +574,75 @@ async fn an_outage_sets_nothing_aside() {
     assert_eq!((passed(&summary), summary.quarantined, summary.failed), (0, 0, 1), "{summary:?}");
     assert_eq!(tool.scheduled(), Vec::<u64>::new());
 }
+
+/// A small generator, so that a failing seed is all one needs to see it again.
+fn draw(seed: &mut u64, below: u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 33) % below
+}
+
+/// Whatever goes wrong, in any mixture: nothing is lost unnoticed, nothing is moved twice, nothing is forgotten.
+#[test]
+fn laws_4_and_5_hold_for_random_faults() {
+    let seeds: u64 = std::env::var("TRANSHIP_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    let (mut moved, mut set_aside) = (0, 0);
+    for number in 0..seeds {
+        let mut seed = number;
+        let mut world = spec(8, &[]);
+        world.seed = number;
+        for _ in 0..draw(&mut seed, 4) {
+            let kinds: Vec<_> = SandboxFault::KINDS.iter().filter(|k| k.0 != "missing_object").collect();
+            let kind = kinds[draw(&mut seed, kinds.len() as u64) as usize].0.to_owned();
+            let (nth, count) = (1 + draw(&mut seed, 12) as u32, 1 + draw(&mut seed, 3) as u32);
+            world.faults.push(SandboxFault { kind, nth, count });
+        }
+        let mut tool = Tool::new(&world);
+        let before = tool.fleet.fingerprint();
+        let mut unknown = 0;
+        for _ in 0..4 {
+            let summary = process().block_on(tool.apply());
+            if std::env::var_os("TRANSHIP_TELL").is_some() {
+                println!("seed {number}: {summary:?}");
+            }
+            unknown += summary.unknown;
+            moved += passed(&summary);
+        }
+        let faults = &world.faults;
+        let after = tool.fleet.fingerprint();
+        let quarantined: BTreeSet<u64> = tool.state().quarantined().map(|(c, _)| c.id).collect();
+        set_aside += quarantined.len();
+        // A loss stops all that still was to leave its source, on purpose.
+        let stopped = tool.state().quarantined().any(|(_, record)| record.cause == plan::MISSING_REFERENCE);
+        let mut gone = 0;
+        for project in tool.fleet.projects() {
+            let finished =
+                tool.fleet.moves().iter().filter(|m| m.project == project.id && m.state != MoveState::Failed).count();
+            assert!(finished <= 1, "seed {number}: {} moved {finished} times; {faults:?}", project.id);
+            let away = project.storage != name("default");
+            assert!(
+                away || stopped || quarantined.contains(&project.id),
+                "seed {number}: {} was forgotten; {faults:?}",
+                project.id
+            );
+            for ((_, path), references) in before
+                .iter()
+                .filter(|((storage, path), _)| *storage == name("default") && path.contains(&tranship_path(project.id)))
+            {
+                let now = after.get(&(project.storage.clone(), path.clone())).cloned().unwrap_or_default();
+                let missing = references.iter().filter(|r| !now.iter().any(|n| n.name == r.name)).count();
+                if missing > 0 && !quarantined.contains(&project.id) {
+                    gone += 1;
+                }
+            }
+        }
+        assert!(gone as u64 <= unknown, "seed {number}: {gone} lack a reference, {unknown} were told; {faults:?}");
+    }
+    println!("{seeds} seeds, {moved} verified moves, {set_aside} set aside");
+}
+
+/// The part of a path that is a project's own: its repository, wiki and designs share it.
+fn tranship_path(project: u64) -> String {
+    let container = tranship::model::Container { kind: tranship::model::ContainerKind::Project, id: project };
+    let path = tranship::model::relative_path(container, tranship::model::RepositoryRole::Main);
+    path.trim_end_matches(".git").to_owned()
+}
