@@ -96,7 +96,7 @@ impl<W: Write + Send> View for Bar<W> {
                 bar.set_position(self.progress.handled().min(self.progress.moves()));
                 bar.set_message(self.progress.totals());
                 if matches!(event, Event::RunEnded { .. }) {
-                    bar.abandon();
+                    bar.finish_and_clear();
                 }
             }
         }

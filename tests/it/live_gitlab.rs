@@ -45,11 +45,11 @@ async fn metadata_error(handler: impl Fn(&Seen, usize) -> Reply + Send + Sync + 
 #[tokio::test]
 async fn the_token_travels_in_its_header_and_nowhere_else() {
     let fake = Http::start(|_, _| json(r#"{"version":"18.1.1-ee","revision":"x","enterprise":true}"#)).await;
-    let gitlab = gitlab(&format!("{}/root/", fake.url));
+    let gitlab = gitlab(&format!("{}/under/", fake.url));
     let version = gitlab.version().await.expect("well");
     assert_eq!((version.version.as_str(), version.enterprise), ("18.1.1-ee", Some(true)));
     let seen = fake.seen();
-    assert_eq!(seen[0].target, "/root/api/v4/metadata");
+    assert_eq!(seen[0].target, "/under/api/v4/metadata");
     assert_eq!(seen[0].headers["private-token"], TOKEN);
     assert!(!format!("{gitlab:?}").contains(TOKEN));
 }
