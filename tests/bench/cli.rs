@@ -65,6 +65,27 @@ fn main() {
     println!("validate: {validate:.1} ms CPU (mean of {RUNS})");
     run(tranship().args(["sandbox", "reset"]));
 
+    // A scan for each instance would make ten times as many cost a hundred times.
+    let declared = |count: u32| {
+        let here = folder.path().join(format!("declared-{count}"));
+        std::fs::create_dir_all(&here).expect("a folder");
+        let text = format!(
+            "gitlab {{\n  url = \"https://gitlab.example.com\"\n  token = {{ env = \"GITLAB_TOKEN\" }}\n}}\n\
+             storage \"s\" {{\n  for_each = toset([for i in range({count}) : format(\"%05d\", i)])\n  name = \"s-${{each.key}}\"\n  address = \"tcp://s-${{each.key}}:8075\"\n}}\n"
+        );
+        std::fs::write(here.join("main.hcl"), text).expect("a file");
+        let exit = run(Command::new(env!("CARGO_BIN_EXE_tranship")).arg("-C").arg(&here).arg("validate"));
+        let cost = mean_ms(|| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tranship"));
+            command.arg("-C").arg(&here).arg("validate");
+            command
+        });
+        println!("validate, {count} storages by for_each: {cost:.1} ms CPU (mean of {RUNS}), exit {exit:?}");
+        cost
+    };
+    let (one, two) = (declared(5_000), declared(10_000));
+    println!("twice as many storages: x {:.2}", two / one);
+
     let other = folder.path().join("terraform");
     std::fs::create_dir_all(&other).expect("a folder");
     std::fs::write(other.join("main.tf"), "resource \"terraform_data\" \"one\" {}\n").expect("a file");
