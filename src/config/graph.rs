@@ -210,7 +210,7 @@ fn reference(instances: &[Instance]) -> Value {
     };
     match instances {
         [only] if only.address.key.is_none() => one(only),
-        many => Value::object(many.iter().map(|i| (i.address.key.clone().unwrap_or_default(), one(i)))),
+        many => Value::object(many.iter().map(|i| (i.address.key.as_deref().unwrap_or_default(), one(i)))),
     }
 }
 

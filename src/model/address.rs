@@ -1,32 +1,34 @@
 //! The address of anything that a configuration declares or a plan changes: `storage.gitaly["a"]`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::NameError;
 
+/// Cheap to clone: a plan names one for each of its moves.
 /// Kind, label and, for an instance of a `for_each`, its key. Ordered by kind, label, key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Address {
     /// The block's type: `storage`, `assignment`, `policy` …
-    pub kind: String,
+    pub kind: Arc<str>,
     /// The block's label.
-    pub label: String,
+    pub label: Arc<str>,
     /// The instance's key.
-    pub key: Option<String>,
+    pub key: Option<Arc<str>>,
 }
 
 impl Address {
     /// Makes the address of a block without `for_each`.
-    pub fn new(kind: impl Into<String>, label: impl Into<String>) -> Self {
+    pub fn new(kind: impl Into<Arc<str>>, label: impl Into<Arc<str>>) -> Self {
         Self { kind: kind.into(), label: label.into(), key: None }
     }
 
     /// Makes the address of one instance of a block with `for_each`.
     #[must_use]
-    pub fn with_key(mut self, key: impl Into<String>) -> Self {
+    pub fn with_key(mut self, key: impl Into<Arc<str>>) -> Self {
         self.key = Some(key.into());
         self
     }
@@ -37,7 +39,7 @@ impl fmt::Display for Address {
         write!(f, "{}.{}", self.kind, self.label)?;
         if let Some(key) = &self.key {
             // As JSON, which is what is read back; Rust's own quoting escapes otherwise.
-            write!(f, "[{}]", serde_json::Value::from(key.as_str()))?;
+            write!(f, "[{}]", serde_json::Value::from(&**key))?;
         }
         Ok(())
     }
@@ -69,7 +71,7 @@ impl TryFrom<String> for Address {
         if kind.is_empty() || label.is_empty() {
             return Err(error());
         }
-        Ok(Self { kind: kind.to_owned(), label: label.to_owned(), key })
+        Ok(Self { kind: kind.into(), label: label.into(), key: key.map(Into::into) })
     }
 }
 

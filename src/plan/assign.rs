@@ -335,12 +335,12 @@ mod tests {
         let assignments: Vec<_> =
             list.iter().map(|(label, to, priority, _)| assignment(label, &["s"], &[to], *priority)).collect();
         let answer = |a: &Assignment| {
-            let found = list.iter().find(|(label, ..)| *label == a.address.label).expect("listed");
+            let found = list.iter().find(|(label, ..)| *label == &*a.address.label).expect("listed");
             Ok::<_, ()>(found.3)
         };
         match decide(&claimers(&assignments), answer).expect("no failure") {
             Decision::None => "none".to_owned(),
-            Decision::Winner(c) => c.assignment.address.label.clone(),
+            Decision::Winner(c) => c.assignment.address.label.to_string(),
             Decision::Unknown(c) => format!("unknown {}", c.assignment.address.label),
             Decision::Conflict(a, b) => {
                 format!("{} against {}", a.assignment.address.label, b.assignment.address.label)
@@ -373,7 +373,7 @@ mod tests {
         let list = [assignment("low", &["s"], &["x"], 0), assignment("high", &["s"], &["y"], 5)];
         let mut asked = Vec::new();
         let decision = decide(&claimers(&list), |a| {
-            asked.push(a.address.label.clone());
+            asked.push(a.address.label.to_string());
             Ok::<_, ()>(Truth::True)
         });
         assert!(matches!(decision, Ok(Decision::Winner(_))));

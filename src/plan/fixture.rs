@@ -213,7 +213,7 @@ impl World {
         }
         for (wave, threshold) in &plan.samples {
             let record = Record::Wave(WaveRecord { sample_threshold: Some(threshold.clone()) });
-            self.state.records.insert(Address::new("wave", wave), record);
+            self.state.records.insert(Address::new("wave", wave.as_str()), record);
         }
         for (storage, id) in &plan.basis.filesystem_ids {
             self.state.storage_mut(storage).filesystem_id = Some(id.clone());

@@ -134,7 +134,7 @@ fn decode_record(key: &str, value: Value) -> Result<(Address, Record), FormatErr
 /// One line.
 pub fn check_place(address: &Address, record: &Record) -> Result<(), String> {
     let kind = record.kind();
-    if address.kind != kind {
+    if *address.kind != *kind {
         return Err(format!("a record of kind `{kind}` cannot stand under an address of kind `{}`", address.kind));
     }
     if address.to_string().parse().as_ref() != Ok(address) {
@@ -145,10 +145,10 @@ pub fn check_place(address: &Address, record: &Record) -> Result<(), String> {
         Record::Assignment(_) => Ok(()),
         Record::Wave(_) if keyless => Ok(()),
         Record::Storage(_) if keyless => {
-            StorageName::new(address.label.as_str()).map(|_| ()).map_err(|error| error.to_string())
+            StorageName::new(&*address.label).map(|_| ()).map_err(|error| error.to_string())
         }
         Record::Quarantine(_) if keyless => {
-            Container::try_from(address.label.clone()).map(|_| ()).map_err(|error| error.to_string())
+            Container::try_from(address.label.to_string()).map(|_| ()).map_err(|error| error.to_string())
         }
         Record::Storage(_) | Record::Wave(_) | Record::Quarantine(_) => {
             Err(format!("a `{kind}` has no key in brackets: its label is the name itself"))
@@ -455,7 +455,7 @@ mod tests {
             )),
             (name, prop::option::of(".{0,12}"), any::<u64>(), prop::collection::btree_set(".{0,8}", 0..4)).prop_map(
                 |(name, key, count, waves)| {
-                    let address = Address { kind: "assignment".into(), label: name, key };
+                    let address = Address { kind: "assignment".into(), label: name.into(), key: key.map(Into::into) };
                     let waves: BTreeSet<String> = waves;
                     (
                         address,

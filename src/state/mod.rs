@@ -164,7 +164,7 @@ impl State {
     pub fn quarantined(&self) -> impl Iterator<Item = (Container, &QuarantineRecord)> {
         self.records.iter().filter_map(|(address, record)| match record {
             Record::Quarantine(record) => {
-                Container::try_from(address.label.clone()).ok().map(|container| (container, record))
+                Container::try_from(address.label.to_string()).ok().map(|container| (container, record))
             }
             _ => None,
         })

@@ -276,7 +276,7 @@ proptest::proptest! {
         plan.moves[0].path = path.clone().into();
         plan.quarantined[0].path.clone_from(&path);
         plan.report[1].examples = vec![path.clone()];
-        plan.actions[2].address.label.clone_from(&path);
+        plan.actions[2].address.label = path.as_str().into();
         plan.environment.clone_from(&path);
         let mut texts = vec![super::plan(&plan, PIPE, true), graph_dot(&plan), approval_question(&plan)];
         let event = Event::MoveSkipped { container: project(1), path, why: "no room".into(), done: false };

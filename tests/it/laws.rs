@@ -441,7 +441,7 @@ async fn law_10_an_answer_that_never_came_is_unknown_and_no_proof() {
     assert_eq!(passed(&summary), 4);
     assert_eq!((summary.failed, summary.refused), (1, 0), "{summary:?}");
     let proof = tool.events().into_iter().find_map(|e| match e {
-        Event::ActionEnded { address, outcome: Outcome::Failed { cause } } if address.kind == "drain" => Some(cause),
+        Event::ActionEnded { address, outcome: Outcome::Failed { cause } } if &*address.kind == "drain" => Some(cause),
         _ => None,
     });
     assert!(proof.expect("told").contains("unknown"));
