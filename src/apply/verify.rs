@@ -249,20 +249,32 @@ pub(crate) async fn read_source(
     Ok(sides.iter().any(|s| s.role == RepositoryRole::Main && s.digest.is_some()).then_some(sides))
 }
 
-/// Reads the source of an accepted move. `None`: too late, or cut short, and so no evidence.
-pub(crate) async fn read_frozen(gitaly: &dyn Gitaly, storage: &StorageName, before: &[Side]) -> Option<Vec<Side>> {
+/// Reads the source of an accepted move. `None`: too late, or cut short, and so no evidence. `before_read` is false when
+/// `before` only names the paths: an absence then may be a removal.
+pub(crate) async fn read_frozen(
+    gitaly: &dyn Gitaly,
+    storage: &StorageName,
+    before: &[Side],
+    before_read: bool,
+) -> Option<Vec<Side>> {
     let sides = read_sides(gitaly, storage, before).await.ok()?;
+    let mut stands = Vec::with_capacity(sides.len());
     for (side, earlier) in sides.iter().zip(before) {
-        // Equal to the whole read before it, it is whole. Otherwise the repository must still stand after the
-        // reading, or its removal may have cut the list.
-        if side.digest == earlier.digest {
-            continue;
-        }
-        if side.digest.is_none() || !gitaly.exists(storage, &side.path).await.unwrap_or(false) {
-            return None;
-        }
+        let settled = side.digest.is_none() || (before_read && side.digest == earlier.digest);
+        stands.push(!settled && gitaly.exists(storage, &side.path).await.unwrap_or(false));
     }
-    Some(sides)
+    is_whole(&sides, before, before_read, &stands).then_some(sides)
+}
+
+/// True when a frozen read shows each repository as it was frozen: equal to the whole read before it, or still standing
+/// after the reading, or the removal may have cut the list. Without a read before, what is absent was absent all along
+/// only if the main repository, the first to be removed, still stands.
+fn is_whole(sides: &[Side], before: &[Side], before_read: bool, stands: &[bool]) -> bool {
+    let main = sides.iter().zip(stands).any(|(side, stands)| side.role == RepositoryRole::Main && *stands);
+    sides.iter().zip(before).zip(stands).all(|((side, earlier), stands)| {
+        let equal = before_read && side.digest == earlier.digest;
+        equal || *stands || (!before_read && side.digest.is_none() && main)
+    })
 }
 
 /// Reads the destination and judges. Also returns the digest over the destination's repositories.
@@ -384,6 +396,18 @@ mod tests {
             c.digest = Some(snapshot.digest());
         }
         assert_eq!(verdict(&a, &c, &["1"]), Verdict::Unknown, "also when a reference moved on");
+    }
+
+    #[test]
+    fn law_4_a_source_that_was_never_read_and_is_gone_is_no_evidence() {
+        let (some, none) = (side(Some(&[("refs/heads/main", "1")])), side(None));
+        let wiki = Side { role: RepositoryRole::Wiki, ..none.clone() };
+        let gone = [none.clone(), wiki.clone()];
+        assert!(!is_whole(&gone, &gone, false, &[false, false]), "removed, or never there: nobody knows");
+        assert!(is_whole(&gone, &gone, true, &[false, false]), "known to be absent before");
+        assert!(is_whole(&[some.clone(), wiki.clone()], &gone, false, &[true, false]));
+        assert!(!is_whole(&[some.clone(), wiki.clone()], &gone, false, &[false, false]), "removed while it was read");
+        assert!(!is_whole(&gone, &[some, wiki], true, &[false, false]), "it was there before");
     }
 
     #[test]

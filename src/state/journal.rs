@@ -115,6 +115,8 @@ pub struct Intent {
     pub at: Timestamp,
     /// The source as it was read just before.
     pub before: Vec<Side>,
+    /// False when `before` only names the paths: the move was found under way, and its source was not read before it.
+    pub before_read: bool,
     /// The filesystem ids of source and destination differ, as seen in this run.
     pub disks_differ: bool,
 }
@@ -459,6 +461,7 @@ mod tests {
                         None,
                     )),
                 )],
+                before_read: true,
                 disks_differ: true,
             }),
         }

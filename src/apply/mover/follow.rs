@@ -17,7 +17,7 @@ impl Mover {
         // The freeze is on: its read comes before anything else.
         let frozen = match frozen {
             Some(frozen) => Some(frozen),
-            None => verify::read_frozen(&*self.ports.gitaly, &intent.source, &intent.before).await,
+            None => verify::read_frozen(&*self.ports.gitaly, &intent.source, &intent.before, intent.before_read).await,
         };
         let watched = self.poller.watch(container.kind, id);
         let mut records = vec![Record::Accepted { container, move_id: id }];

@@ -155,10 +155,8 @@ impl Mover {
             match newest {
                 Some(live) if !live.state.is_terminal() && live.destination == planned.destination.as_str() => {
                     // Ours, of a run whose journal is gone, or somebody's: it does what is planned.
-                    let before = self.read_source(planned).await?.unwrap_or_else(|| verify::paths(container));
-                    let intent = self.intent(task, live.id.saturating_sub(1), &before);
-                    // The read came after the POST: without the frozen read it proves nothing.
-                    let intent = Intent { disks_differ: false, ..intent };
+                    // Without a read before its POST, only the frozen read proves anything.
+                    let intent = self.unread_intent(task, live.id);
                     self.journal.append(vec![Record::Intent { intent: Box::new(intent.clone()) }]).await?;
                     return in_doubt(self.follow(intent, live.id, None).await);
                 }
@@ -198,8 +196,16 @@ impl Mover {
             before_id,
             at: self.ports.clock.now(),
             before: before.iter().map(Side::digest_only).collect(),
+            before_read: true,
             disks_differ: task.disks_differ,
         }
+    }
+
+    /// The intent of a move that was found made: nothing was read before it, so it can pass by its frozen read only.
+    fn unread_intent(&self, task: &Task, move_id: u64) -> Intent {
+        let before = verify::paths(task.planned.container);
+        let intent = self.intent(task, move_id.saturating_sub(1), &before);
+        Intent { before_read: false, disks_differ: false, ..intent }
     }
 
     async fn read_source(&self, planned: &PlannedMove) -> PortResult<Option<Vec<Side>>> {
@@ -230,7 +236,7 @@ impl Mover {
         let Some(record) = ours else {
             return Ok(Ended::Skipped { why: format!("already on {}", planned.destination), done: true });
         };
-        let intent = self.intent(task, record.id.saturating_sub(1), &verify::paths(planned.container));
+        let intent = self.unread_intent(task, record.id);
         self.journal.append(vec![Record::Intent { intent: Box::new(intent.clone()) }]).await?;
         self.follow(intent, record.id, None).await
     }
