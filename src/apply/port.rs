@@ -1,12 +1,15 @@
 //! What the engine needs of the world, as traits. Adapters over the wire and the in-memory world implement them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use serde_json::Value;
+
+use crate::model::cluster::{Answer, Manifest, ObjectKey, ObjectKind, Surroundings};
 use crate::model::{
     Bytes, Container, ContainerKind, DiskSpace, MoveRecord, Reference, Repository, ServerFacts, StorageName,
     TokenFacts, Weight,
@@ -128,6 +131,54 @@ pub trait Gitaly: Send + Sync {
     async fn walk(&self, storage: &StorageName) -> PortResult<Vec<String>>;
 }
 
+/// How an object is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Apply {
+    /// `dryRun=All`: nothing is stored.
+    pub dry_run: bool,
+    /// Takes fields over that another manager owns.
+    pub force: bool,
+}
+
+/// What a delete asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Delete {
+    /// `propagationPolicy: Orphan`: what it owns stays.
+    pub orphan: bool,
+    /// `preconditions.uid`: not another object of the same name.
+    pub uid: Option<String>,
+    /// `dryRun=All`.
+    pub dry_run: bool,
+}
+
+/// The Kubernetes API, within the configured namespace. Refusals are answers, not errors: errors are what kept the
+/// server from answering. Adapters retry reads and dry runs, never a write.
+#[async_trait]
+pub trait Cluster: Send + Sync {
+    /// `GET /version`, like `v1.34.4`.
+    async fn version(&self) -> PortResult<String>;
+    /// One LIST of a kind (all pages): whole objects, with managedFields. Empty for a kind that the server does not have.
+    async fn list(&self, kind: ObjectKind) -> PortResult<Vec<Value>>;
+    /// What is not ours and must be there: Secrets by name, classes, nodes, quota. What may not be read is unknown.
+    async fn surroundings(&self, secrets: &BTreeSet<String>) -> PortResult<Surroundings>;
+    /// One object; `None` when there is none.
+    async fn get(&self, key: &ObjectKey) -> PortResult<Option<Value>>;
+    /// Server-side apply with field manager `tranship` and strict field validation.
+    async fn apply(&self, manifest: &Manifest, how: Apply) -> PortResult<Answer>;
+    /// Dry-run POST of a Pod: admission's own word on a template, which an apply of its StatefulSet does not give.
+    async fn try_pod(&self, pod: &Manifest) -> PortResult<Answer>;
+    /// Sets a claim's `spec.resources.requests.storage` (a merge patch).
+    async fn grow(&self, claim: &str, size: Bytes, dry_run: bool) -> PortResult<Answer>;
+    /// Deletes an object. Callers delete pods, and StatefulSets with `orphan`; nothing that holds data.
+    async fn delete(&self, key: &ObjectKey, how: &Delete) -> PortResult<Answer>;
+    /// Evicts a pod under its disruption budget ([`Why::Budget`](crate::model::cluster::Why::Budget) when that forbids it).
+    async fn evict(&self, pod: &str, dry_run: bool) -> PortResult<Answer>;
+    /// The newest events of an object, oldest first, as `Reason: message`; at most 20.
+    async fn events(&self, key: &ObjectKey) -> PortResult<Vec<String>>;
+    /// SelfSubjectAccessReview for a verb on a resource in the namespace (`None`: it could not be asked).
+    async fn may(&self, verb: &str, kind: ObjectKind) -> PortResult<Option<bool>>;
+}
+
 /// Time. On the sandbox the fleet's clock runs faster than ours.
 #[async_trait]
 pub trait Clock: Send + Sync {
@@ -144,6 +195,8 @@ pub struct Ports {
     pub gitlab: std::sync::Arc<dyn GitLab>,
     /// The Gitalys.
     pub gitaly: std::sync::Arc<dyn Gitaly>,
+    /// The cluster, where the configuration has pod storages.
+    pub cluster: Option<std::sync::Arc<dyn Cluster>>,
     /// Time.
     pub clock: std::sync::Arc<dyn Clock>,
 }

@@ -49,7 +49,7 @@ pub fn connect(target: &Target) -> Result<Ports, PortError> {
         Some(clock) => Arc::new(clock),
         None => Arc::new(SystemClock),
     };
-    Ok(Ports { gitlab: Arc::new(gitlab), gitaly: Arc::new(gitaly), clock })
+    Ok(Ports { gitlab: Arc::new(gitlab), gitaly: Arc::new(gitaly), cluster: None, clock })
 }
 
 /// Installs the process's one TLS provider (ring), unless one is there already. Idempotent.

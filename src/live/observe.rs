@@ -78,7 +78,7 @@ pub async fn observe(ports: &Ports, request: &Request) -> Result<Observed, Vec<P
             facts.walk = Some(walk);
         }
     }
-    Ok(Observed { as_of, gitlab: facts, storages, repositories, others, moves })
+    Ok(Observed { as_of, gitlab: facts, storages, repositories, others, cluster: None, moves })
 }
 
 fn reading<T>(result: PortResult<T>) -> Reading<T> {

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Bytes, StorageName, Weight};
+use super::{Address, Bytes, ClusterSettings, PodSpec, StorageName, Weight};
 use crate::diag::{Diagnostic, Span};
 use crate::expr::{Expression, Predicate};
 
@@ -19,6 +20,11 @@ pub struct Desired {
     pub digest: String,
     /// How the live systems are reached.
     pub connection: Connection,
+    /// The cluster that pod storages live in.
+    pub cluster: Option<ClusterSettings>,
+    /// GitLab learns of a pod storage by itself when that is ready (the embedded fleet's, unless `gitlab_knows` is
+    /// `"manual"`). Otherwise a person declares it there, and a plan stops before weights and moves until it is.
+    pub gitlab_learns: bool,
     /// Moves outstanding at once over all storages (`gitlab.max_moves`, or the sandbox's `workers`); at least 1.
     pub max_moves: u32,
     /// All storages, VM and pod, by GitLab's name.
@@ -201,6 +207,10 @@ pub struct DesiredStorage {
     pub endpoint: Option<Endpoint>,
     /// As tranship dials it, where that differs.
     pub dial: Option<Endpoint>,
+    /// What its pod is made of; `None`: a VM storage, observed only.
+    pub pod: Option<Arc<PodSpec>>,
+    /// The zone of its pod.
+    pub zone: Option<String>,
     /// Its own token.
     pub token: Option<SecretRef>,
     /// Its own CA, a PEM file.

@@ -2,10 +2,12 @@
 //! addresses that records stand under. Values only: parsed at the edge, trusted inside.
 
 mod address;
+pub mod cluster;
 mod desired;
 mod name;
 mod observed;
 mod path;
+mod pod;
 mod refs;
 
 pub use address::Address;
@@ -19,4 +21,5 @@ pub use observed::{
     StorageFacts, TokenFacts,
 };
 pub use path::relative_path;
+pub use pod::{CgroupSpec, ClusterSettings, DiskSpec, PodSpec, SecretKey};
 pub use refs::{RefDifference, RefDigest, RefSnapshot, Reference};

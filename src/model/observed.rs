@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use super::cluster::ClusterFacts;
 use super::{Bytes, Container, StorageName, Weight};
 
 /// A fact that was read, or why it could not be.
@@ -17,6 +18,12 @@ pub enum Reading<T> {
     Known(T),
     /// Not read, with the reason as one line without secrets.
     Unknown(String),
+}
+
+impl<T> Default for Reading<T> {
+    fn default() -> Self {
+        Self::Unknown("it was not read".to_owned())
+    }
 }
 
 impl<T> Reading<T> {
@@ -43,6 +50,8 @@ pub struct Observed {
     pub repositories: Vec<Repository>,
     /// Containers that are not listed one by one yet, per listed storage.
     pub others: BTreeMap<StorageName, OtherContainers>,
+    /// The cluster, where the configuration has pod storages.
+    pub cluster: Option<Reading<ClusterFacts>>,
     /// Moves that have not ended, anybody's; sorted by container.
     pub moves: Vec<MoveRecord>,
 }

@@ -189,6 +189,7 @@ fn fleet(kept: &[StorageName], draining: &[StorageName]) -> Outcome<(Desired, Ob
         storages: BTreeMap::new(),
         repositories: Vec::new(),
         others: BTreeMap::new(),
+        cluster: None,
         moves: Vec::new(),
     };
     let mut storages = BTreeMap::new();
@@ -201,6 +202,8 @@ fn fleet(kept: &[StorageName], draining: &[StorageName]) -> Outcome<(Desired, Ob
                 name: name.clone(),
                 endpoint: None,
                 dial: None,
+                pod: None,
+                zone: None,
                 token: None,
                 ca: None,
                 weight: (!drain).then_some(weight),
@@ -219,6 +222,8 @@ fn fleet(kept: &[StorageName], draining: &[StorageName]) -> Outcome<(Desired, Ob
         environment: "bench".to_owned(),
         digest: "bench".to_owned(),
         connection: Connection::None,
+        cluster: None,
+        gitlab_learns: false,
         max_moves: 64,
         storages,
         assignments: Vec::new(),

@@ -55,6 +55,8 @@ fn desired() -> Desired {
         name: name(n),
         endpoint: None,
         dial: None,
+        pod: None,
+        zone: None,
         token: None,
         ca: None,
         weight: weight.map(|w| Weight::new(w).expect("valid")),
@@ -68,6 +70,8 @@ fn desired() -> Desired {
         environment: "laws".into(),
         digest: "0".into(),
         connection: Connection::Sandbox(spec(0, &[])),
+        cluster: None,
+        gitlab_learns: false,
         max_moves: 4,
         storages: storages.into_iter().map(|s| (s.name.clone(), s)).collect(),
         assignments: vec![Assignment {

@@ -36,7 +36,7 @@ impl Handle {
     /// Ports onto this fleet; as many as wanted.
     pub fn ports(&self) -> Ports {
         let port = Arc::new(Port { shared: Arc::clone(&self.shared) });
-        Ports { gitlab: port.clone(), gitaly: port.clone(), clock: port }
+        Ports { gitlab: port.clone(), gitaly: port.clone(), cluster: None, clock: port }
     }
 
     /// Looks at the world, or changes anything in it.
