@@ -1,0 +1,6 @@
+//! The embedded cluster.
+
+mod fields;
+mod quantity;
+mod schema;
+mod typed;
