@@ -168,6 +168,23 @@ impl Type {
         }
     }
 
+    /// Takes fields away that there are none of.
+    pub(super) fn prune(&self, value: &mut Value) {
+        match (self, value) {
+            (Self::Any, _) => {}
+            (Self::List(item, _), Value::Array(items)) => items.iter_mut().for_each(|i| item.prune(i)),
+            (_, Value::Object(map)) => {
+                map.retain(|key, _| self.entry(key).is_some());
+                for (key, inner) in map {
+                    if let Some(of) = self.entry(key) {
+                        of.prune(inner);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Brings a value into the form in which the server stores and writes it: zero values left out or written as Go's
     /// types do, quantities canonical. What is of another type than it should be stays as it is.
     pub(super) fn normalise(&self, value: &mut Value) {
