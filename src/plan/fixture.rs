@@ -214,6 +214,7 @@ impl World {
                     self.facts(storage.as_str()).walk = Some(Reading::Known(Vec::new()));
                     self.state.storage_mut(storage).drained = Some("certificate".to_owned());
                 }
+                _ => {}
             }
         }
         for (wave, threshold) in &plan.samples {
