@@ -267,6 +267,7 @@ fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<Target,
         gitlab_token,
         gitlab_ca: certificate("the CA of gitlab", &gitlab.ca)?,
         gitaly,
+        cluster: None,
         clock: None,
     })
 }
@@ -318,6 +319,7 @@ fn sandbox_target(desired: &Desired, endpoints: crate::sandbox::Endpoints) -> Ta
         gitlab_token: SecretString::from(gitlab_token),
         gitlab_ca: None,
         gitaly: gitaly.collect(),
+        cluster: None,
         clock: Some(ScaledClock { fleet_epoch, real_epoch, speed }),
     }
 }

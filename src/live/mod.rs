@@ -6,6 +6,7 @@
 //! | `clock` | real time, and the sandbox's faster one |
 //! | `gitlab` | GitLab's REST API over reqwest |
 //! | `gitaly` | Gitaly's gRPC over tonic |
+//! | `kubernetes` | the Kubernetes API over kube |
 //! | `observe` | one reading of the whole fleet, through the ports alone |
 //! | `cause` | what lies at the bottom of a chain of transport errors, in words |
 //!
@@ -16,6 +17,7 @@ mod clock;
 mod connect;
 pub mod gitaly;
 pub mod gitlab;
+pub mod kubernetes;
 mod observe;
 
 pub use clock::{ScaledClock, SystemClock};

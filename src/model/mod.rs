@@ -8,6 +8,7 @@ mod name;
 mod observed;
 mod path;
 mod pod;
+pub mod quantity;
 mod refs;
 
 pub use address::Address;

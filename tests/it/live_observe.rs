@@ -64,6 +64,7 @@ async fn read(http: &Http, gitalys: &[(&str, &str)], request: &Request) -> Resul
         gitlab_token: SecretString::from("glpat-canary"),
         gitlab_ca: None,
         gitaly,
+        cluster: None,
         clock: None,
     };
     assert!(!format!("{target:?}").contains("canary"));
