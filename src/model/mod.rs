@@ -8,7 +8,6 @@ mod name;
 mod observed;
 mod path;
 mod pod;
-pub mod quantity;
 mod refs;
 
 pub use address::Address;
