@@ -180,11 +180,15 @@ pub struct ClusterFacts {
     pub objects: BTreeMap<ObjectKey, Value>,
     /// What the server said to the dry-run apply of each manifest.
     pub dry_runs: BTreeMap<ObjectKey, Reading<Answer>>,
+    /// What it said to a forced dry run; only asked where `dry_runs` has a conflict over fields.
+    pub forced: BTreeMap<ObjectKey, Reading<Answer>>,
     /// What it said to the dry-run creation of a Pod made from each storage's template; only asked for storages whose
     /// StatefulSet is new or changes.
     pub pods: BTreeMap<StorageName, Reading<Answer>>,
     /// What it said to growing a claim (dry run); only asked where the size differs.
     pub growth: BTreeMap<StorageName, Reading<Answer>>,
+    /// How many projects GitLab lists on a storage; only asked for those whose pod would restart.
+    pub held: BTreeMap<StorageName, Reading<u64>>,
     /// What is not ours and must be there.
     pub surroundings: Surroundings,
 }

@@ -130,6 +130,7 @@ impl World {
                 dial: None,
                 pod: None,
                 zone: None,
+                adopt: false,
                 token: None,
                 ca: None,
                 weight: None,

@@ -57,6 +57,7 @@ fn desired() -> Desired {
         dial: None,
         pod: None,
         zone: None,
+        adopt: false,
         token: None,
         ca: None,
         weight: weight.map(|w| Weight::new(w).expect("valid")),
