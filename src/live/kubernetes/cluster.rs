@@ -20,7 +20,8 @@ use super::api::{Api, Call, Failure, Mode, Patience};
 use super::facts;
 use crate::apply::port::{Apply, Cluster, Delete, PortError, PortErrorKind, PortResult};
 use crate::model::cluster::{Answer, FIELD_MANAGER, Manifest, ObjectKey, ObjectKind, Surroundings};
-use crate::model::{Bytes, Reading, quantity};
+use crate::model::quantity::Size;
+use crate::model::{Bytes, Reading};
 
 /// Objects on one page of a list: a namespace of a hundred storages fits on few, and a page stays below some megabytes.
 const PAGE: u32 = 500;
@@ -266,7 +267,7 @@ impl Cluster for KubeCluster {
         let kind = ObjectKind::PersistentVolumeClaim;
         let key = ObjectKey { kind, name: claim.to_owned() };
         let what = self.named(if dry_run { "dry run of growing" } else { "growing" }, &key);
-        let size = quantity::of_bytes(size.0);
+        let size = Size(size).to_string();
         let patch = Patch::Merge(json!({ "spec": { "resources": { "requests": { "storage": size } } } }));
         let params = PatchParams { dry_run, ..PatchParams::apply(FIELD_MANAGER) };
         self.ask(&what, dry_run, kind, self.resource(kind).patch(claim, &params, &patch)).await

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::model::cluster::{NodeFacts, StorageClassFacts};
-use crate::model::quantity;
+use crate::model::quantity::Quantity;
 
 /// Text at a JSON pointer; empty when there is none.
 pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -55,8 +55,8 @@ pub(super) fn nodes(items: &[Value]) -> Vec<NodeFacts> {
             labels: labels(item),
             unschedulable: item["spec"]["unschedulable"] == true,
             ready: ready(item),
-            cpu_millis: quantity::millis(text(item, "/status/allocatable/cpu")).unwrap_or(0),
-            memory: quantity::bytes(text(item, "/status/allocatable/memory")).unwrap_or(0),
+            cpu_millis: Quantity::parse(text(item, "/status/allocatable/cpu")).map_or(0, Quantity::millis),
+            memory: Quantity::parse(text(item, "/status/allocatable/memory")).map_or(0, |memory| memory.bytes().0),
             kubelet_version: text(item, "/status/nodeInfo/kubeletVersion").to_owned(),
         })
         .collect();
