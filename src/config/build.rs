@@ -236,6 +236,7 @@ impl Builder<'_> {
             dial,
             pod: None,
             zone: None,
+            adopt: false,
             token: secret(&fields, "token"),
             ca: fields.text("ca").map(str::to_owned),
             weight,

@@ -211,6 +211,8 @@ pub struct DesiredStorage {
     pub pod: Option<Arc<PodSpec>>,
     /// The zone of its pod.
     pub zone: Option<String>,
+    /// An `import` block names it: objects that exist already are taken over.
+    pub adopt: bool,
     /// Its own token.
     pub token: Option<SecretRef>,
     /// Its own CA, a PEM file.

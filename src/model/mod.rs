@@ -8,6 +8,7 @@ mod name;
 mod observed;
 mod path;
 mod pod;
+pub mod quantity;
 mod refs;
 
 pub use address::Address;
@@ -21,5 +22,7 @@ pub use observed::{
     StorageFacts, TokenFacts,
 };
 pub use path::relative_path;
-pub use pod::{CgroupSpec, ClusterSettings, DiskSpec, PodSpec, SecretKey};
+pub use pod::{
+    CgroupSpec, ClusterSettings, DiskSpec, MonitorSpec, NetworkPolicySpec, PodSpec, SecretKey, ServiceKind, ServiceSpec,
+};
 pub use refs::{RefDifference, RefDigest, RefSnapshot, Reference};

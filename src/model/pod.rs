@@ -22,7 +22,9 @@ pub struct ClusterSettings {
     pub shell_secret: Option<SecretKey>,
     /// `gitlab.internal_url`: what a pod's Gitaly calls for its hooks.
     pub internal_url: Option<String>,
-    /// The block.
+    /// True when there is no `kubernetes` block and the embedded fleet stands in for a cluster.
+    pub embedded: bool,
+    /// The block; the `sandbox` block for the embedded one.
     pub span: Span,
 }
 
@@ -56,16 +58,22 @@ pub struct PodSpec {
     pub node_selector: BTreeMap<String, String>,
     /// Taints that it tolerates, as Kubernetes writes them.
     pub tolerations: Vec<Value>,
+    /// Never two Gitalys on one node; false: only where there is another one.
+    pub node_for_itself: bool,
     /// Seconds that Gitaly lets calls end when it stops (`graceful_restart_timeout`).
     pub graceful_restart_seconds: u32,
     /// Seconds that a restart may keep the storage away; `None`: not asked.
     pub rotation_budget_seconds: Option<u32>,
     /// `maxUnavailable` of the PodDisruptionBudget: 0 or 1.
     pub max_unavailable: u32,
-    /// Admits only GitLab's own and other Gitalys' traffic.
-    pub network_policy: bool,
+    /// Seconds that an apply waits for the pod.
+    pub ready_timeout_seconds: u32,
+    /// The Service that GitLab dials.
+    pub service: ServiceSpec,
+    /// Admits only what it names, and other Gitalys of the namespace.
+    pub network_policy: Option<NetworkPolicySpec>,
     /// Makes a ServiceMonitor.
-    pub service_monitor: bool,
+    pub service_monitor: Option<MonitorSpec>,
     /// More of Gitaly's `config.toml`, merged over ours.
     pub config: Value,
     /// A strategic merge patch over the StatefulSet.
@@ -81,6 +89,60 @@ pub struct DiskSpec {
     pub size: Bytes,
     /// StorageClass; `None`: the cluster's default.
     pub class: Option<String>,
+    /// The class must keep the volume when its claim is deleted.
+    pub retain: bool,
+}
+
+/// The `service` block of a pod spec.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServiceSpec {
+    /// How it is reached.
+    pub kind: ServiceKind,
+    /// For what gives it an address.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A Service's `spec.type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ServiceKind {
+    /// From within the cluster.
+    #[default]
+    ClusterIp,
+    /// By a balancer's address.
+    LoadBalancer,
+    /// By a port of every node.
+    NodePort,
+}
+
+impl ServiceKind {
+    /// As in `type:`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "ClusterIP",
+            Self::LoadBalancer => "LoadBalancer",
+            Self::NodePort => "NodePort",
+        }
+    }
+}
+
+/// The `network_policy` block of a pod spec: who may reach the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NetworkPolicySpec {
+    /// Namespaces of GitLab's pods, which may call Gitaly.
+    pub namespaces: Vec<String>,
+    /// Networks that may call Gitaly: GitLab's and Gitaly's machines, tranship's own.
+    pub cidrs: Vec<String>,
+    /// Namespaces that may read metrics.
+    pub metrics: Vec<String>,
+}
+
+/// The `service_monitor` block of a pod spec.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MonitorSpec {
+    /// Labels by which Prometheus's operator selects it.
+    pub labels: BTreeMap<String, String>,
+    /// Seconds between two scrapes; `None`: Prometheus's own.
+    pub interval_seconds: Option<u32>,
 }
 
 /// The `cgroups` block of a pod spec.
@@ -90,6 +152,8 @@ pub struct CgroupSpec {
     pub memory: Bytes,
     /// How many repositories' cgroups there are; at least 1.
     pub count: u32,
-    /// For one of them; `None`: half of `memory`.
-    pub repository_memory: Option<Bytes>,
+    /// For one of them; at most `memory`.
+    pub repository_memory: Bytes,
+    /// The init container's image, which gives the pod's cgroup to Gitaly.
+    pub init_image: String,
 }

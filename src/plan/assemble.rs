@@ -256,7 +256,7 @@ impl<'a> Planner<'a, '_> {
 fn weight_of(change: &Change) -> Option<&StorageName> {
     match change {
         Change::SetWeight { storage, .. } => Some(storage),
-        Change::Moves { .. } | Change::ProveEmpty { .. } => None,
+        _ => None,
     }
 }
 

@@ -130,6 +130,7 @@ impl World {
                 dial: None,
                 pod: None,
                 zone: None,
+                adopt: false,
                 token: None,
                 ca: None,
                 weight: None,
@@ -214,6 +215,7 @@ impl World {
                     self.facts(storage.as_str()).walk = Some(Reading::Known(Vec::new()));
                     self.state.storage_mut(storage).drained = Some("certificate".to_owned());
                 }
+                _ => {}
             }
         }
         for (wave, threshold) in &plan.samples {

@@ -258,6 +258,7 @@ fn summary(plan: &Plan) -> PlanSummary {
                 s.bytes = Bytes(s.bytes.0.saturating_add(bytes.0));
             }
             Change::ProveEmpty { storage: _ } => s.drains += 1,
+            _ => {}
         }
     }
     s.text = sentence(plan, &s);

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::text::{self, milliseconds};
 use crate::apply::event::{Event, Outcome};
 use crate::model::Container;
+use crate::plan::pods::ChangeClass;
 use crate::plan::{Action, Change, Verdict, WaitingOn};
 
 /// What is the matter and what to do.
@@ -107,6 +108,17 @@ pub(super) fn action(action: &Action) -> String {
             format!("move {} ({bytes}) off {source}, wave {wave}", text::repositories(u64::from(*count)))
         }
         Change::ProveEmpty { storage } => format!("prove {storage} empty"),
+        Change::ApplyObject { manifest, class, .. } => match class {
+            ChangeClass::Create => format!("create {}", manifest.key),
+            ChangeClass::InPlace => format!("change {} in place", manifest.key),
+            ChangeClass::RollsPod => format!("change {}: the pod restarts", manifest.key),
+        },
+        Change::RecreateStatefulSet { manifest, .. } => format!("recreate {} around its pod", manifest.key),
+        Change::GrowDisk { claim, from, to, .. } => format!("grow the disk {claim}: {from} -> {to}"),
+        Change::ReplacePod { pod, why, .. } => format!("replace the pod {pod}: {why}"),
+        Change::AwaitReady { storage, .. } => format!("wait until {storage} is ready"),
+        Change::AwaitKnown { storage, .. } => format!("wait until GitLab knows {storage}"),
+        Change::Forget { storage } => format!("forget {storage}; nothing is deleted"),
     }
 }
 

@@ -204,6 +204,7 @@ fn fleet(kept: &[StorageName], draining: &[StorageName]) -> Outcome<(Desired, Ob
                 dial: None,
                 pod: None,
                 zone: None,
+                adopt: false,
                 token: None,
                 ca: None,
                 weight: (!drain).then_some(weight),

@@ -234,6 +234,16 @@ impl<'a> Engine<'a> {
                     },
                 );
             }
+            Change::ApplyObject { .. }
+            | Change::RecreateStatefulSet { .. }
+            | Change::GrowDisk { .. }
+            | Change::ReplacePod { .. }
+            | Change::AwaitReady { .. }
+            | Change::AwaitKnown { .. }
+            | Change::Forget { .. } => {
+                let cause = "this version does not work on clusters".to_owned();
+                let _ = sender.send(Message::Weight(id, Outcome::Refused { cause }, Vec::new()));
+            }
             Change::Moves { source, .. } => {
                 let ids = self.plan.basis.filesystem_ids.clone();
                 let source = source.clone();
