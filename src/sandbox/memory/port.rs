@@ -11,7 +11,7 @@ use super::super::content::{Content as _, ContentError, checksum};
 use super::super::lock;
 use super::super::world::{Move, Project, ScheduleError, World};
 use super::{Inner, KillPoint, Shared, Write};
-use crate::apply::port::{Clock, GitLab, Gitaly, PortError, PortErrorKind, PortResult, Version};
+use crate::apply::port::{Clock, Cursor, GitLab, Gitaly, Listing, PortError, PortErrorKind, PortResult, Version};
 use crate::model::{
     Bytes, Container, ContainerKind, DiskSpace, MoveRecord, Reference, Repository, RepositoryRole, ServerFacts,
     StorageName, TokenFacts, Weight, relative_path,
@@ -127,7 +127,7 @@ fn repository(p: &Project) -> Repository {
         path: p.path.clone().into_boxed_str(),
         storage: p.storage.clone(),
         size: Some(Bytes(p.bytes())),
-        archived: p.archived,
+        archived: Some(p.archived),
         empty: Some(p.empty),
         fork_parent: p.fork_parent,
         last_activity: Some(p.last_activity.as_second()),
@@ -186,18 +186,16 @@ impl GitLab for Port {
         .await
     }
 
-    async fn projects(&self, storage: &StorageName, after: u64) -> PortResult<Vec<Repository>> {
-        self.get("projects", format!("/projects?repository_storage={storage}&id_after={after}"), |inner| {
-            Ok(inner.world.projects_after(Some(storage), after).take(100).map(repository).collect())
-        })
-        .await
-    }
-
-    async fn count(&self, kind: ContainerKind, storage: &StorageName) -> PortResult<u64> {
-        let path = format!("/{}?repository_storage={storage}", kind.as_str());
-        self.get("count", path, |inner| {
-            let projects = inner.world.projects_after(Some(storage), 0).count() as u64;
-            Ok(if kind == ContainerKind::Project { projects } else { 0 })
+    async fn list(&self, kind: ContainerKind, storage: &StorageName, at: Cursor) -> PortResult<Listing> {
+        if kind != ContainerKind::Project {
+            let path = format!("/{}s?repository_storage={storage}&page={}", kind.as_str(), at.page);
+            return self.get("list", path, |_| Ok(Listing { found: Vec::new(), next: None })).await;
+        }
+        self.get("list", format!("/projects?repository_storage={storage}&id_after={}", at.after), |inner| {
+            let projects = inner.world.projects_after(Some(storage), at.after);
+            let found: Vec<_> = projects.take(at.size as usize).map(repository).collect();
+            let next = found.last().map(|last| Cursor { after: last.container.id, ..at });
+            Ok(Listing { found, next })
         })
         .await
     }
