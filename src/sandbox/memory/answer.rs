@@ -56,7 +56,13 @@ pub(super) fn of_group(g: &Group) -> Option<Repository> {
 }
 
 /// One page of what GitLab lists, as the real adapter reads it.
-pub(super) fn page(world: &World, kind: ContainerKind, storage: &StorageName, at: Cursor, call: &str) -> PortResult<Listing> {
+pub(super) fn page(
+    world: &World,
+    kind: ContainerKind,
+    storage: &StorageName,
+    at: Cursor,
+    call: &str,
+) -> PortResult<Listing> {
     let size = at.size.clamp(1, 100) as usize;
     let offset = |all: Vec<Option<Repository>>| {
         let skip = (at.page.max(1) as usize - 1).saturating_mul(size);
@@ -85,6 +91,11 @@ pub(super) fn page(world: &World, kind: ContainerKind, storage: &StorageName, at
         }
         ContainerKind::GroupWiki if world.release.can(Ability::GroupFilter) => {
             Ok(offset(world.groups(Some(storage)).map(of_group).collect()))
+        }
+        // Groups without the field: either an edition without group wikis, or, for all one can tell, no rights.
+        ContainerKind::GroupWiki if world.moves_kind(kind) && world.groups(None).next().is_some() => {
+            let message = "the items come without their field `repository_storage`";
+            Err(PortError::new(PortErrorKind::Forbidden, call, message))
         }
         ContainerKind::GroupWiki => Ok(Listing { found: Vec::new(), next: None }),
     }
