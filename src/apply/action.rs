@@ -1,12 +1,13 @@
 //! The actions that are not moves: one weight, one proof that a storage is empty.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::event::Outcome;
-use super::port::{PortError, PortErrorKind, Ports};
+use super::port::{Cursor, PortError, PortErrorKind, Ports};
 use crate::model::{ContainerKind, MoveRecord, StorageName, Weight};
 
 /// Between the two looks of a proof, by the fleet's clock. Long enough for what was under way at the first look (a fork,
@@ -127,13 +128,13 @@ async fn look_at(ports: &Ports, storage: &StorageName) -> Result<Look, PortError
         None | Some(&Weight::ZERO) => {}
         Some(weight) => left.push(format!("its weight is {weight} again")),
     }
-    let projects = gitlab.projects(storage, 0).await?;
+    let projects = gitlab.list(ContainerKind::Project, storage, Cursor::START).await?.found;
     if let Some(first) = projects.first() {
         let more = if projects.len() > 1 { format!(" and {} more", projects.len() - 1) } else { String::new() };
         left.push(format!("GitLab lists {} ({}){more}", first.container, first.path));
     }
     for (kind, what) in [(ContainerKind::Snippet, "snippets"), (ContainerKind::GroupWiki, "group wikis")] {
-        let count = gitlab.count(kind, storage).await?;
+        let count = count(ports, kind, storage).await?;
         if count > 0 {
             left.push(format!("GitLab lists {count} {what}"));
         }
@@ -151,6 +152,17 @@ async fn look_at(ports: &Ports, storage: &StorageName) -> Result<Look, PortError
     }
     let filesystem_id = gitaly.server(storage).await?.filesystem_id;
     Ok(Look { left, filesystem_id })
+}
+
+/// How many containers of a kind GitLab lists on a storage, each once.
+async fn count(ports: &Ports, kind: ContainerKind, storage: &StorageName) -> Result<usize, PortError> {
+    let (mut found, mut at) = (BTreeSet::new(), Some(Cursor::START));
+    while let Some(cursor) = at {
+        let page = ports.gitlab.list(kind, storage, cursor).await?;
+        found.extend(page.found.into_iter().map(|r| r.container));
+        at = page.next;
+    }
+    Ok(found.len())
 }
 
 /// All moves that have not ended, of all families. The lists have no filter by state and grow at the front: a live move

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use serde_json::Value;
 
+pub use crate::model::Cursor;
 use crate::model::cluster::{Answer, Manifest, ObjectKey, ObjectKind, Surroundings};
 use crate::model::{
     Bytes, Container, ContainerKind, DiskSpace, MoveRecord, Reference, Repository, ServerFacts, StorageName,
@@ -48,12 +49,14 @@ pub struct PortError {
     pub help: Option<String>,
     /// How long the server asked us to wait.
     pub retry_after: Option<Duration>,
+    /// GitLab's HTTP status, where it answered: a listing's 500 may be one broken item's.
+    pub status: Option<u16>,
 }
 
 impl PortError {
     /// Makes an error without help.
     pub fn new(kind: PortErrorKind, call: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, call: call.into(), message: message.into(), help: None, retry_after: None }
+        Self { kind, call: call.into(), message: message.into(), help: None, retry_after: None, status: None }
     }
 
     /// True when the same call may succeed later without anybody doing anything.
@@ -74,6 +77,15 @@ pub struct Version {
     pub enterprise: Option<bool>,
 }
 
+/// One page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// What is on the storage; may be empty before the end.
+    pub found: Vec<Repository>,
+    /// Where it goes on; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
 /// GitLab's REST API, as far as it is needed. Adapters retry what is safe to repeat (all GETs, 429), with bounded
 /// backoff; a POST of a move is never repeated inside an adapter.
 #[async_trait]
@@ -86,12 +98,18 @@ pub trait GitLab: Send + Sync {
     async fn weights(&self) -> PortResult<BTreeMap<StorageName, Weight>>;
     /// `PUT /application/settings` with the whole map; returns the map of the answer. Replaces: callers read first.
     async fn put_weights(&self, weights: &BTreeMap<StorageName, Weight>) -> PortResult<BTreeMap<StorageName, Weight>>;
-    /// `GET /projects?repository_storage=…` by keyset pages, ascending id: the page after `after` (at most 100), empty
-    /// at the end. An item whose own field names another storage, or none, is an error: GitLab dropped the filter,
-    /// which means that the token has no administrator's rights.
-    async fn projects(&self, storage: &StorageName, after: u64) -> PortResult<Vec<Repository>>;
-    /// How many snippets, or group wikis, GitLab lists on a storage; 0 group wikis on an edition without them.
-    async fn count(&self, kind: ContainerKind, storage: &StorageName) -> PortResult<u64>;
+    /// One page of the containers of a kind that GitLab has on a storage, by their own field `repository_storage`.
+    ///
+    /// - Projects: `GET /projects` by keyset, ascending id, also those that wait for their deletion and hidden ones. An
+    ///   item whose own field names another storage, or none, is an error: GitLab dropped the filter, which means that
+    ///   the token has no administrator's rights.
+    /// - Snippets: `GET /snippets/all`; group wikis: `GET /groups`; by offset, so that rows are missed or come twice
+    ///   while any of them moves. Items of other storages, which an edition without the filter sends, are dropped, and so
+    ///   are those without a repository. No group wiki on an edition without them.
+    ///
+    /// [`PortErrorKind::NotFound`] when this GitLab has no such list. A 500 is told after few repetitions, as an error
+    /// with that [`PortError::status`]: one broken item makes its whole page fail for good.
+    async fn list(&self, kind: ContainerKind, storage: &StorageName, at: Cursor) -> PortResult<Listing>;
     /// One container as it is now (`GET /projects/:id`); `None` when it is gone.
     async fn container(&self, container: Container) -> PortResult<Option<Repository>>;
     /// The disk path on Gitaly without suffix (`GET /projects/:id/storage`), for a path that was not where its id says.

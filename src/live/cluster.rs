@@ -10,7 +10,7 @@ use super::observe::{reading, reason};
 use crate::apply::port::{Apply, Cluster, PortErrorKind, PortResult, Ports};
 use crate::model::cluster::{Answer, ClusterFacts, Manifest, ObjectKey, ObjectKind, Surroundings};
 use crate::model::quantity::Quantity;
-use crate::model::{ContainerKind, Reading, StorageName};
+use crate::model::{ContainerKind, Cursor, Reading, StorageName};
 use crate::plan::pods::{Wanted, WantedStorage, fitted};
 
 /// Storages tried at once, each with all its objects. The adapter bounds what is in flight; this bounds what waits there.
@@ -85,7 +85,7 @@ impl Looked {
         let pod = async { if changes { Some(reading(cluster.try_pod(&storage.pod).await)) } else { None } };
         let held = async {
             let restarts = changes && live.is_some();
-            if restarts { Some(reading(ports.gitlab.count(ContainerKind::Project, name).await)) } else { None }
+            if restarts { Some(reading(projects_on(ports, name).await)) } else { None }
         };
         let (pod, held) = join(pod, held).await;
         let mut asked = Asked { dry_runs: Vec::new(), forced: Vec::new(), pod, growth, held };
@@ -103,6 +103,17 @@ impl Looked {
         let differs = Quantity::parse(request).is_ok_and(|size| size.bytes() != storage.size);
         if differs { Some(reading(cluster.grow(&storage.claim, storage.size, true).await)) } else { None }
     }
+}
+
+/// How many projects GitLab has on a storage.
+async fn projects_on(ports: &Ports, storage: &StorageName) -> PortResult<u64> {
+    let (mut found, mut at) = (0, Some(Cursor::START));
+    while let Some(cursor) = at {
+        let page = ports.gitlab.list(ContainerKind::Project, storage, cursor).await?;
+        found += page.found.len() as u64;
+        at = page.next;
+    }
+    Ok(found)
 }
 
 /// One list per kind. All that failed are told: rights are mostly lacking for more than one.

@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use futures::future::{join, join_all};
 
 use super::cluster;
-use crate::apply::port::{PortError, PortErrorKind, PortResult, Ports};
+use crate::apply::port::{Cursor, PortError, PortErrorKind, PortResult, Ports};
 use crate::model::{
     ContainerKind, DiskSpace, GitlabFacts, MoveRecord, Observed, OtherContainers, Reading, Repository, RepositoryRole,
     ServerFacts, StorageFacts, StorageName, relative_path,
@@ -214,20 +214,19 @@ async fn sized(ports: &Ports, mut repositories: Vec<Repository>) -> Vec<Reposito
 }
 
 async fn list_storage(ports: &Ports, storage: &StorageName) -> PortResult<(Vec<Repository>, OtherContainers)> {
-    let projects = async {
-        let mut found: Vec<Repository> = Vec::new();
-        loop {
-            let page = ports.gitlab.projects(storage, found.last().map_or(0, |r| r.container.id)).await?;
-            if page.is_empty() {
-                return Ok::<_, PortError>(found);
-            }
-            found.extend(page);
+    let list = |kind| async move {
+        let (mut found, mut at) = (BTreeMap::new(), Some(Cursor::START));
+        while let Some(cursor) = at {
+            let page = ports.gitlab.list(kind, storage, cursor).await?;
+            found.extend(page.found.into_iter().map(|r| (r.container, r)));
+            at = page.next;
         }
+        Ok::<_, PortError>(found)
     };
-    let count = |kind| async move { reading(ports.gitlab.count(kind, storage).await) };
+    let count = |kind| async move { reading(list(kind).await.map(|found| found.len() as u64)) };
     let counts = join(count(ContainerKind::Snippet), count(ContainerKind::GroupWiki));
-    let (projects, (snippets, group_wikis)) = join(projects, counts).await;
-    Ok((projects?, OtherContainers { snippets, group_wikis }))
+    let (projects, (snippets, group_wikis)) = join(list(ContainerKind::Project), counts).await;
+    Ok((projects?.into_values().collect(), OtherContainers { snippets, group_wikis }))
 }
 
 /// The moves of a family that have not ended, newest first.

@@ -18,7 +18,7 @@ pub use desired::{
 };
 pub use name::{Bytes, Container, ContainerKind, NameError, RepositoryRole, StorageName, Weight};
 pub use observed::{
-    DiskSpace, GitlabFacts, MoveRecord, MoveState, Observed, OtherContainers, Reading, Repository, ServerFacts,
+    Cursor, DiskSpace, GitlabFacts, MoveRecord, MoveState, Observed, OtherContainers, Reading, Repository, ServerFacts,
     StorageFacts, TokenFacts,
 };
 pub use path::relative_path;

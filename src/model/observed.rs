@@ -124,19 +124,35 @@ pub struct OtherContainers {
     pub group_wikis: Reading<u64>,
 }
 
+/// Where a listing goes on; can be written down and taken up again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Projects (keyset): ids above this. 0 at the start.
+    pub after: u64,
+    /// Snippets and groups (offset): the page, from 1.
+    pub page: u32,
+    /// Items a page, 1 to 100.
+    pub size: u32,
+}
+
+impl Cursor {
+    /// The first page, as large as GitLab gives them.
+    pub const START: Self = Self { after: 0, page: 1, size: 100 };
+}
+
 /// One container as GitLab's lists give it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
     /// Kind and id.
     pub container: Container,
-    /// Full path in GitLab (`web/shop`).
+    /// Full path in GitLab (`web/shop`); a snippet's is `snippets/<id>`, a group wiki's its group's.
     pub path: Box<str>,
     /// Where GitLab says it is.
     pub storage: StorageName,
     /// Repository and wiki; GitLab's figure may be stale. `None` when not given.
     pub size: Option<Bytes>,
-    /// Archived projects are read-only in GitLab.
-    pub archived: bool,
+    /// Archived projects are read-only in GitLab. `None`: its kind has no such thing.
+    pub archived: Option<bool>,
     /// GitLab says that it has no commit.
     pub empty: Option<bool>,
     /// The project it was forked from, if any.

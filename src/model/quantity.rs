@@ -60,6 +60,11 @@ impl Quantity {
         thousandths.filter(|n| *n <= most).map(Self).ok_or_else(too_large)
     }
 
+    /// In thousandths, rounded up.
+    pub fn thousandths(self) -> u128 {
+        self.0
+    }
+
     /// In thousandths, rounded up: of a core.
     pub fn millis(self) -> u64 {
         u64::try_from(self.0).unwrap_or(u64::MAX)

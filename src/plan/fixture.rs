@@ -32,7 +32,7 @@ pub(super) fn repository(id: u64, storage: &str, bytes: u64) -> Repository {
         path: format!("group/project-{id}").into(),
         storage: name(storage),
         size: Some(Bytes(bytes)),
-        archived: false,
+        archived: Some(false),
         empty: Some(bytes == 0),
         fork_parent: None,
         last_activity: None,

@@ -166,7 +166,7 @@ fn migration(number: u64) -> Outcome<(Desired, Observed)> {
             path: format!("group-{}/project-{id}", id % 977).into(),
             storage: storage.clone(),
             size: Some(Bytes(random.size())),
-            archived: id % 9 == 0,
+            archived: Some(id % 9 == 0),
             empty: Some(false),
             fork_parent: (id % 50 == 0).then_some(id / 2),
             last_activity: Some(1_700_000_000),

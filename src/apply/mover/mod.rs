@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::event::Event;
 use super::journal::{Journal, JournalError};
 use super::poll::Poller;
-use super::port::{PortError, PortErrorKind, PortResult, Ports};
+use super::port::{Cursor, PortError, PortErrorKind, PortResult, Ports};
 use super::verify::{self, Verdict};
 use crate::model::{Container, ContainerKind, MoveRecord, MoveState, Repository, StorageName};
 use crate::plan::PlannedMove;
@@ -220,8 +220,9 @@ impl Mover {
         if found.is_some() || id.kind != ContainerKind::Project {
             return Ok(found);
         }
+        let at = Cursor { after: id.id.saturating_sub(1), size: 1, ..Cursor::START };
         for storage in [a, b] {
-            let next = self.ports.gitlab.projects(storage, id.id.saturating_sub(1)).await?.into_iter().next();
+            let next = self.ports.gitlab.list(id.kind, storage, at).await?.found.into_iter().next();
             if let Some(listed) = next.filter(|r| r.container == id) {
                 return Ok(Some(listed));
             }

@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::count;
 use super::http::{Call, Http, Patience};
-use super::json::{DiskPath, Item, Metadata, Move, Project, Settings, Token, no_rights};
-use crate::apply::port::{GitLab, PortError, PortErrorKind, PortResult, Version};
+use super::json::{DiskPath, Item, Metadata, Move, Project, Settings, Token};
+use super::list;
+use crate::apply::port::{Cursor, GitLab, Listing, PortError, PortErrorKind, PortResult, Version};
 use crate::model::{Container, ContainerKind, MoveRecord, Repository, StorageName, TokenFacts, Weight};
 
 /// The adapter to one GitLab.
@@ -28,7 +28,7 @@ impl fmt::Debug for RestGitLab {
 }
 
 /// `None` instead of the error that says that there is no such thing.
-fn found<T>(result: PortResult<T>) -> PortResult<Option<T>> {
+pub(super) fn found<T>(result: PortResult<T>) -> PortResult<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind == PortErrorKind::NotFound => Ok(None),
@@ -73,22 +73,6 @@ impl RestGitLab {
             None => Ok(self.version().await?.enterprise),
         }
     }
-
-    async fn group_wikis(&self, storage: &StorageName) -> PortResult<u64> {
-        if self.is_enterprise().await? == Some(false) {
-            return Ok(0);
-        }
-        let call = Call::get("/groups").with("repository_storage", storage).quiet("all_available", "true");
-        let tally = count::tally(&self.http, &call, storage).await?;
-        if tally.untold > 0 {
-            // Either no rights, or an edition without group wikis: the moves' own endpoint tells which.
-            let probe = Call::get("/group_repository_storage_moves").quiet("per_page", "1");
-            if found(self.http.call::<Vec<Move>>(&probe).await)?.is_none() {
-                return Ok(0);
-            }
-        }
-        count::settled(&call, tally)
-    }
 }
 
 #[async_trait]
@@ -118,64 +102,12 @@ impl GitLab for RestGitLab {
         Ok(settings.repository_storages_weighted)
     }
 
-    async fn projects(&self, storage: &StorageName, after: u64) -> PortResult<Vec<Repository>> {
-        let mut call = Call::get("/projects")
-            .with("repository_storage", storage)
-            .quiet("pagination", "keyset")
-            .quiet("order_by", "id")
-            .quiet("sort", "asc")
-            .quiet("per_page", "100")
-            .quiet("statistics", "true")
-            // Both kinds are left out by default, and live on the storage all the same.
-            .quiet("include_pending_delete", "true")
-            .quiet("include_hidden", "true");
-        if after > 0 {
-            call = call.with("id_after", after);
-        }
-        let items: Vec<Project> = self.http.call(&call).await.map_err(|mut error| {
-            if error.kind == PortErrorKind::Transient && error.help.is_none() && error.message.contains(" 500:") {
-                error.help = Some(format!(
-                    "If it lasts, one broken project makes this whole page fail: look for the ids after {after} in GitLab's log `exceptions_json.log`."
-                ));
-            }
-            error
-        })?;
-        let mut page = Vec::with_capacity(items.len());
-        let mut last = after;
-        for item in items {
-            if item.id <= last {
-                let message = format!("project {} comes after {last}: this is no page by ascending id", item.id);
-                return Err(PortError::new(PortErrorKind::Protocol, &call.shown, message));
-            }
-            last = item.id;
-            let repository = item.repository(&call.shown)?;
-            if repository.storage != *storage {
-                let found =
-                    format!("asked for `{storage}`, and {} is on `{}`", repository.container, repository.storage);
-                return Err(no_rights(&call.shown, found));
-            }
-            page.push(repository);
-        }
-        Ok(page)
-    }
-
-    async fn count(&self, kind: ContainerKind, storage: &StorageName) -> PortResult<u64> {
-        match kind {
-            ContainerKind::Project => {
-                let (mut number, mut after) = (0_u64, 0);
-                loop {
-                    let page = self.projects(storage, after).await?;
-                    let Some(last) = page.last() else { return Ok(number) };
-                    (number, after) = (number + page.len() as u64, last.container.id);
-                }
-            }
-            ContainerKind::Snippet => {
-                let call = Call::get("/snippets/all").with("repository_storage", storage);
-                let tally = count::tally(&self.http, &call, storage).await?;
-                count::settled(&call, tally)
-            }
-            ContainerKind::GroupWiki => self.group_wikis(storage).await,
-        }
+    async fn list(&self, kind: ContainerKind, storage: &StorageName, at: Cursor) -> PortResult<Listing> {
+        let enterprise = match kind {
+            ContainerKind::GroupWiki => self.is_enterprise().await?,
+            _ => self.enterprise.get().copied().flatten(),
+        };
+        list::page(&self.http, kind, storage, at, enterprise).await
     }
 
     async fn container(&self, container: Container) -> PortResult<Option<Repository>> {

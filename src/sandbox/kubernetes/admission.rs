@@ -148,9 +148,8 @@ fn asked(pod: &Value) -> BTreeMap<String, Quantity> {
             }
         }
     }
-    let one = Quantity::parse("1").unwrap_or(Quantity::ZERO);
-    asked.insert("pods".to_owned(), one);
-    asked.insert("count/pods".to_owned(), one);
+    asked.insert("pods".to_owned(), Quantity::ONE);
+    asked.insert("count/pods".to_owned(), Quantity::ONE);
     asked
 }
 
