@@ -46,6 +46,9 @@ pub(crate) struct Session {
     pub(crate) ports: Ports,
     request: live::Request,
     options: plan::Options,
+    /// Tells the embedded fleet of a real cluster's pods.
+    #[cfg(feature = "sandbox")]
+    _word: Option<super::fleet::Word>,
 }
 
 /// Reads the configuration with all its diagnostics.
@@ -91,22 +94,19 @@ impl Project {
             let later = std::mem::take(&mut self.desired.later);
             return Err(self.refuse(Diagnostics { items: later }));
         }
+        #[cfg(feature = "sandbox")]
+        let mut word = None;
         let target = match &self.desired.connection {
             Connection::Live(connection) => signals.or_stop(live_target(&self.desired, connection)).await??,
             #[cfg(feature = "sandbox")]
             Connection::Sandbox(spec) => {
-                let absent = absent_storages(&self.desired, spec);
+                let absent = super::fleet::absent_storages(&self.desired, spec);
                 if !absent.is_empty() {
                     return Err(self.refuse(Diagnostics { items: absent }));
                 }
-                let exe = std::env::current_exe().map_err(|error| {
-                    Failure::new(
-                        format!("this program's own file cannot be found: {error}"),
-                        "Start it by its full path.",
-                    )
-                })?;
-                let folder = world(&spec.name)?;
-                sandbox_target(&self.desired, signals.or_stop(crate::sandbox::ensure(&folder, &exe, spec)).await??)
+                let (target, told) = super::fleet::target(&self.desired, spec, signals).await?;
+                word = told;
+                target
             }
             #[cfg(not(feature = "sandbox"))]
             Connection::Sandbox(_) => {
@@ -130,7 +130,14 @@ impl Project {
         let ports = live::connect(&target)?;
         let request = request(&self.desired);
         let options = plan::Options { target: selection.target.clone(), exclude: selection.exclude.clone() };
-        Ok(Session { project: self, ports, request, options })
+        Ok(Session {
+            project: self,
+            ports,
+            request,
+            options,
+            #[cfg(feature = "sandbox")]
+            _word: word,
+        })
     }
 }
 
@@ -237,7 +244,7 @@ fn request(desired: &Desired) -> live::Request {
 }
 
 /// The real cluster, where the configuration names one.
-fn cluster(desired: &Desired) -> Option<Arc<KubeCluster>> {
+pub(super) fn real_cluster(desired: &Desired) -> Option<Arc<KubeCluster>> {
     let settings = desired.cluster.as_ref().filter(|settings| !settings.embedded)?;
     let file = settings.kubeconfig.as_ref().map(|file| match (file.strip_prefix("~/"), std::env::var("HOME")) {
         (Some(rest), Ok(home)) => format!("{home}/{rest}"),
@@ -250,7 +257,7 @@ fn cluster(desired: &Desired) -> Option<Arc<KubeCluster>> {
 /// Resolves what a real fleet needs.
 async fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<Target, Failure> {
     let folder = Utf8Path::new(FOLDER);
-    let cluster = cluster(desired);
+    let cluster = real_cluster(desired);
     let secret = async |what: &str, reference| secrets::resolve(what, reference, folder, cluster.as_deref()).await;
     let LiveConnection { gitlab, gitaly_token, gitaly_ca } = connection;
     let certificate = |what: &str, path: &Option<String>| match path {
@@ -289,56 +296,4 @@ async fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<T
         cluster,
         clock: None,
     })
-}
-
-/// Storages that are declared but not part of the sandbox: nothing could ever be moved to or from them.
-#[cfg(feature = "sandbox")]
-fn absent_storages(desired: &Desired, spec: &crate::model::SandboxConnection) -> Vec<Diagnostic> {
-    let known: BTreeSet<&StorageName> = spec.storages.iter().map(|storage| &storage.name).collect();
-    let absent = desired.storages.values().filter(|storage| !known.contains(&storage.name));
-    let diagnostic = |storage: &crate::model::DesiredStorage| {
-        let names: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
-        Diagnostic::error("sandbox/storage-missing", "Storage missing from the sandbox")
-            .at(storage.span)
-            .detail(format!(
-                "{} is storage `{}` in GitLab; the sandbox {:?} has {}.",
-                storage.address,
-                storage.name,
-                spec.name,
-                if names.is_empty() { "no storage".to_owned() } else { names.join(", ") },
-            ))
-            .help(format!("Add it to the `sandbox` block: storage \"{}\" {{ disk = \"20Gi\" }}", storage.name))
-    };
-    absent.map(diagnostic).collect()
-}
-
-/// How to reach the embedded fleet's declared storages.
-#[cfg(feature = "sandbox")]
-fn sandbox_target(desired: &Desired, endpoints: crate::sandbox::Endpoints) -> Target {
-    use crate::live::ScaledClock;
-    use crate::model::{Endpoint, Scheme};
-    use secrecy::SecretString;
-    let crate::sandbox::Endpoints {
-        pid: _,
-        gitlab_url,
-        gitlab_token,
-        gitaly,
-        gitaly_token,
-        fleet_epoch,
-        real_epoch,
-        speed,
-    } = endpoints;
-    let declared = gitaly.into_iter().filter(|(name, _)| desired.storages.contains_key(name));
-    let gitaly = declared.map(|(name, authority)| {
-        let endpoint = Endpoint { scheme: Scheme::Tcp, authority };
-        (name, GitalyTarget { endpoint, token: Some(SecretString::from(gitaly_token.clone())), ca: None })
-    });
-    Target {
-        gitlab_url,
-        gitlab_token: SecretString::from(gitlab_token),
-        gitlab_ca: None,
-        gitaly: gitaly.collect(),
-        cluster: cluster(desired),
-        clock: Some(ScaledClock { fleet_epoch, real_epoch, speed }),
-    }
 }

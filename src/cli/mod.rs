@@ -5,6 +5,8 @@ mod args;
 mod context;
 pub mod exit;
 mod failure;
+#[cfg(feature = "sandbox")]
+mod fleet;
 mod plan;
 #[cfg(feature = "sandbox")]
 mod sandbox;

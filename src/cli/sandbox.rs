@@ -72,6 +72,8 @@ fn environment(endpoints: &Endpoints) -> String {
         format!("export GITLAB_URL={}", endpoints.gitlab_url),
         format!("export GITLAB_TOKEN={}", endpoints.gitlab_token),
         format!("export GITALY_TOKEN={}", endpoints.gitaly_token),
+        format!("export KUBERNETES_URL={}", endpoints.kubernetes_url),
+        format!("export KUBERNETES_TOKEN={}", endpoints.kubernetes_token),
     ];
     for (name, authority) in &endpoints.gitaly {
         let variable: String = name

@@ -5,8 +5,9 @@ use super::check::Fields;
 use super::shapes;
 use super::syntax::{Block, Body};
 use crate::diag::{Diagnostic, Span, nearest};
+use crate::expr::parse_duration;
 use crate::model::{
-    Bytes, Connection, GitlabConnection, LiveConnection, SandboxConnection, SandboxFault, SandboxStorage, SecretRef,
+    Bytes, Connection, GitlabConnection, LiveConnection, SandboxConnection, SandboxFault, SandboxPods, SandboxStorage, SecretRef,
     StorageName, Weight,
 };
 
@@ -166,6 +167,7 @@ fn sandbox(builder: &mut Builder<'_>, block: &Block) -> Option<SandboxConnection
                 .help("Add: storage \"default\" { disk = \"20Gi\" }"),
         );
     }
+    let start = fields.text("pod_start").and_then(|text| parse_duration(text).ok());
     Some(SandboxConnection {
         name: name.clone(),
         repositories: fields.whole("repositories")?,
@@ -179,6 +181,10 @@ fn sandbox(builder: &mut Builder<'_>, block: &Block) -> Option<SandboxConnection
         gitlab_version: fields.text("gitlab_version")?.to_owned(),
         gitaly_version: fields.text("gitaly_version")?.to_owned(),
         storages,
+        pods: SandboxPods {
+            gitlab_learns: fields.text("gitlab_knows")? == "ready",
+            start_seconds: start.and_then(|start| u32::try_from(start.as_secs()).ok()).unwrap_or(u32::MAX),
+        },
         faults,
     })
 }

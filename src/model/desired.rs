@@ -128,8 +128,25 @@ pub struct SandboxConnection {
     /// Storages that exist before tranship comes, by GitLab's name. All `storage` blocks of the configuration that
     /// are not among them are added by config with `declared_only = true`.
     pub storages: Vec<SandboxStorage>,
+    /// What it makes of pod storages.
+    pub pods: SandboxPods,
     /// Faults ordered.
     pub faults: Vec<SandboxFault>,
+}
+
+/// What the sandbox makes of pod storages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxPods {
+    /// Its GitLab learns of one as soon as that is ready; else when `tranship sandbox know` tells it.
+    pub gitlab_learns: bool,
+    /// Seconds of the fleet's clock from a pod's volumes being mounted to its being ready.
+    pub start_seconds: u32,
+}
+
+impl Default for SandboxPods {
+    fn default() -> Self {
+        Self { gitlab_learns: true, start_seconds: 20 }
+    }
 }
 
 /// A storage of the sandbox.
@@ -192,6 +209,15 @@ impl SandboxFault {
         ("path_elsewhere", "the nth project's repositories lie where its id does not say"),
         ("projects_limit", "the nth request for projects or groups is answered 429 as by the endpoint: no Retry-After"),
         ("request_budget", "more than nth requests within count seconds are answered 429, as by GitLab's middleware"),
+        ("pod_pending", "the nth pod finds no node: Insufficient memory, until it is deleted"),
+        ("image_pull", "the nth pod's image cannot be pulled, until the pod is deleted"),
+        ("pod_crash", "the nth pod's Gitaly ends as soon as it starts, until the pod is deleted"),
+        ("cordoned", "a node is cordoned just before the nth pod is put there"),
+        ("node_gone", "the node of the nth pod to become ready is lost, and the pod with it"),
+        ("claim_lost", "the nth claim that is bound loses its volume"),
+        ("empty_disk", "the nth pod that comes back to its disk finds another one, empty"),
+        ("rbac_forbidden", "the nth request that changes something in the cluster is answered 403: the right is lacking"),
+        ("api_away", "the connection of the nth request to the cluster is cut before the request is read"),
     ];
 }
 

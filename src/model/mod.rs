@@ -14,7 +14,7 @@ mod refs;
 pub use address::Address;
 pub use desired::{
     Assignment, Connection, Desired, DesiredStorage, Endpoint, GitlabConnection, Limits, LiveConnection, Policy,
-    Rollout, SandboxConnection, SandboxFault, SandboxStorage, Scheme, SecretRef, Wave,
+    Rollout, SandboxConnection, SandboxFault, SandboxPods, SandboxStorage, Scheme, SecretRef, Wave,
 };
 pub use name::{Bytes, Container, ContainerKind, NameError, RepositoryRole, StorageName, Weight};
 pub use observed::{

@@ -61,6 +61,11 @@ pub trait Content: Send + Sync {
     fn prepare(&self, _storage: &StorageName, _filesystem_id: &str) -> ContentResult<()> {
         Ok(())
     }
+    /// Makes a disk a storage's: the one that it has, by its file system's id, or an empty one.
+    ///
+    /// # Errors
+    /// Files failed.
+    fn mount(&self, storage: &StorageName, filesystem_id: &str) -> ContentResult<()>;
     /// True when a repository is there.
     fn exists(&self, storage: &StorageName, path: &str) -> bool;
     /// All references in byte-wise order of names, `HEAD` before them if it resolves.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::content::Content;
 use super::git::Git;
 use super::synthetic::Synthetic;
-use super::world::{Change, World, carry_out};
+use super::world::{Change, Job, World, carry_out};
 use super::{SandboxError, lock};
 use crate::model::SandboxConnection;
 
@@ -42,6 +42,7 @@ struct Snapshot {
     real_epoch: Timestamp,
     gitlab_token: String,
     gitaly_token: String,
+    cluster_token: String,
     changes: Vec<Change>,
 }
 
@@ -60,6 +61,8 @@ pub(super) struct Fleet {
     pub(super) gitlab_token: String,
     /// All Gitalys' token.
     pub(super) gitaly_token: String,
+    /// The cluster administrator's token.
+    pub(super) cluster_token: String,
     wake: Notify,
     begun: Instant,
     touched: AtomicU64,
@@ -123,6 +126,7 @@ impl Fleet {
                 real_epoch: Timestamp::now(),
                 gitlab_token: token("glpat-sandbox-admin-")?,
                 gitaly_token: token("gitaly-sandbox-")?,
+                cluster_token: token("cluster-sandbox-")?,
                 changes: Vec::new(),
             }
         };
@@ -161,6 +165,9 @@ impl Fleet {
                 }
             }
         }
+        for (storage, id) in world.pod_disks() {
+            content.prepare(storage, id).map_err(|e| failed("storages", e))?;
+        }
         drop((world.take_changes(), content.changes()));
         if let Some(wanted) = &spec {
             super::compare(&world.spec, wanted)?;
@@ -181,6 +188,7 @@ impl Fleet {
             real_epoch: snapshot.real_epoch,
             gitlab_token: snapshot.gitlab_token,
             gitaly_token: snapshot.gitaly_token,
+            cluster_token: snapshot.cluster_token,
             wake: Notify::new(),
             begun: Instant::now(),
             touched: AtomicU64::new(0),
@@ -254,18 +262,31 @@ impl Fleet {
         })
     }
 
+    /// Begins jobs, each on a thread of its own.
+    fn begin(self: &Arc<Self>, jobs: Vec<Job>) -> Vec<tokio::task::JoinHandle<()>> {
+        let begin = |job: Job| {
+            let fleet = Arc::clone(self);
+            tokio::task::spawn_blocking(move || {
+                let result = carry_out(fleet.content.as_ref(), &job);
+                fleet.world(|world| world.complete(&job, result, fleet.now()));
+                fleet.wake();
+            })
+        };
+        jobs.into_iter().map(begin).collect()
+    }
+
+    /// Carries out jobs, and waits for their end.
+    pub(super) async fn carry_out(self: &Arc<Self>, jobs: Vec<Job>) {
+        for job in self.begin(jobs) {
+            drop(job.await);
+        }
+    }
+
     /// Sidekiq: moves the world on until the fleet ends.
     pub(super) async fn drive(self: Arc<Self>) {
         while !self.stop.is_cancelled() {
             let (jobs, next) = self.world(|world| (world.tick(self.now()), world.next_due()));
-            for job in jobs {
-                let fleet = Arc::clone(&self);
-                tokio::task::spawn_blocking(move || {
-                    let result = carry_out(fleet.content.as_ref(), &job);
-                    fleet.world(|world| world.complete(&job, result, fleet.now()));
-                    fleet.wake();
-                });
-            }
+            drop(self.begin(jobs));
             let pause = next.map_or(Duration::from_secs(1), |due| {
                 let fleet = Duration::try_from(due.duration_since(self.now())).unwrap_or(Duration::ZERO);
                 (fleet / self.speed).clamp(Duration::from_micros(500), Duration::from_secs(1))

@@ -150,7 +150,7 @@ fn stream<T>(messages: Vec<T>) -> Replies<T> {
 impl server_service_server::ServerService for Server {
     async fn server_info(&self, _: Request<ServerInfoRequest>) -> Answer<ServerInfoResponse> {
         let (server_version, filesystem_id) = self.fleet.world(|w| {
-            (w.spec.gitaly_version.clone(), w.filesystem_ids.get(&self.storage).cloned().unwrap_or_default())
+            (w.gitaly_version(&self.storage), w.filesystem_ids.get(&self.storage).cloned().unwrap_or_default())
         });
         let status = server_info_response::StorageStatus {
             storage_name: self.storage.to_string(),
@@ -306,7 +306,7 @@ impl ref_service_server::RefService for Server {
     ) -> Answer<FindDefaultBranchNameResponse> {
         let FindDefaultBranchNameRequest { repository, head_only } = request.into_inner();
         // Before 16.1 the field is not known: the branch is always guessed.
-        let guesses = self.fleet.world(|w| semver::Version::parse(&w.spec.gitaly_version));
+        let guesses = self.fleet.world(|w| semver::Version::parse(&w.gitaly_version(&self.storage)));
         let head_only = head_only && guesses.is_ok_and(|v| (v.major, v.minor) >= (16, 1));
         let name = self
             .ask(repository, "", move |c, s, p| {

@@ -16,7 +16,7 @@ mod rest;
 pub mod synthetic;
 pub mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use camino::Utf8Path;
@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Container, ContainerKind, SandboxConnection, StorageName};
 use content::{Content, ContentResult};
+pub use kubernetes::PodFacts;
 use draw::{Seat, Settler};
 use process::compare;
 pub use process::running;
@@ -42,12 +43,27 @@ pub struct Endpoints {
     pub gitaly: BTreeMap<StorageName, String>,
     /// All Gitalys' token.
     pub gitaly_token: String,
+    /// `http://127.0.0.1:PORT` of the embedded cluster's API.
+    pub kubernetes_url: String,
+    /// Its administrator's token.
+    pub kubernetes_token: String,
     /// The fleet's time at `real_epoch`.
     pub fleet_epoch: jiff::Timestamp,
     /// Real time.
     pub real_epoch: jiff::Timestamp,
     /// Seconds of the fleet's clock per second.
     pub speed: u32,
+}
+
+/// What a configuration's pods find in the embedded cluster: what a real one's operator has put there.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PodNeeds {
+    /// The storages that will be in pods.
+    pub storages: BTreeSet<StorageName>,
+    /// Their namespace.
+    pub namespace: String,
+    /// The Secrets that they mount, each with its keys.
+    pub secrets: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Why the fleet could not be had.
@@ -78,6 +94,34 @@ pub async fn ensure(
 ) -> Result<Endpoints, SandboxError> {
     let (dir, exe, spec) = (dir.to_owned(), exe.to_owned(), spec.clone());
     tokio::task::spawn_blocking(move || process::ensure(&dir, &exe, &spec)).await?
+}
+
+/// Tells a running fleet which storages will be in pods; returns where it listens, theirs included. Each answers once its
+/// pod is ready.
+///
+/// # Errors
+/// [`SandboxError`].
+pub async fn expect_pods(endpoints: &Endpoints, needs: &PodNeeds) -> Result<Endpoints, SandboxError> {
+    let (endpoints, needs) = (endpoints.clone(), needs.clone());
+    tokio::task::spawn_blocking(move || process::expect_pods(&endpoints, &needs)).await?
+}
+
+/// Tells a running fleet of the pods of another cluster than its own: it serves a Gitaly for each that is ready.
+///
+/// # Errors
+/// [`SandboxError`].
+pub async fn relay(endpoints: &Endpoints, pods: BTreeMap<StorageName, PodFacts>) -> Result<(), SandboxError> {
+    let endpoints = endpoints.clone();
+    tokio::task::spawn_blocking(move || process::relay(&endpoints, &pods)).await?
+}
+
+/// Has a running fleet's GitLab learn of a storage, as a change of its configuration would.
+///
+/// # Errors
+/// There is no such storage.
+pub async fn know(endpoints: &Endpoints, storage: &StorageName) -> Result<(), SandboxError> {
+    let (endpoints, storage) = (endpoints.clone(), storage.clone());
+    tokio::task::spawn_blocking(move || process::know(&endpoints, &storage)).await?
 }
 
 /// Serves the fleet of `dir` until nobody has asked for `idle` (`None`: for ever) or a signal comes. `spec` is

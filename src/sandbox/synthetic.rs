@@ -142,6 +142,8 @@ type Key = (StorageName, String);
 #[derive(Debug, Default)]
 struct Inner {
     repositories: BTreeMap<Key, SyntheticRepository>,
+    /// Storages' disks, by their file systems' ids.
+    disks: BTreeMap<StorageName, String>,
     changes: Vec<Change>,
 }
 
@@ -232,6 +234,23 @@ impl Content for Synthetic {
             }
         }
         Ok(settlers.iter().map(|s| s.plots.iter().map(|p| p.bytes).collect()).collect())
+    }
+
+    fn prepare(&self, storage: &StorageName, filesystem_id: &str) -> ContentResult<()> {
+        lock(&self.inner).disks.insert(storage.clone(), filesystem_id.to_owned());
+        Ok(())
+    }
+
+    fn mount(&self, storage: &StorageName, filesystem_id: &str) -> ContentResult<()> {
+        let mut inner = lock(&self.inner);
+        let before = inner.disks.insert(storage.clone(), filesystem_id.to_owned());
+        if before.is_some_and(|before| before != filesystem_id) {
+            let here = inner.repositories.keys().filter(|(s, _)| s == storage).cloned().collect::<Vec<_>>();
+            for key in here {
+                inner.put(key, None);
+            }
+        }
+        Ok(())
     }
 
     fn exists(&self, storage: &StorageName, path: &str) -> bool {

@@ -41,6 +41,7 @@ fn spec(repositories: u32, faults: &[(&str, u32)]) -> SandboxConnection {
         workers: 4,
         gitlab_version: "18.2.0-ee".into(),
         gitaly_version: "18.2.0".into(),
+        pods: Default::default(),
         storages: vec![
             storage("default", 2000),
             storage("pod-a", 2000),

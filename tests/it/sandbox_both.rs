@@ -55,6 +55,7 @@ fn spec(faults: &[(&str, u32)]) -> SandboxConnection {
         gitlab_version: "18.2.0-ee".into(),
         gitaly_version: "18.2.0".into(),
         storages: vec![storage("default"), storage("second"), storage("third")],
+        pods: Default::default(),
         faults: faults.iter().map(|(k, nth)| SandboxFault { kind: (*k).into(), nth: *nth, count: 1 }).collect(),
     }
 }
@@ -198,6 +199,7 @@ fn target(fleet: &Endpoints) -> Target {
         gitlab_token: token(&fleet.gitlab_token),
         gitlab_ca: None,
         gitaly: gitaly.collect::<BTreeMap<_, _>>(),
+        cluster: None,
         clock: Some(ScaledClock { fleet_epoch, real_epoch, speed }),
     }
 }

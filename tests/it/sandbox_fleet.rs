@@ -35,6 +35,7 @@ pub(crate) fn spec(faults: &[(&str, u32)]) -> SandboxConnection {
         gitlab_version: "18.1.1-ee".into(),
         gitaly_version: "18.1.1".into(),
         storages: vec![storage("default"), storage("second")],
+        pods: Default::default(),
         faults: faults.iter().map(|(k, nth)| SandboxFault { kind: (*k).into(), nth: *nth, count: 1 }).collect(),
     }
 }

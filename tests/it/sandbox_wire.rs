@@ -458,6 +458,7 @@ async fn gitaly_answers_as_it_was_recorded() {
         gitlab_version: "18.1.1-ee".into(),
         gitaly_version: String::new(),
         storages: vec![storage("default"), storage("gitaly-b")],
+        pods: Default::default(),
         faults: Vec::new(),
     };
     let (announce, announced) = tokio::sync::oneshot::channel();

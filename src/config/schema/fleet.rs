@@ -222,10 +222,16 @@ pub(super) const SANDBOX: BlockSpec = BlockSpec {
             "gitlab_knows",
             OneOf(&["ready", "manual"]),
             Default("\"ready\""),
-            "When its GitLab learns of a pod storage.",
+            "When its GitLab learns of a pod storage: as soon as that is ready, or by `tranship sandbox know`.",
             "gitlab_knows = \"manual\"",
-        )
-        .later(),
+        ),
+        attribute(
+            "pod_start",
+            Duration,
+            Default("\"20s\""),
+            "How long a pod takes from its volumes being mounted to its being ready, by the fleet's clock.",
+            "pod_start = \"2m\"",
+        ),
     ],
     blocks: &[
         BlockSpec {

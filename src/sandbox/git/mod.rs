@@ -161,6 +161,18 @@ impl Content for Git {
         fs::write(root.join(".gitaly-metadata"), metadata).map_err(failed)
     }
 
+    fn mount(&self, storage: &StorageName, filesystem_id: &str) -> ContentResult<()> {
+        let root = self.root.join(storage.as_str());
+        let metadata = root.join(".gitaly-metadata");
+        let here = metadata.exists() && fs::read_to_string(&metadata).map_err(failed)?.contains(filesystem_id);
+        if !here && root.exists() {
+            // Kept, as a cluster keeps a volume that nobody claims any more.
+            let aside = self.root.join(format!("+released-{storage}-{}", self.unique.fetch_add(1, Ordering::Relaxed)));
+            fs::rename(&root, &aside).map_err(failed)?;
+        }
+        self.prepare(storage, filesystem_id)
+    }
+
     fn exists(&self, storage: &StorageName, path: &str) -> bool {
         self.there(storage, path).is_ok()
     }
@@ -401,6 +413,7 @@ mod tests {
             gitlab_version: "18.1.1-ee".into(),
             gitaly_version: "16.0.0".into(),
             storages: vec![storage("default"), storage("second")],
+            pods: Default::default(),
             faults: faults.iter().map(|k| SandboxFault { kind: (*k).into(), nth: 1, count: 1 }).collect(),
         };
         let folder = tempfile::tempdir().expect("folder");

@@ -13,6 +13,7 @@ mod kinds;
 mod managers;
 mod quantity;
 mod schema;
+mod serve;
 mod status;
 mod store;
 mod typed;
@@ -21,4 +22,5 @@ mod values;
 mod verbs;
 
 pub use controllers::Surroundings;
-pub use store::{Key, ObjectChange, Store};
+pub(super) use serve::serve;
+pub use store::{ObjectChange, PodFacts, Store};

@@ -187,9 +187,8 @@ impl Refused {
     }
 
     /// 415.
-    pub(super) fn no_media_type(known: &str) -> Self {
-        let message = format!("the body of the request was in an unknown format - accepted media types include: {known}");
-        Self::new(415, "UnsupportedMediaType", message, json!({}))
+    pub(super) fn no_media_type() -> Self {
+        Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type", json!({}))
     }
 
     /// The `Status` object.

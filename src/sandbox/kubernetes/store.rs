@@ -6,8 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::draw;
+use super::super::{PodNeeds, draw};
+use crate::model::StorageName;
 use super::kinds::{Kind, kind_of};
+use super::quantity::Quantity;
 use super::values::{number, set, text};
 
 /// Where an object is.
@@ -29,6 +31,22 @@ pub struct ObjectChange {
     version: u64,
     serial: u64,
 }
+
+/// A pod that is a storage's Gitaly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodFacts {
+    /// Bytes of its disk.
+    pub disk: u64,
+    /// What tells its disk from others.
+    pub identity: String,
+    /// Its image's version, without the `v`.
+    pub version: Option<String>,
+    /// It is ready, and stays.
+    pub ready: bool,
+}
+
+/// The label that names a pod's storage.
+const STORAGE: &str = "/metadata/labels/tranship~1storage";
 
 /// All objects of a cluster.
 #[derive(Debug, Clone, Default)]
@@ -125,6 +143,20 @@ impl Store {
         self.add("ConfigMap", name, "kube-root-ca.crt", now, json!({ "data": {} }));
     }
 
+    /// Adds what the pods of a configuration find: their namespace, and the Secrets that they mount.
+    pub fn meet(&mut self, needs: &PodNeeds, now: Timestamp) {
+        let PodNeeds { storages: _, namespace, secrets } = needs;
+        if namespace.is_empty() {
+            return;
+        }
+        self.add_namespace(namespace, now);
+        for (name, keys) in secrets {
+            // Of no worth anywhere, but a Secret's values are never empty.
+            let data = keys.iter().map(|key| (key.clone(), Value::from("c2FuZGJveA=="))).collect::<serde_json::Map<_, _>>();
+            self.add("Secret", namespace, name, now, json!({ "data": data }));
+        }
+    }
+
     /// A uid that no object had before.
     pub(super) fn uid(&mut self, key: &Key) -> String {
         self.serial += 1;
@@ -183,9 +215,24 @@ impl Store {
         self.version.to_string()
     }
 
-    /// True for a cluster that was never made.
-    pub(super) fn is_empty(&self) -> bool {
-        self.objects.is_empty()
+    /// Has the controllers look again.
+    pub fn touch(&mut self) {
+        self.stale = true;
+    }
+
+    /// The pods that are storages' Gitalys, by the storage's name.
+    pub fn pods_of_storages(&self) -> BTreeMap<StorageName, PodFacts> {
+        let pods = self.all("Pod", None).filter_map(|pod| {
+            let name = StorageName::new(text(pod, STORAGE)).ok()?;
+            let volume = super::controllers::volumes_of(self, pod).into_iter().next()?;
+            let size = Quantity::of(volume.pointer("/spec/capacity/storage"))?;
+            let image = text(pod, "/spec/containers/0/image").rsplit_once(":v").map(|(_, tag)| tag);
+            let ready = super::controllers::is_ready(pod) && !super::controllers::is_going(pod);
+            let identity = text(&volume, super::controllers::HANDLE).to_owned();
+            let facts = PodFacts { disk: size.units(), identity, version: image.map(str::to_owned), ready };
+            Some((name, facts))
+        });
+        pods.collect()
     }
 
     // ---- what is written down ----

@@ -235,7 +235,7 @@ impl Handle {
 
     /// Every repository with its references, by storage and path: equal means the same world, content-wise.
     pub fn fingerprint(&self) -> BTreeMap<(StorageName, String), Vec<Reference>> {
-        let names: Vec<StorageName> = self.inner().world.spec.storages.iter().map(|s| s.name.clone()).collect();
+        let names = self.inner().world.storages();
         let mut all = BTreeMap::new();
         for name in names {
             for (path, _) in self.shared.content.walk(&name).unwrap_or_default() {

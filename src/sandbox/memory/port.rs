@@ -115,7 +115,7 @@ impl Port {
             if inner.silent.contains(storage) || inner.world.is_down(storage, inner.now) {
                 return Err(PortError::new(PortErrorKind::Transient, name, "connection refused"));
             }
-            if !inner.world.spec.storages.iter().any(|s| s.name == *storage) {
+            if !inner.world.has_storage(storage) {
                 let message = format!("GetStorageByName: no such storage: {:?}", storage.as_str());
                 return Err(PortError::new(PortErrorKind::Refused, name, message));
             }
@@ -303,7 +303,7 @@ impl Gitaly for Port {
     async fn server(&self, storage: &StorageName) -> PortResult<ServerFacts> {
         self.ask("server", storage, |_, inner| {
             Ok(ServerFacts {
-                version: inner.world.spec.gitaly_version.clone(),
+                version: inner.world.gitaly_version(storage),
                 git_version: "2.39.5".to_owned(),
                 readable: true,
                 writeable: true,

@@ -32,6 +32,7 @@ fn spec(faults: &[(&str, u32)]) -> SandboxConnection {
         gitlab_version: "18.1.1-ee".into(),
         gitaly_version: "16.0.0".into(),
         storages: vec![storage("default"), storage("second")],
+        pods: Default::default(),
         faults: faults.iter().map(|(k, nth)| SandboxFault { kind: (*k).into(), nth: *nth, count: 1 }).collect(),
     }
 }

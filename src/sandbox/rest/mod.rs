@@ -7,6 +7,7 @@ mod page;
 mod projects;
 mod settings;
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,10 +27,12 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::PodNeeds;
 use super::fleet::Fleet;
+use super::kubernetes::PodFacts;
 use super::process::Post;
 use super::world::{Admission, Quota, Refusal};
-use crate::model::{Container, ContainerKind};
+use crate::model::{Container, ContainerKind, StorageName};
 
 /// A user who is no administrator.
 const USER_TOKEN: &str = "glpat-sandbox-user";
@@ -49,16 +52,18 @@ enum User {
 }
 
 /// A connection that a fault can cut before its answer.
-struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     cut: Scissors,
 }
 
+/// Cuts a connection.
 #[derive(Clone, Default)]
-struct Scissors(Arc<AtomicBool>);
+pub(super) struct Scissors(Arc<AtomicBool>);
 
 impl Scissors {
-    fn cut(&self) {
+    /// Nothing more is sent: the client sees the connection reset.
+    pub(super) fn cut(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
@@ -86,7 +91,8 @@ impl AsyncWrite for Connection {
     }
 }
 
-struct Door(TcpListener);
+/// Listens, and gives each connection scissors.
+pub(super) struct Door(pub(super) TcpListener);
 
 impl axum::serve::Listener for Door {
     type Io = Connection;
@@ -145,6 +151,9 @@ fn router(app: App) -> Router {
         .route("/-/sandbox/alive", get(async || "alive"))
         .route("/-/sandbox/adopt", post(adopt))
         .route("/-/sandbox/repair", post(repair))
+        .route("/-/sandbox/pods", post(pods))
+        .route("/-/sandbox/relay", post(relay))
+        .route("/-/sandbox/know", post(know))
         .route("/-/sandbox/stop", post(stop))
         .layer(middleware::from_fn_with_state(app.clone(), own))
         .with_state(app)
@@ -272,6 +281,40 @@ async fn adopt(State(app): State<App>, body: Bytes) -> Response {
         Ok(()) => Json(app.post.endpoints()).into_response(),
         Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &e.message),
     }
+}
+
+/// Takes up the storages that will be in pods, and puts into the cluster what their operator would have put there.
+async fn pods(State(app): State<App>, Json(needs): Json<PodNeeds>) -> Response {
+    let now = app.fleet.now();
+    app.fleet.world(|w| w.cluster(|c| c.meet(&needs, now)));
+    app.post.expect(needs.storages);
+    match app.post.serve_storages(&app.fleet).await {
+        Ok(()) => Json(app.post.endpoints()).into_response(),
+        Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &e.message),
+    }
+}
+
+/// Takes up what pods another cluster has.
+async fn relay(State(app): State<App>, Json(pods): Json<BTreeMap<StorageName, PodFacts>>) -> Response {
+    let now = app.fleet.now();
+    app.fleet.world(|w| w.relay(pods));
+    // Who told it may ask them at once.
+    for _ in 0..3 {
+        let jobs = app.fleet.world(|w| w.tick(now));
+        app.fleet.carry_out(jobs).await;
+    }
+    match app.post.serve_storages(&app.fleet).await {
+        Ok(()) => Json(json!({})).into_response(),
+        Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &e.message),
+    }
+}
+
+/// What an administrator does in GitLab's configuration for a storage that is new.
+async fn know(State(app): State<App>, Json(storage): Json<StorageName>) -> Response {
+    if app.fleet.world(|w| w.learn(&storage)) {
+        return Json(json!({})).into_response();
+    }
+    error(StatusCode::NOT_FOUND, &format!("there is no storage {storage} that GitLab could be told of"))
 }
 
 async fn stop(State(app): State<App>) -> Response {

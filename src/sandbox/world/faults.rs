@@ -24,9 +24,9 @@ impl World {
         self.spec.faults.iter().any(|f| f.kind == kind && now >= f.nth && now - f.nth < f.count)
     }
 
-    /// True while a fault keeps a storage's Gitaly away.
+    /// True while a storage's Gitaly is away: a fault keeps it away, or its pod is.
     pub fn is_down(&self, storage: &StorageName, now: Timestamp) -> bool {
-        self.outages.gitaly.get(storage).is_some_and(|until| now < *until)
+        self.pod_is_away(storage) || self.outages.gitaly.get(storage).is_some_and(|until| now < *until)
     }
 
     /// The faults whose occasion a move is.

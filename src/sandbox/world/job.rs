@@ -38,6 +38,15 @@ pub enum Job {
         /// A fault has it fail: nothing is removed.
         spare: bool,
     },
+    /// Mount a pod's disk: the one that is there already, or an empty one.
+    Mount {
+        /// Whose.
+        storage: StorageName,
+        /// The disk's file system.
+        filesystem_id: String,
+        /// Its size, bytes.
+        disk: u64,
+    },
     /// Delete an object pool.
     Discard {
         /// The errand's id.
@@ -104,6 +113,7 @@ pub fn carry_out(content: &dyn Content, job: &Job) -> Result<(), String> {
         Job::Remove { source, paths, .. } => {
             paths.iter().try_for_each(|path| gone(content, source, path)).map_err(told)
         }
+        Job::Mount { storage, filesystem_id, .. } => content.mount(storage, filesystem_id).map_err(told),
         Job::Discard { storage, path, .. } => gone(content, storage, path).map_err(told),
         Job::Tidy { storage, path, .. } => content.tidy(storage, path).map_err(told),
     }

@@ -7,6 +7,7 @@ mod faults;
 mod job;
 mod limits;
 mod moves;
+mod pods;
 mod pools;
 mod record;
 
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::draw;
+use super::kubernetes::{PodFacts, Store};
 use crate::model::{Container, ContainerKind, SandboxConnection, SandboxStorage, StorageName};
 use container::Shelf;
 pub use container::{Group, Housed, Pool, Presence, Project, Snippet};
@@ -23,6 +25,7 @@ pub use edition::{Ability, Release};
 pub use job::{Job, carry_out};
 pub use limits::{Admission, Quota, Refusal};
 pub use moves::{Move, ScheduleError};
+pub use pods::PodStorage;
 pub use pools::{Chore, Errand};
 pub use record::{Change, Outages};
 
@@ -52,6 +55,11 @@ pub struct World {
     pub courteous: bool,
     /// What its version and edition make of it.
     pub release: Release,
+    /// The embedded cluster.
+    store: Store,
+    pods: BTreeMap<StorageName, PodStorage>,
+    mounting: BTreeSet<StorageName>,
+    relayed: Option<BTreeMap<StorageName, PodFacts>>,
     weights: BTreeMap<String, u64>,
     projects: Shelf<Project>,
     snippets: Shelf<Snippet>,
@@ -92,6 +100,10 @@ impl World {
             floor: SignedDuration::ZERO,
             courteous: false,
             release: Release::new(&spec.gitlab_version),
+            store: Store::new(spec.seed, epoch),
+            pods: BTreeMap::new(),
+            mounting: BTreeSet::new(),
+            relayed: None,
             weights,
             projects: Shelf::default(),
             snippets: Shelf::default(),
@@ -341,7 +353,7 @@ impl World {
 
     /// Bytes used and free on a storage's disk, or `None` for a storage that does not exist.
     pub fn disk(&self, storage: &StorageName) -> Option<(u64, u64)> {
-        let disk = self.spec.storages.iter().find(|s| s.name == *storage)?.disk.0;
+        let disk = self.disk_size(storage)?;
         let mut used = self.projects.used(storage) + self.snippets.used(storage) + self.groups.used(storage);
         used = self.pools.values().filter(|p| p.storage == *storage).fold(used, |sum, p| sum.saturating_add(p.size));
         used = used.saturating_add(self.in_flight(storage));

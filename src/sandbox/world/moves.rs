@@ -118,6 +118,7 @@ impl World {
     /// True while a move has not ended that will end by itself.
     pub fn busy(&self) -> bool {
         self.live.iter().filter_map(|queued| self.moves.get(queued)).any(|m| !m.stuck())
+            || self.next_pod_step().is_some()
     }
 
     /// True when this GitLab has moves of that kind.
@@ -238,7 +239,7 @@ impl World {
         let step = waiting.clone().filter(|m| m.copied).filter_map(|m| self.due_of(m)).min();
         let queue = waiting.filter(|m| m.state == MoveState::Scheduled && !m.stuck()).count();
         let workers = self.outages.workers.filter(|_| queue > 0);
-        [step, workers, self.next_errand()].into_iter().flatten().min()
+        [step, workers, self.next_errand(), self.next_pod_step()].into_iter().flatten().min()
     }
 
     /// Moves everything on that is due, and hands out what must now be done.
@@ -256,6 +257,7 @@ impl World {
             self.start(m, now);
         }
         let mut jobs = self.errands(now);
+        jobs.extend(self.tick_pods(now));
         for queued in &self.live {
             let Some(m) = self.moves.get(queued).filter(|m| !m.stuck()) else { continue };
             let Some(housed) = self.housed(m.container) else { continue };
@@ -420,6 +422,9 @@ impl World {
             Job::Copy { queued, .. } | Job::Remove { queued, .. } => *queued,
             Job::Discard { errand, storage, .. } | Job::Tidy { errand, storage, .. } => {
                 return self.run(*errand, storage, result.is_ok());
+            }
+            Job::Mount { storage, filesystem_id, disk } => {
+                return self.mounted(storage, filesystem_id, *disk, result.is_ok());
             }
         };
         self.at_work.remove(&queued);

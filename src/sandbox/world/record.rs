@@ -1,12 +1,13 @@
 //! What must be written down of a world, so that a killed one comes back as it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Errand, Group, Move, Pool, Project, Snippet, World};
+use super::{Errand, Group, Move, PodStorage, Pool, Project, Snippet, World};
 use crate::model::{Container, ContainerKind, StorageName};
+use crate::sandbox::kubernetes::{ObjectChange, Store};
 use crate::sandbox::synthetic::SyntheticRepository;
 
 /// What faults keep away, until when.
@@ -46,6 +47,14 @@ pub enum Change {
     Occasions(BTreeMap<String, u32>),
     /// What is away.
     Outages(Outages),
+    /// The cluster's objects follow, all of them.
+    Cluster,
+    /// One of the cluster's objects as it is now, or gone.
+    Object(Box<ObjectChange>),
+    /// A storage in a pod as it is now.
+    Pod(StorageName, PodStorage),
+    /// The storages that GitLab's configuration names.
+    Known(BTreeSet<StorageName>),
     /// A synthetic repository as it is now, or gone.
     Synthetic {
         /// On which storage.
@@ -60,6 +69,7 @@ pub enum Change {
 impl World {
     /// Takes the changes since the last call.
     pub fn take_changes(&mut self) -> Vec<Change> {
+        self.changes.extend(self.store.take_changes().into_iter().map(|change| Change::Object(Box::new(change))));
         std::mem::take(&mut self.changes)
     }
 
@@ -74,6 +84,10 @@ impl World {
         all.push(Change::Weights(self.weights.clone()));
         all.push(Change::Occasions(self.occasions.clone()));
         all.push(Change::Outages(self.outages.clone()));
+        all.push(Change::Cluster);
+        all.extend(self.store.as_changes().map(|change| Change::Object(Box::new(change))));
+        all.extend(self.pods.iter().map(|(name, pod)| Change::Pod(name.clone(), pod.clone())));
+        all.push(Change::Known(self.known.clone()));
         all
     }
 
@@ -109,6 +123,13 @@ impl World {
             Change::Weights(weights) => self.weights = weights,
             Change::Occasions(occasions) => self.occasions = occasions,
             Change::Outages(outages) => self.outages = outages,
+            Change::Cluster => self.store = Store::empty(self.spec.seed),
+            Change::Object(change) => self.store.replay(*change),
+            Change::Pod(name, pod) => {
+                self.filesystem_ids.insert(name.clone(), pod.filesystem_id.clone());
+                self.pods.insert(name, pod);
+            }
+            Change::Known(known) => self.known = known,
             Change::Synthetic { .. } => {}
         }
     }

@@ -15,6 +15,8 @@ use super::kinds::kind_of;
 use super::store::{Key, Store, written};
 use super::values::{items, number, selects, set, text, texts};
 
+pub(super) use volumes::{HANDLE, volumes_of};
+
 /// What controllers are told, and what goes wrong.
 pub struct Surroundings<'a> {
     /// The fleet's time.

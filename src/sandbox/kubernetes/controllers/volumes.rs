@@ -9,7 +9,7 @@ use super::super::values::{number, set, text, unset};
 use super::{GROWTH, Surroundings, claim_is_used, claims_of, every, is_going, key_of};
 
 /// The volume's disk, by its file system's id: what a Gitaly on it would say.
-pub(super) const HANDLE: &str = "/spec/csi/volumeHandle";
+pub(in super::super) const HANDLE: &str = "/spec/csi/volumeHandle";
 const SELECTED: &str = "/metadata/annotations/volume.kubernetes.io~1selected-node";
 const RESIZED: &str = "/metadata/annotations/sandbox~1resize-began";
 
