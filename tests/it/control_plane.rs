@@ -198,7 +198,10 @@ async fn an_orphaned_pod_stays_and_keeps_its_subdomain(target: &Target) {
     let owner = owner.await;
     let adopted = target.api::<Pod>().get(POD).await.expect("a pod");
     assert_eq!(uid(&adopted), uid(&before), "it was not made again");
-    assert_eq!(adopted.metadata.owner_references.as_ref().expect("an owner")[0].uid, owner.metadata.uid.expect("a uid"));
+    assert_eq!(
+        adopted.metadata.owner_references.as_ref().expect("an owner")[0].uid,
+        owner.metadata.uid.expect("a uid")
+    );
     assert_eq!(subdomain(&adopted), Some("gitaly-a"));
     target.api::<Pod>().delete(POD, &DeleteParams::default()).await.expect("deleted");
     let after = target.until_ready(POD, Some(uid(&before))).await;
@@ -211,7 +214,7 @@ async fn a_delete_heeds_its_preconditions(target: &Target) {
     let wrong = Preconditions { uid: Some("another".to_owned()), resource_version: None };
     let status = refused(sets.delete("gitaly-a", &DeleteParams::orphan().preconditions(wrong)).await);
     assert_eq!((status.code, status.reason.as_str()), (409, "Conflict"));
-    assert!(status.message.contains("Precondition failed: UID in precondition: another"), "{}", status.message);
+    assert!(status.message.contains("the UID in the precondition (another) does not match"), "{}", status.message);
     let right = Preconditions { uid: set.metadata.uid, resource_version: None };
     sets.delete("gitaly-a", &DeleteParams::orphan().preconditions(right)).await.expect("deleted");
 }
@@ -345,7 +348,8 @@ async fn an_eviction_heeds_the_disruption_budget(target: &Target) {
     let selector = json!({"matchLabels": {"app": "gitaly-a"}});
     let budget = json!({"metadata": {"name": "g"}, "spec": {"maxUnavailable": 0, "selector": selector}});
     target.apply::<PodDisruptionBudget>(&budget).await.expect("applied");
-    let counted = |budget: &PodDisruptionBudget| budget.status.as_ref().is_some_and(|status| status.current_healthy == 1);
+    let counted =
+        |budget: &PodDisruptionBudget| budget.status.as_ref().is_some_and(|status| status.current_healthy == 1);
     target.until::<PodDisruptionBudget>("g", "counted", counted).await;
     let status = refused(target.api::<Pod>().evict(POD, &EvictParams::default()).await);
     assert_eq!((status.code, status.reason.as_str()), (429, "TooManyRequests"));
