@@ -2,6 +2,7 @@
 
 mod cli;
 mod common;
+mod control_plane;
 mod first_move;
 #[cfg(feature = "sandbox")]
 mod laws;
