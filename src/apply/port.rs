@@ -111,6 +111,11 @@ pub trait GitLab: Send + Sync {
 pub trait Gitaly: Send + Sync {
     /// ServerInfo, the entry of that storage. [`PortErrorKind::Refused`] when the server does not serve the name.
     async fn server(&self, storage: &StorageName) -> PortResult<ServerFacts>;
+    /// ServerInfo by one attempt over a connection of its own, answered or failed within about a second: for measuring
+    /// how long a server is away.
+    async fn probe(&self, storage: &StorageName) -> PortResult<ServerFacts> {
+        self.server(storage).await
+    }
     /// DiskStatistics, the entry of that storage; `None` when the server could not find out (both figures 0).
     async fn disk(&self, storage: &StorageName) -> PortResult<Option<DiskSpace>>;
     /// RepositoryExists.

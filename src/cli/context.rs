@@ -1,6 +1,7 @@
 //! Wiring: from what was typed to the configuration, the connections, the observed fleet, the state and the plan.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -13,6 +14,7 @@ use crate::apply;
 use crate::apply::port::Ports;
 use crate::config::{self, Loaded, VariableInputs};
 use crate::diag::{Diagnostic, Diagnostics, SourceMap};
+use crate::live::kubernetes::{Access, ClusterTarget, KubeCluster};
 use crate::live::{self, GitalyTarget, Target};
 use crate::model::{Connection, Desired, LiveConnection, Observed, StorageName};
 use crate::plan::{self, Plan};
@@ -90,7 +92,7 @@ impl Project {
             return Err(self.refuse(Diagnostics { items: later }));
         }
         let target = match &self.desired.connection {
-            Connection::Live(connection) => live_target(&self.desired, connection)?,
+            Connection::Live(connection) => signals.or_stop(live_target(&self.desired, connection)).await??,
             #[cfg(feature = "sandbox")]
             Connection::Sandbox(spec) => {
                 let absent = absent_storages(&self.desired, spec);
@@ -230,12 +232,26 @@ fn request(desired: &Desired) -> live::Request {
         declared: desired.storages.keys().cloned().collect(),
         listed: listed.into_iter().collect(),
         draining: draining.into_iter().collect(),
+        pods: plan::pods::wanted(desired),
     }
 }
 
+/// The real cluster, where the configuration names one.
+fn cluster(desired: &Desired) -> Option<Arc<KubeCluster>> {
+    let settings = desired.cluster.as_ref().filter(|settings| !settings.embedded)?;
+    let file = settings.kubeconfig.as_ref().map(|file| match (file.strip_prefix("~/"), std::env::var("HOME")) {
+        (Some(rest), Ok(home)) => format!("{home}/{rest}"),
+        _ => file.clone(),
+    });
+    let access = Access::Kubeconfig { file, context: settings.context.clone() };
+    Some(Arc::new(KubeCluster::new(ClusterTarget { access, namespace: settings.namespace.clone() })))
+}
+
 /// Resolves what a real fleet needs.
-fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<Target, Failure> {
+async fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<Target, Failure> {
     let folder = Utf8Path::new(FOLDER);
+    let cluster = cluster(desired);
+    let secret = async |what: &str, reference| secrets::resolve(what, reference, folder, cluster.as_deref()).await;
     let LiveConnection { gitlab, gitaly_token, gitaly_ca } = connection;
     let certificate = |what: &str, path: &Option<String>| match path {
         None => Ok(None),
@@ -244,7 +260,7 @@ fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<Target,
             Failure::new(format!("{what}: {error}"), help)
         }),
     };
-    let gitlab_token = secrets::resolve("the GitLab token", &gitlab.token, folder)?;
+    let gitlab_token = secret("the GitLab token", &gitlab.token).await?;
     let mut gitaly = std::collections::BTreeMap::new();
     for (name, storage) in &desired.storages {
         let Some(endpoint) = storage.dial.as_ref().or(storage.endpoint.as_ref()) else {
@@ -255,7 +271,10 @@ fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<Target,
         };
         let what = format!("the Gitaly token of {}", storage.address);
         let token = storage.token.as_ref().or(gitaly_token.as_ref());
-        let token = token.map(|reference| secrets::resolve(&what, reference, folder)).transpose()?;
+        let token = match token {
+            Some(reference) => Some(secret(&what, reference).await?),
+            None => None,
+        };
         let ca = certificate(
             &format!("the CA of {}", storage.address),
             storage.ca.as_ref().map_or(gitaly_ca, |_| &storage.ca),
@@ -267,6 +286,7 @@ fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<Target,
         gitlab_token,
         gitlab_ca: certificate("the CA of gitlab", &gitlab.ca)?,
         gitaly,
+        cluster,
         clock: None,
     })
 }
@@ -318,6 +338,7 @@ fn sandbox_target(desired: &Desired, endpoints: crate::sandbox::Endpoints) -> Ta
         gitlab_token: SecretString::from(gitlab_token),
         gitlab_ca: None,
         gitaly: gitaly.collect(),
+        cluster: cluster(desired),
         clock: Some(ScaledClock { fleet_epoch, real_epoch, speed }),
     }
 }

@@ -8,7 +8,8 @@ use secrecy::SecretString;
 use super::clock::{ScaledClock, SystemClock};
 use super::gitaly::GrpcGitaly;
 use super::gitlab::RestGitLab;
-use crate::apply::port::{Clock, PortError, PortErrorKind, Ports};
+use super::kubernetes::KubeCluster;
+use crate::apply::port::{Clock, Cluster, PortError, PortErrorKind, Ports};
 use crate::model::{Endpoint, StorageName};
 
 /// Where the live systems are, secrets resolved.
@@ -22,6 +23,8 @@ pub struct Target {
     pub gitlab_ca: Option<String>,
     /// One per declared storage.
     pub gitaly: BTreeMap<StorageName, GitalyTarget>,
+    /// The cluster, where the configuration has one. Its kubeconfig is read by the first call.
+    pub cluster: Option<Arc<KubeCluster>>,
     /// The fleet's clock; real time when `None`.
     pub clock: Option<ScaledClock>,
 }
@@ -49,7 +52,8 @@ pub fn connect(target: &Target) -> Result<Ports, PortError> {
         Some(clock) => Arc::new(clock),
         None => Arc::new(SystemClock),
     };
-    Ok(Ports { gitlab: Arc::new(gitlab), gitaly: Arc::new(gitaly), cluster: None, clock })
+    let cluster = target.cluster.clone().map(|cluster| cluster as Arc<dyn Cluster>);
+    Ok(Ports { gitlab: Arc::new(gitlab), gitaly: Arc::new(gitaly), cluster, clock })
 }
 
 /// Installs the process's one TLS provider (ring), unless one is there already. Idempotent.

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::StreamExt as _;
 use futures::future::{join, join_all};
 
+use super::cluster;
 use crate::apply::port::{PortError, PortErrorKind, PortResult, Ports};
 use crate::model::{
     ContainerKind, DiskSpace, GitlabFacts, MoveRecord, Observed, OtherContainers, Reading, Repository, RepositoryRole,
     ServerFacts, StorageFacts, StorageName, relative_path,
 };
+use crate::plan::pods::Wanted;
 
 /// Storages read at once. Each takes one list's worth of GitLab's requests and two small calls to its own server; at
 /// ten times this a fleet's lists would crowd out everything else that asks GitLab.
@@ -33,6 +35,8 @@ pub struct Request {
     pub listed: Vec<StorageName>,
     /// Draining ones: walked when GitLab lists nothing on them any more.
     pub draining: Vec<StorageName>,
+    /// What the configuration wants in the cluster; nothing of it is read where no storage is a pod.
+    pub pods: Wanted,
 }
 
 /// Reads the fleet through the ports, with bounded concurrency. What can be unknown is; what cannot (GitLab's
@@ -46,15 +50,38 @@ pub struct Request {
 pub async fn observe(ports: &Ports, request: &Request) -> Result<Observed, Vec<PortError>> {
     let as_of = ports.clock.now();
     let declared: BTreeSet<_> = request.declared.iter().chain(&request.listed).chain(&request.draining).collect();
-    let gitalys = async {
-        let found = futures::stream::iter(declared.iter().map(|storage| read_storage(ports, storage)))
-            .buffered(STORAGES_AT_ONCE)
-            .collect::<Vec<_>>();
-        Ok(found.await)
+    let (pods, others): (Vec<_>, Vec<_>) =
+        declared.into_iter().partition(|storage| request.pods.storages.contains_key(*storage));
+    let gitalys = async { Ok(read_storages(ports, others).await) };
+    let cluster = async {
+        if pods.is_empty() {
+            return Ok((None, Vec::new()));
+        }
+        let looked = cluster::look(ports, &request.pods).await;
+        // A pod that was never made is not asked: that it does not answer would only be found out slowly.
+        let lives = |storage: &&StorageName| looked.as_ref().map_or(true, |looked| looked.lives(storage));
+        let (living, absent): (Vec<_>, Vec<_>) = pods.into_iter().partition(lives);
+        let (facts, mut found) = join(
+            async {
+                match &looked {
+                    Ok(looked) => Reading::Known(looked.ask(ports, &request.pods).await),
+                    Err(why) => Reading::Unknown(why.clone()),
+                }
+            },
+            read_storages(ports, living),
+        )
+        .await;
+        let unmade = || "its pod does not exist yet".to_owned();
+        found.extend(absent.into_iter().map(|storage| {
+            let (server, disk) = (Reading::Unknown(unmade()), Reading::Unknown(unmade()));
+            (storage.clone(), StorageFacts { server, disk, walk: None })
+        }));
+        Ok((Some(facts), found))
     };
     // An error of GitLab's ends the reading at once, however slow the Gitalys are.
-    let (storages, gitlab) = futures::future::try_join(gitalys, read_gitlab(ports, request)).await?;
-    let mut storages: BTreeMap<StorageName, StorageFacts> = storages.into_iter().collect();
+    let (storages, gitlab, (cluster, of_pods)) =
+        futures::future::try_join3(gitalys, read_gitlab(ports, request), cluster).await?;
+    let mut storages: BTreeMap<StorageName, StorageFacts> = storages.into_iter().chain(of_pods).collect();
     let Lists { facts, repositories, others, moves } = gitlab;
 
     let occupied: BTreeSet<_> = repositories.iter().map(|r| &r.storage).collect();
@@ -78,21 +105,26 @@ pub async fn observe(ports: &Ports, request: &Request) -> Result<Observed, Vec<P
             facts.walk = Some(walk);
         }
     }
-    Ok(Observed { as_of, gitlab: facts, storages, repositories, others, cluster: None, moves })
+    Ok(Observed { as_of, gitlab: facts, storages, repositories, others, cluster, moves })
 }
 
-fn reading<T>(result: PortResult<T>) -> Reading<T> {
+pub(super) fn reading<T>(result: PortResult<T>) -> Reading<T> {
     match result {
         Ok(fact) => Reading::Known(fact),
         Err(error) => Reading::Unknown(reason(&error)),
     }
 }
 
-fn reason(error: &PortError) -> String {
+pub(super) fn reason(error: &PortError) -> String {
     match &error.help {
         Some(help) => format!("{error}. {help}"),
         None => error.to_string(),
     }
+}
+
+async fn read_storages(ports: &Ports, storages: Vec<&StorageName>) -> Vec<(StorageName, StorageFacts)> {
+    let reads = storages.into_iter().map(|storage| read_storage(ports, storage));
+    futures::stream::iter(reads).buffered(STORAGES_AT_ONCE).collect().await
 }
 
 async fn read_storage(ports: &Ports, storage: &StorageName) -> (StorageName, StorageFacts) {

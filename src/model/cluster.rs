@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::{Reading, StorageName};
 
@@ -118,6 +119,41 @@ pub struct Manifest {
     pub key: ObjectKey,
     /// The body of the server-side apply.
     pub body: Value,
+}
+
+impl Manifest {
+    /// SHA-256 of the body's canonical JSON, hex: what the state records of an object that was applied.
+    pub fn digest(&self) -> String {
+        hex::encode(Sha256::digest(Sorted(&self.body).to_string()))
+    }
+}
+
+/// JSON with sorted keys: whether serde_json's own map sorts is a feature that any dependency may switch.
+struct Sorted<'a>(&'a Value);
+
+impl fmt::Display for Sorted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Object(map) => {
+                let sorted: BTreeMap<&String, &Value> = map.iter().collect();
+                f.write_str("{")?;
+                for (at, (key, value)) in sorted.into_iter().enumerate() {
+                    let comma = if at == 0 { "" } else { "," };
+                    write!(f, "{comma}{}:{}", Value::from(key.as_str()), Sorted(value))?;
+                }
+                f.write_str("}")
+            }
+            Value::Array(items) => {
+                f.write_str("[")?;
+                for (at, item) in items.iter().enumerate() {
+                    let comma = if at == 0 { "" } else { "," };
+                    write!(f, "{comma}{}", Sorted(item))?;
+                }
+                f.write_str("]")
+            }
+            other => write!(f, "{other}"),
+        }
+    }
 }
 
 /// What the API server said to an apply, a create, a patch or a delete, in earnest or dry.
@@ -238,4 +274,23 @@ pub struct NodeFacts {
     pub memory: u64,
     /// Of the kubelet's `kubeletVersion`.
     pub kubelet_version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_digest_is_of_what_is_said_and_not_of_its_order() {
+        let manifest = |text: &str| Manifest {
+            key: ObjectKey { kind: ObjectKind::ConfigMap, name: "x".into() },
+            body: serde_json::from_str(text).expect("JSON"),
+        };
+        let one = manifest(r#"{"b":[1,{"d":null,"c":"\u0001"}],"a":true}"#);
+        let two = manifest(r#"{ "a": true, "b": [1, {"c": "\u0001", "d": null}] }"#);
+        assert_eq!(one.digest(), two.digest());
+        assert_ne!(one.digest(), manifest(r#"{"b":[{"d":null,"c":"\u0001"},1],"a":true}"#).digest());
+        assert_eq!(Sorted(&json!({ "b": [1, "x"], "a": {} })).to_string(), r#"{"a":{},"b":[1,"x"]}"#);
+    }
 }

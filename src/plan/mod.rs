@@ -30,6 +30,7 @@ mod waves;
 pub use basis::{stale, state_digest};
 pub use make::make;
 pub use placement::need;
+pub(crate) use preflight::version;
 
 use std::collections::BTreeMap;
 

@@ -143,6 +143,7 @@ impl Tool {
             declared: self.desired.storages.keys().cloned().collect(),
             listed: sources.clone(),
             draining: sources,
+            ..Request::default()
         };
         let observed = live::observe(&self.ports, &request).await.expect("observed");
         plan::make(&self.desired, &observed, &self.state(), &Options::default()).expect("a plan")
@@ -550,6 +551,7 @@ async fn law_3_two_fences_are_written_one_after_the_other() {
         declared: tool.desired.storages.keys().cloned().collect(),
         listed: sources.clone(),
         draining: sources,
+        ..Request::default()
     };
     let observed = live::observe(&tool.ports, &request).await.expect("observed");
     let plan = plan::make(&tool.desired, &observed, &tool.state(), &Options::default()).expect("a plan");

@@ -64,6 +64,7 @@ async fn read(http: &Http, gitalys: &[(&str, &str)], request: &Request) -> Resul
         gitlab_token: SecretString::from("glpat-canary"),
         gitlab_ca: None,
         gitaly,
+        cluster: None,
         clock: None,
     };
     assert!(!format!("{target:?}").contains("canary"));
@@ -74,7 +75,7 @@ async fn read(http: &Http, gitalys: &[(&str, &str)], request: &Request) -> Resul
 
 fn request(declared: &[&str], listed: &[&str], draining: &[&str]) -> Request {
     let names = |names: &[&str]| names.iter().map(|n| storage(n)).collect();
-    Request { declared: names(declared), listed: names(listed), draining: names(draining) }
+    Request { declared: names(declared), listed: names(listed), draining: names(draining), ..Request::default() }
 }
 
 #[tokio::test]

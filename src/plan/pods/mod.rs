@@ -6,6 +6,7 @@ mod objects;
 mod statefulset;
 
 pub use objects::service_name;
+pub use statefulset::{claim_name, pod_name};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -239,12 +239,12 @@ fn trial_name(storage: &str) -> String {
 }
 
 /// The name of a storage's claim.
-pub(super) fn claim_name(storage: &str) -> String {
+pub fn claim_name(storage: &str) -> String {
     format!("{VOLUME}-{storage}-0")
 }
 
 /// The name of a storage's pod.
-pub(super) fn pod_name(storage: &str) -> String {
+pub fn pod_name(storage: &str) -> String {
     format!("{storage}-0")
 }
 
