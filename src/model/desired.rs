@@ -223,6 +223,8 @@ pub struct DesiredStorage {
     pub drain: bool,
     /// What moves may do to it.
     pub limits: Limits,
+    /// Its `name`, or the block where that is left out.
+    pub name_span: Span,
     /// The block.
     pub span: Span,
 }
