@@ -170,7 +170,8 @@ async fn look(cluster: &dyn Cluster) -> PortResult<BTreeMap<StorageName, PodFact
     let found = pods.iter().filter_map(|pod| {
         let label = pod.pointer("/metadata/labels")?.get(STORAGE_LABEL)?.as_str()?;
         let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array)?;
-        let claim = volumes.iter().map(|v| text(v, "/persistentVolumeClaim/claimName")).find(|name| !name.is_empty())?;
+        let claim =
+            volumes.iter().map(|v| text(v, "/persistentVolumeClaim/claimName")).find(|name| !name.is_empty())?;
         let claim = claims.iter().find(|c| text(c, "/metadata/name") == claim)?;
         let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
         let ready = |c: &Value| text(c, "/type") == "Ready" && text(c, "/status") == "True";

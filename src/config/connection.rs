@@ -7,8 +7,8 @@ use super::syntax::{Block, Body};
 use crate::diag::{Diagnostic, Span, nearest};
 use crate::expr::parse_duration;
 use crate::model::{
-    Bytes, Connection, GitlabConnection, LiveConnection, SandboxConnection, SandboxFault, SandboxPods, SandboxStorage, SecretRef,
-    StorageName, Weight,
+    Bytes, Connection, GitlabConnection, LiveConnection, SandboxConnection, SandboxFault, SandboxPods, SandboxStorage,
+    SecretRef, StorageName, Weight,
 };
 
 /// The secret that an attribute refers to.

@@ -7,7 +7,9 @@ mod connection;
 mod convert;
 #[cfg(test)]
 mod differential;
+mod extra;
 mod graph;
+mod pods;
 mod read;
 mod scan;
 pub mod schema;

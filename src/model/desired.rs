@@ -216,7 +216,10 @@ impl SandboxFault {
         ("node_gone", "the node of the nth pod to become ready is lost, and the pod with it"),
         ("claim_lost", "the nth claim that is bound loses its volume"),
         ("empty_disk", "the nth pod that comes back to its disk finds another one, empty"),
-        ("rbac_forbidden", "the nth request that changes something in the cluster is answered 403: the right is lacking"),
+        (
+            "rbac_forbidden",
+            "the nth request that changes something in the cluster is answered 403: the right is lacking",
+        ),
         ("api_away", "the connection of the nth request to the cluster is cut before the request is read"),
     ];
 }
@@ -278,6 +281,8 @@ pub struct DesiredStorage {
     pub drain: bool,
     /// What moves may do to it.
     pub limits: Limits,
+    /// Its `name`, or the block where that is left out.
+    pub name_span: Span,
     /// The block.
     pub span: Span,
 }

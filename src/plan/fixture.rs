@@ -137,6 +137,7 @@ impl World {
                 drain: false,
                 limits: Limits::default(),
                 span: span(0),
+                name_span: span(0),
             },
         );
         self.observed.gitlab.weights.insert(name(text), weight(observed));

@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Container, ContainerKind, SandboxConnection, StorageName};
 use content::{Content, ContentResult};
-pub use kubernetes::PodFacts;
 use draw::{Seat, Settler};
+pub use kubernetes::PodFacts;
 use process::compare;
 pub use process::running;
 use world::{Pool, Presence, World};

@@ -366,11 +366,7 @@ pub(super) async fn serve(
         real_epoch: fleet.real_epoch,
         speed: fleet.world(|w| w.spec.speed.max(1)),
     };
-    let post = Arc::new(Post {
-        dir: dir.to_owned(),
-        endpoints: Mutex::new(endpoints),
-        expected: Mutex::default(),
-    });
+    let post = Arc::new(Post { dir: dir.to_owned(), endpoints: Mutex::new(endpoints), expected: Mutex::default() });
     let gitlab = tokio::spawn(rest::serve(Arc::clone(&fleet), Arc::clone(&post), listener));
     tokio::spawn(kubernetes::serve(Arc::clone(&fleet), cluster));
     tokio::spawn(Arc::clone(&fleet).drive());

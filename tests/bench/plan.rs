@@ -211,6 +211,7 @@ fn fleet(kept: &[StorageName], draining: &[StorageName]) -> Outcome<(Desired, Ob
                 drain,
                 limits: Limits::default(),
                 span: SPAN,
+                name_span: SPAN,
             },
         );
         observed.gitlab.weights.insert(name.clone(), weight);

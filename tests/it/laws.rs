@@ -68,6 +68,7 @@ fn desired() -> Desired {
         drain,
         limits: Limits::default(),
         span: SPAN,
+        name_span: SPAN,
     };
     let storages =
         [storage("default", None, true), storage("pod-a", Some(100), false), storage("pod-b", Some(50), false)];

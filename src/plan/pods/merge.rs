@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// What tells an element what to do.
 const DIRECTIVE: &str = "$patch";
 
-/// The field by which the elements of a list are told apart; `None`: the list is one value.
+/// The field by which the elements of a list are told apart, as a path; `None`: the list is one value.
 pub(super) fn key_of(list: &str) -> Option<&'static str> {
     Some(match list {
         "containers"
@@ -25,8 +25,15 @@ pub(super) fn key_of(list: &str) -> Option<&'static str> {
         "hostAliases" => "ip",
         "topologySpreadConstraints" => "topologyKey",
         "ownerReferences" => "uid",
+        // One value to the API server; merged here, so that a patch of the one volume need not say all of it.
+        "volumeClaimTemplates" => "metadata/name",
         _ => return None,
     })
+}
+
+/// What tells an element of a list apart.
+pub(super) fn id<'v>(value: &'v Value, key: &str) -> Option<&'v Value> {
+    key.split('/').try_fold(value, |value, field| value.get(field))
 }
 
 /// Lays a patch over an object.
@@ -56,13 +63,13 @@ pub(super) fn merge(base: &mut Value, patch: &Value) {
 }
 
 fn merge_list(mine: &mut Vec<Value>, theirs: &[Value], key: &str) {
-    let lone = |value: &&Value| directive(value) == Some("replace") && value.get(key).is_none();
+    let lone = |value: &&Value| directive(value) == Some("replace") && id(value, key).is_none();
     if theirs.iter().any(|value| lone(&value)) {
         *mine = theirs.iter().filter(|value| !lone(value)).map(plain).collect();
         return;
     }
     for value in theirs {
-        let place = value.get(key).and_then(|id| mine.iter().position(|one| one.get(key) == Some(id)));
+        let place = id(value, key).and_then(|found| mine.iter().position(|one| id(one, key) == Some(found)));
         match (place, directive(value)) {
             (Some(place), Some("delete")) => drop(mine.remove(place)),
             (None, Some("delete")) => {}

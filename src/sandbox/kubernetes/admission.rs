@@ -141,7 +141,8 @@ fn asked(pod: &Value) -> BTreeMap<String, Quantity> {
             };
             let sum = items(pod, "/spec/containers").iter().map(amount).fold(Quantity::ZERO, Quantity::plus);
             // Init containers run one after the other, before the others.
-            let most = items(pod, "/spec/initContainers").iter().map(amount).fold(sum, |a, b| if b > a { b } else { a });
+            let most =
+                items(pod, "/spec/initContainers").iter().map(amount).fold(sum, |a, b| if b > a { b } else { a });
             asked.insert(format!("{which}.{resource}"), most);
             if which == "requests" {
                 asked.insert(resource.to_owned(), most);
@@ -222,7 +223,8 @@ pub(super) fn within_quotas(store: &Store, kind: &Kind, pod: &Value) -> Result<(
 /// # Errors
 /// It is not bound, or its class cannot expand.
 pub(super) fn may_grow(store: &Store, kind: &Kind, old: &Value, new: &Value) -> Result<(), Refused> {
-    let size = |claim: &Value| Quantity::of(claim.pointer("/spec/resources/requests/storage")).unwrap_or(Quantity::ZERO);
+    let size =
+        |claim: &Value| Quantity::of(claim.pointer("/spec/resources/requests/storage")).unwrap_or(Quantity::ZERO);
     if kind.kind != "PersistentVolumeClaim" || size(new) <= size(old) {
         return Ok(());
     }
@@ -246,9 +248,7 @@ pub(super) fn has_bad_quantity(kind: &Kind, object: &Value) -> bool {
         match (of, value) {
             (Type::Quantity, value) => !value.is_null() && Quantity::of(Some(value)).is_none(),
             (Type::List(item, _), Value::Array(items)) => items.iter().any(|i| walk(item, i)),
-            (_, Value::Object(map)) => {
-                map.iter().any(|(key, inner)| of.entry(key).is_some_and(|of| walk(of, inner)))
-            }
+            (_, Value::Object(map)) => map.iter().any(|(key, inner)| of.entry(key).is_some_and(|of| walk(of, inner))),
             _ => false,
         }
     }

@@ -1,5 +1,6 @@
 //! What the server fills in where a manifest is silent (Kubernetes 1.34, `SetDefaults_…`).
 
+use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 use super::kinds::Kind;
@@ -106,7 +107,9 @@ fn fill_struct(name: &str, map: &mut Object) {
             }
         }
         "Probe" => {
-            for (key, value) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)] {
+            for (key, value) in
+                [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
+            {
                 default_number(map, key, value);
             }
             if let Some(Value::Object(grpc)) = map.get_mut("grpc") {
@@ -135,7 +138,14 @@ fn fill_struct(name: &str, map: &mut Object) {
             default(map, "volumeMode", "Filesystem");
             default(map, "persistentVolumeReclaimPolicy", "Retain");
         }
-        "Secret" => default(map, "type", "Opaque"),
+        "Secret" => {
+            default(map, "type", "Opaque");
+            let plain = map.remove("stringData").and_then(|s| s.as_object().cloned()).unwrap_or_default();
+            for (key, value) in plain {
+                let encoded = base64::engine::general_purpose::STANDARD.encode(value.as_str().unwrap_or_default());
+                with(map.entry("data").or_insert(Value::Null), &[], |data| drop(data.insert(key, encoded.into())));
+            }
+        }
         "StorageClass" => {
             default(map, "reclaimPolicy", "Delete");
             default(map, "volumeBindingMode", "Immediate");

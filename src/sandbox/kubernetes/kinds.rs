@@ -40,6 +40,8 @@ pub(super) static KINDS: &[Kind] = &[
     Kind { counted: true, ..kind("monitoring.coreos.com", "ServiceMonitor", "servicemonitors", &["smon"]) },
     Kind { counted: true, ..kind("networking.k8s.io", "NetworkPolicy", "networkpolicies", &["netpol"]) },
     Kind { counted: true, status: true, ..kind("policy", "PodDisruptionBudget", "poddisruptionbudgets", &["pdb"]) },
+    kind("rbac.authorization.k8s.io", "Role", "roles", &[]),
+    kind("rbac.authorization.k8s.io", "RoleBinding", "rolebindings", &[]),
     Kind { namespaced: false, counted: true, ..kind("scheduling.k8s.io", "PriorityClass", "priorityclasses", &["pc"]) },
     Kind { namespaced: false, ..kind("storage.k8s.io", "StorageClass", "storageclasses", &["sc"]) },
 ];

@@ -221,8 +221,7 @@ impl Managers {
             return;
         }
         let kept = mine.difference(&difference.removed);
-        let owned =
-            Owned { fields: kept.union(&touched), version: version.to_owned(), time: Some(now.to_owned()) };
+        let owned = Owned { fields: kept.union(&touched), version: version.to_owned(), time: Some(now.to_owned()) };
         self.all.insert(manager.clone(), owned);
     }
 

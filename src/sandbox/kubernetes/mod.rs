@@ -12,6 +12,7 @@ mod fields;
 mod kinds;
 mod managers;
 mod quantity;
+mod rights;
 mod schema;
 mod serve;
 mod status;

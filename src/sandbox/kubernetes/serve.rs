@@ -11,9 +11,10 @@ use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
 use super::kinds::{KINDS, Kind, kind_of, resource};
+use super::rights::{Act, User, resource_of, token_request};
 use super::status::Refused;
 use super::store::VERSION;
-use super::values::text;
+use super::values::{set, text};
 use super::verbs::{Deletion, Done, Options, Patch, Place};
 use crate::sandbox::fleet::Fleet;
 use crate::sandbox::rest::{Door, Scissors};
@@ -129,10 +130,7 @@ async fn answer(State(fleet): State<Arc<Fleet>>, wire: ConnectInfo<Scissors>, re
     let query = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let path = parts.uri.path().to_owned();
     let asked = Asked { method: &parts.method, path: &path, query, headers: &parts.headers, body: &body };
-    let done = match authorised(&fleet, &asked) {
-        Ok(()) => fleet_answers(&fleet, &asked),
-        Err(refused) => Err(refused),
-    };
+    let done = user(&fleet, &asked).and_then(|user| fleet_answers(&fleet, &asked, &user));
     fleet.wake();
     fleet.touch();
     let (code, body) = match done {
@@ -151,13 +149,13 @@ fn unknown_path() -> Refused {
     Refused { message: "404 page not found".to_owned(), ..Refused::no_resource() }
 }
 
-fn authorised(fleet: &Fleet, asked: &Asked<'_>) -> Result<(), Refused> {
+fn user(fleet: &Fleet, asked: &Asked<'_>) -> Result<User, Refused> {
     let header = asked.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    let right = header.and_then(|h| h.strip_prefix("Bearer ")) == Some(&fleet.cluster_token);
-    if right { Ok(()) } else { Err(Refused::unauthenticated()) }
+    let token = header.and_then(|h| h.strip_prefix("Bearer ")).unwrap_or_default();
+    User::of_token(token, &fleet.cluster_token).ok_or_else(Refused::unauthenticated)
 }
 
-fn fleet_answers(fleet: &Fleet, asked: &Asked<'_>) -> Done {
+fn fleet_answers(fleet: &Fleet, asked: &Asked<'_>, user: &User) -> Done {
     let parts: Vec<&str> = asked.path.split('/').filter(|part| !part.is_empty()).collect();
     let reads = *asked.method == Method::GET;
     match parts.as_slice() {
@@ -165,25 +163,35 @@ fn fleet_answers(fleet: &Fleet, asked: &Asked<'_>) -> Done {
         ["healthz" | "readyz" | "livez", ..] if reads => Ok((200, "ok".into())),
         ["api"] if reads => Ok((200, json!({ "kind": "APIVersions", "versions": ["v1"] }))),
         ["apis"] if reads => Ok((200, groups())),
-        ["apis", "authorization.k8s.io", "v1", "selfsubjectaccessreviews"] => {
-            let mut review = asked.json()?;
-            super::values::set(&mut review, &["status"], json!({ "allowed": true }));
-            Ok((201, review))
-        }
+        ["apis", "authorization.k8s.io", "v1", "selfsubjectaccessreviews"] => review(fleet, asked, user),
         ["api", "v1"] if reads => Ok((200, resources("", "v1"))),
         ["apis", group, version] if reads && KINDS.iter().any(|k| k.group == *group) => {
             Ok((200, resources(group, version)))
         }
-        ["api", "v1", rest @ ..] => objects(fleet, asked, "", "v1", rest),
+        ["api", "v1", rest @ ..] => objects(fleet, asked, user, "", "v1", rest),
         ["apis", group, version, rest @ ..] if KINDS.iter().any(|k| k.group == *group) => {
-            objects(fleet, asked, group, version, rest)
+            objects(fleet, asked, user, group, version, rest)
         }
         _ => Err(unknown_path()),
     }
 }
 
+/// Says whether the user may do something.
+fn review(fleet: &Fleet, asked: &Asked<'_>, user: &User) -> Done {
+    let mut review = asked.json()?;
+    let of = |field: &str| text(&review, &format!("/spec/resourceAttributes/{field}")).to_owned();
+    let (verb, group, namespace, name) = (of("verb"), of("group"), of("namespace"), of("name"));
+    let subresource = Some(of("subresource")).filter(|s| !s.is_empty());
+    let resource = subresource.map_or_else(|| of("resource"), |sub| format!("{}/{sub}", of("resource")));
+    let act = Act { verb: &verb, group: &group, resource: &resource, namespace: &namespace, name: &name };
+    let allowed = fleet.world(|w| w.cluster(|c| user.may(c, act)));
+    set(&mut review, &["metadata"], json!({}));
+    set(&mut review, &["status"], json!({ "allowed": allowed }));
+    Ok((201, review))
+}
+
 /// Objects of a group: `[namespaces/NAMESPACE/]RESOURCE[/NAME[/SUBRESOURCE]]`.
-fn objects(fleet: &Fleet, asked: &Asked<'_>, group: &str, version: &str, path: &[&str]) -> Done {
+fn objects(fleet: &Fleet, asked: &Asked<'_>, user: &User, group: &str, version: &str, path: &[&str]) -> Done {
     let (namespace, path) = match path {
         ["namespaces", namespace, resource, rest @ ..] if self::resource(group, version, resource).is_some() => {
             (*namespace, [&[*resource], rest].concat())
@@ -192,35 +200,46 @@ fn objects(fleet: &Fleet, asked: &Asked<'_>, group: &str, version: &str, path: &
     };
     let [plural, rest @ ..] = path.as_slice() else { return Err(Refused::no_resource()) };
     let kind = resource(group, version, plural).ok_or_else(Refused::no_resource)?;
-    let within = Some(namespace).filter(|n| !n.is_empty());
-    let now = fleet.now();
+    let (name, subresource) = (rest.first().copied().unwrap_or_default(), rest.get(1).copied());
+    let resource = resource_of(kind, subresource);
+    let act = Act { verb: verb(asked.method, name), group, resource: &resource, namespace, name };
     let options = asked.options();
-    if asked.writes() && !options.dry_run && fleet.world(|w| w.strikes("rbac_forbidden")) {
-        let name = rest.first().copied().unwrap_or_default();
-        return Err(Refused::unauthorised(kind, name, verb(asked.method), namespace));
+    let struck = asked.writes() && !options.dry_run && fleet.world(|w| w.strikes("rbac_forbidden"));
+    if struck || !fleet.world(|w| w.cluster(|c| user.may(c, act))) {
+        return Err(Refused::unauthorised(kind, user, act));
     }
+    let now = fleet.now();
+    let place = Place { kind, namespace, name };
     match (asked.method, rest) {
         (&Method::GET, []) => {
             if asked.parameter("watch") == "true" {
                 return Err(Refused::no_method());
             }
-            let filter = filter(asked);
-            Ok((200, fleet.world(|w| w.cluster(|c| c.list(kind, within, filter)))))
+            let within = Some(namespace).filter(|n| !n.is_empty());
+            Ok((200, fleet.world(|w| w.cluster(|c| c.list(kind, within, filter(asked))))))
         }
         (&Method::POST, []) => {
             let object = asked.json()?;
-            fleet.world(|w| w.cluster(|c| c.create(Place { kind, namespace, name: "" }, object, &options, now)))
+            fleet.world(|w| w.cluster(|c| c.create(place, object, &options, now)))
         }
-        (method, [name]) => {
-            let place = Place { kind, namespace, name };
-            one(fleet, asked, method, place, &options)
-        }
-        (&Method::POST, [name, "eviction"]) if kind.kind == "Pod" => {
+        (&Method::DELETE, []) => {
             let how = asked.deletion()?;
-            fleet.world(|w| w.cluster(|c| c.evict(Place { kind, namespace, name }, &how, now)))
+            fleet.world(|w| w.cluster(|c| c.delete_all(kind, namespace, filter(asked), &how, now)))
         }
-        (&Method::GET, [name, "status"]) if kind.status => {
-            fleet.world(|w| w.cluster(|c| c.get(Place { kind, namespace, name }))).map(|object| (200, object))
+        (_, [_]) => one(fleet, asked, place, &options),
+        (&Method::POST, [_, "eviction"]) if kind.kind == "Pod" => {
+            let how = asked.deletion()?;
+            fleet.world(|w| w.cluster(|c| c.evict(place, &how, now)))
+        }
+        (&Method::POST, [_, "token"]) if kind.kind == "ServiceAccount" => {
+            fleet.world(|w| w.cluster(|c| c.get(place)))?;
+            let request = asked.json()?;
+            let until = now + jiff::SignedDuration::from_hours(1);
+            let answer = token_request(request, namespace, name, &fleet.cluster_token, super::store::written(until));
+            Ok((201, answer))
+        }
+        (&Method::GET, [_, "status"]) if kind.status => {
+            fleet.world(|w| w.cluster(|c| c.get(place))).map(|object| (200, object))
         }
         (_, [_, _, ..]) => Err(Refused::no_resource()),
         _ => Err(Refused::no_method()),
@@ -228,9 +247,9 @@ fn objects(fleet: &Fleet, asked: &Asked<'_>, group: &str, version: &str, path: &
 }
 
 /// A request on one object.
-fn one(fleet: &Fleet, asked: &Asked<'_>, method: &Method, place: Place<'_>, options: &Options) -> Done {
+fn one(fleet: &Fleet, asked: &Asked<'_>, place: Place<'_>, options: &Options) -> Done {
     let now = fleet.now();
-    match (method, asked.media_type()) {
+    match (asked.method, asked.media_type()) {
         (&Method::GET, _) => fleet.world(|w| w.cluster(|c| c.get(place))).map(|object| (200, object)),
         (&Method::PUT, _) => {
             let object = asked.json()?;
@@ -258,8 +277,10 @@ fn one(fleet: &Fleet, asked: &Asked<'_>, method: &Method, place: Place<'_>, opti
 }
 
 /// The verb of a request, as RBAC calls it.
-fn verb(method: &Method) -> &'static str {
+fn verb(method: &Method, name: &str) -> &'static str {
     match *method {
+        Method::GET if name.is_empty() => "list",
+        Method::DELETE if name.is_empty() => "deletecollection",
         Method::POST => "create",
         Method::PUT => "update",
         Method::PATCH => "patch",
@@ -278,7 +299,9 @@ fn filter(asked: &Asked<'_>) -> impl Fn(&Value) -> bool + use<> {
             }
             match word.split_once('=') {
                 Some((key, value)) => (key.to_owned(), Some(value.trim_start_matches('=').to_owned()), true),
-                None => word.strip_prefix('!').map_or((word.to_owned(), None, true), |key| (key.to_owned(), None, false)),
+                None => {
+                    word.strip_prefix('!').map_or((word.to_owned(), None, true), |key| (key.to_owned(), None, false))
+                }
             }
         };
         words.map(term).collect()

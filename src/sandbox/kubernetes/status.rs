@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::kinds::Kind;
 use super::managers::Conflict;
+use super::rights::{Act, User};
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,8 +125,15 @@ impl Refused {
 
     /// 422 of an object.
     pub(super) fn invalid(kind: &Kind, name: &str, faults: &[Fault]) -> Self {
-        let qualified = if kind.group.is_empty() { kind.kind.to_owned() } else { format!("{}.{}", kind.kind, kind.group) };
+        let qualified =
+            if kind.group.is_empty() { kind.kind.to_owned() } else { format!("{}.{}", kind.kind, kind.group) };
         Self::invalid_of(&qualified, kind.group, kind.kind, name, faults)
+    }
+
+    /// 422 of an object that a patch would leave unreadable.
+    pub(super) fn invalid_patch(fault: Fault) -> Self {
+        let details = json!({ "causes": [{ "reason": fault.reason, "message": fault.message, "field": fault.field }] });
+        Self::new(422, "Invalid", format!(" \"\" is invalid: {}: {}", fault.field, fault.message), details)
     }
 
     /// 422 of the options of a request.
@@ -134,15 +142,18 @@ impl Refused {
     }
 
     fn invalid_of(qualified: &str, group: &str, kind: &str, name: &str, faults: &[Fault]) -> Self {
-        let texts: Vec<String> = faults.iter().map(|f| format!("{}: {}", f.field, f.message)).collect();
+        let mut texts: Vec<String> = Vec::new();
+        for text in faults.iter().map(|f| format!("{}: {}", f.field, f.message)) {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let said = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let causes: Vec<Value> = faults
-            .iter()
-            .map(|f| json!({ "reason": f.reason, "message": f.message, "field": f.field }))
-            .collect();
+        let causes: Vec<Value> =
+            faults.iter().map(|f| json!({ "reason": f.reason, "message": f.message, "field": f.field })).collect();
         let mut details = json!({ "name": name, "group": group, "kind": kind, "causes": causes });
         trim(&mut details);
         Self::new(422, "Invalid", format!("{qualified} {name:?} is invalid: {said}"), details)
@@ -155,15 +166,18 @@ impl Refused {
     }
 
     /// 403 for want of rights.
-    pub(super) fn unauthorised(kind: &Kind, name: &str, verb: &str, namespace: &str) -> Self {
-        let place =
-            if kind.namespaced { format!("in the namespace {namespace:?}") } else { "at the cluster scope".to_owned() };
+    pub(super) fn unauthorised(kind: &Kind, user: &User, act: Act<'_>) -> Self {
+        let Act { verb, group, resource, namespace, name } = act;
+        let place = if namespace.is_empty() {
+            "at the cluster scope".to_owned()
+        } else {
+            format!("in the namespace {namespace:?}")
+        };
         let named = if name.is_empty() { String::new() } else { format!(" {name:?}") };
         let message = format!(
-            "{}{named} is forbidden: User {USER:?} cannot {verb} resource {:?} in API group {:?} {place}",
+            "{}{named} is forbidden: User {:?} cannot {verb} resource {resource:?} in API group {group:?} {place}",
             kind.qualified(),
-            kind.plural,
-            kind.group
+            user.name(),
         );
         Self::new(403, "Forbidden", message, details(kind, name, kind.plural, Value::Null))
     }
@@ -212,9 +226,6 @@ impl Refused {
         status
     }
 }
-
-/// Whom the token stands for.
-pub(super) const USER: &str = "sandbox";
 
 fn details(kind: &Kind, name: &str, shown: &str, causes: Value) -> Value {
     let mut details = json!({ "name": name, "group": kind.group, "kind": shown, "causes": causes });

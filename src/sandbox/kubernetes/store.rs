@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::{PodNeeds, draw};
-use crate::model::StorageName;
 use super::kinds::{Kind, kind_of};
 use super::quantity::Quantity;
 use super::values::{number, set, text};
+use crate::model::StorageName;
 
 /// Where an object is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Key {
+pub(super) struct Key {
     /// As in `kind:`.
-    pub kind: String,
+    pub(super) kind: String,
     /// Empty for what is in none.
-    pub namespace: String,
+    pub(super) namespace: String,
     /// `metadata.name`.
-    pub name: String,
+    pub(super) name: String,
 }
 
 /// An object as it is now, or gone.
@@ -103,11 +103,17 @@ impl Store {
         }
         for (name, expands) in [("premium-rwo", true), ("fixed-rwo", false)] {
             let default = if expands { "true" } else { "false" };
-            store.add("StorageClass", "", name, now, json!({
-                "metadata": { "annotations": { "storageclass.kubernetes.io/is-default-class": default } },
-                "provisioner": PROVISIONER, "reclaimPolicy": "Retain", "volumeBindingMode": "WaitForFirstConsumer",
-                "allowVolumeExpansion": expands,
-            }));
+            store.add(
+                "StorageClass",
+                "",
+                name,
+                now,
+                json!({
+                    "metadata": { "annotations": { "storageclass.kubernetes.io/is-default-class": default } },
+                    "provisioner": PROVISIONER, "reclaimPolicy": "Retain", "volumeBindingMode": "WaitForFirstConsumer",
+                    "allowVolumeExpansion": expands,
+                }),
+            );
         }
         for (name, value) in
             [("gitaly", 1_000_000), ("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)]
@@ -152,7 +158,8 @@ impl Store {
         self.add_namespace(namespace, now);
         for (name, keys) in secrets {
             // Of no worth anywhere, but a Secret's values are never empty.
-            let data = keys.iter().map(|key| (key.clone(), Value::from("c2FuZGJveA=="))).collect::<serde_json::Map<_, _>>();
+            let data =
+                keys.iter().map(|key| (key.clone(), Value::from("c2FuZGJveA=="))).collect::<serde_json::Map<_, _>>();
             self.add("Secret", namespace, name, now, json!({ "data": data }));
         }
     }
@@ -176,7 +183,8 @@ impl Store {
 
     /// All objects of a kind, by namespace and name; of one namespace, if given.
     pub(super) fn all<'a>(&'a self, kind: &'a str, namespace: Option<&'a str>) -> impl Iterator<Item = &'a Value> {
-        let first = Key { kind: kind.to_owned(), namespace: namespace.unwrap_or_default().to_owned(), name: String::new() };
+        let first =
+            Key { kind: kind.to_owned(), namespace: namespace.unwrap_or_default().to_owned(), name: String::new() };
         let within = move |key: &Key| key.kind == kind && namespace.is_none_or(|n| key.namespace == n);
         self.objects.range(first..).take_while(move |(key, _)| within(key)).map(|(_, object)| object)
     }
@@ -228,7 +236,7 @@ impl Store {
             let size = Quantity::of(volume.pointer("/spec/capacity/storage"))?;
             let image = text(pod, "/spec/containers/0/image").rsplit_once(":v").map(|(_, tag)| tag);
             let ready = super::controllers::is_ready(pod) && !super::controllers::is_going(pod);
-            let identity = text(&volume, super::controllers::HANDLE).to_owned();
+            let identity = super::controllers::disk_of(&volume).to_owned();
             let facts = PodFacts { disk: size.units(), identity, version: image.map(str::to_owned), ready };
             Some((name, facts))
         });
@@ -275,7 +283,9 @@ impl Store {
             (text(of, "/metadata/name"), text(of, "/metadata/namespace"), text(of, "/metadata/uid"));
         let namespace = if namespace.is_empty() { "default" } else { namespace }.to_owned();
         let same = |event: &Value| {
-            text(event, "/involvedObject/uid") == uid && text(event, "/reason") == reason && text(event, "/message") == message
+            text(event, "/involvedObject/uid") == uid
+                && text(event, "/reason") == reason
+                && text(event, "/message") == message
         };
         let time = written(now);
         let before = self.all("Event", Some(&namespace)).find(|e| same(e)).cloned();
@@ -292,12 +302,15 @@ impl Store {
             self.put(key, event);
             return;
         }
-        let (object, component) = (text(of, "/kind").to_owned(), match text(of, "/kind") {
-            "StatefulSet" => "statefulset-controller",
-            "PersistentVolumeClaim" => "persistentvolume-controller",
-            _ if reason.ends_with("Scheduling") || reason == "Scheduled" => "default-scheduler",
-            _ => "kubelet",
-        });
+        let (object, component) = (
+            text(of, "/kind").to_owned(),
+            match text(of, "/kind") {
+                "StatefulSet" => "statefulset-controller",
+                "PersistentVolumeClaim" => "persistentvolume-controller",
+                _ if reason.ends_with("Scheduling") || reason == "Scheduled" => "default-scheduler",
+                _ => "kubelet",
+            },
+        );
         let event_name = format!("{name}.{:016x}", self.serial);
         let event = json!({
             "involvedObject": {
@@ -317,7 +330,8 @@ impl Store {
             let last: Option<Timestamp> = text(event, "/lastTimestamp").parse().ok();
             last.is_none_or(|last| now.duration_since(last).as_hours() >= 1)
         };
-        let gone: Vec<Key> = self.objects.iter().filter(|(k, e)| k.kind == "Event" && old(e)).map(|(k, _)| k.clone()).collect();
+        let gone: Vec<Key> =
+            self.objects.iter().filter(|(k, e)| k.kind == "Event" && old(e)).map(|(k, _)| k.clone()).collect();
         for key in gone {
             self.remove(&key);
         }

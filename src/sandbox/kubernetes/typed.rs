@@ -170,10 +170,8 @@ pub(super) fn merge(of: &Type, left: Option<&Value>, right: Option<&Value>) -> O
         return Some(Value::Array(merge_items(item, merging, items(left), items(right))));
     }
     let empty = Map::new();
-    let (left, right) = (
-        left.and_then(Value::as_object).unwrap_or(&empty),
-        right.and_then(Value::as_object).unwrap_or(&empty),
-    );
+    let (left, right) =
+        (left.and_then(Value::as_object).unwrap_or(&empty), right.and_then(Value::as_object).unwrap_or(&empty));
     let mut out = Map::new();
     for key in left.keys().chain(right.keys().filter(|key| !left.contains_key(*key))) {
         let inner = of.entry(key).unwrap_or(&Type::Any);
@@ -242,7 +240,8 @@ pub(super) fn compare(of: &Type, old: &Value, new: &Value) -> Comparison {
             return;
         }
         if let Type::List(item, merging) = of {
-            let steps = |items: &[Value]| -> Vec<Option<Step>> { items.iter().map(|i| step(merging, i).ok()).collect() };
+            let steps =
+                |items: &[Value]| -> Vec<Option<Step>> { items.iter().map(|i| step(merging, i).ok()).collect() };
             let (olds, news) = (steps(items(old)), steps(items(new)));
             for step in olds.iter().chain(news.iter().filter(|s| !olds.contains(s))) {
                 let Some(inner) = step.clone() else { continue };
@@ -320,8 +319,10 @@ mod tests {
         ] {
             assert_eq!(merge(&of, Some(&env(left)), Some(&env(right))), Some(env(merged)), "{left:?} {right:?}");
         }
-        let left = json!({ "image": "a", "ports": [{ "containerPort": 1, "protocol": "TCP", "name": "x" }], "args": ["1"] });
-        let right = json!({ "ports": [{ "containerPort": 1, "name": "y" }, { "containerPort": 2 }], "args": ["2", "3"] });
+        let left =
+            json!({ "image": "a", "ports": [{ "containerPort": 1, "protocol": "TCP", "name": "x" }], "args": ["1"] });
+        let right =
+            json!({ "ports": [{ "containerPort": 1, "name": "y" }, { "containerPort": 2 }], "args": ["2", "3"] });
         assert_eq!(
             merge(&of, Some(&left), Some(&right)),
             Some(json!({
@@ -355,7 +356,10 @@ mod tests {
         let new = json!({ "metadata": { "labels": { "a": "1", "b": "3" } }, "spec": { "containers": [{ "name": "a" }, { "name": "b" }] } });
         let found = compare(&of, &old, &new);
         assert_eq!(found.modified.to_json(), json!({ "f:metadata": { "f:labels": { "f:b": {} } } }));
-        assert_eq!(found.removed.to_json(), json!({ "f:spec": { "f:containers": { "k:{\"name\":\"a\"}": { "f:image": {} } } } }));
+        assert_eq!(
+            found.removed.to_json(),
+            json!({ "f:spec": { "f:containers": { "k:{\"name\":\"a\"}": { "f:image": {} } } } })
+        );
         assert_eq!(
             found.added.to_json(),
             json!({ "f:spec": { "f:containers": { "k:{\"name\":\"b\"}": { ".": {}, "f:name": {} } } } })

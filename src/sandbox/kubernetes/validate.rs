@@ -98,7 +98,9 @@ pub(super) fn update(kind: &Kind, old: &Value, new: &Value) -> Vec<Fault> {
         let pointer = format!("/metadata/{field}");
         if old.pointer(&pointer) != new.pointer(&pointer) {
             let value = new.pointer(&pointer).cloned().unwrap_or_default();
-            faults.push(Fault::invalid(format!("metadata.{field}"), &value, "field is immutable"));
+            let fault = Fault::invalid(format!("metadata.{field}"), &value, "field is immutable");
+            // A uid is looked at twice.
+            faults.extend(vec![fault; if field == "uid" { 2 } else { 1 }]);
         }
     }
     faults.extend(labels(new, "/metadata/labels", "metadata.labels"));

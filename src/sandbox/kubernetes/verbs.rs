@@ -225,8 +225,14 @@ impl Store {
         if self.find(&key).is_some() {
             return Err(Refused::exists(kind, name));
         }
-        if kind.kind == "PersistentVolumeClaim" {
-            set(&mut object, &["metadata", "finalizers"], json!(["kubernetes.io/pvc-protection"]));
+        match kind.kind {
+            "PersistentVolumeClaim" => {
+                set(&mut object, &["metadata", "finalizers"], json!(["kubernetes.io/pvc-protection"]));
+            }
+            "PersistentVolume" => {
+                set(&mut object, &["metadata", "finalizers"], json!(["kubernetes.io/pv-protection"]));
+            }
+            _ => {}
         }
         let uid = self.uid(&key);
         set(&mut object, &["metadata", "uid"], uid);
@@ -312,8 +318,7 @@ impl Store {
         decode(place.kind, &object, options.strict).map_err(|refused| {
             let shown = Value::String(object.to_string());
             let what = refused.message.split_once(": ").map_or(refused.message.as_str(), |(_, what)| what);
-            let fault = Fault::invalid("patch", &shown, what);
-            Refused { message: format!(" \"\" is invalid: patch: {}", fault.message), ..Refused::invalid(place.kind, "", &[fault]) }
+            Refused::invalid_patch(Fault::invalid("patch", &shown, what))
         })?;
         let object = self.written_over(place, &live, object, options, now)?;
         Ok((200, object))
@@ -435,6 +440,24 @@ impl Store {
         }
     }
 
+    /// DELETE of all that a filter takes.
+    pub(super) fn delete_all(
+        &mut self,
+        kind: &'static Kind,
+        namespace: &str,
+        filter: impl Fn(&Value) -> bool,
+        how: &Deletion,
+        now: Timestamp,
+    ) -> Done {
+        let within = Some(namespace).filter(|n| !n.is_empty());
+        let list = self.list(kind, within, filter);
+        for object in super::values::items(&list, "/items") {
+            let (name, namespace) = (text(object, "/metadata/name"), text(object, "/metadata/namespace"));
+            self.delete(Place { kind, namespace, name }, how, now)?;
+        }
+        Ok((200, list))
+    }
+
     /// Evicts a pod, if its disruption budget allows it.
     pub(super) fn evict(&mut self, place: Place<'_>, how: &Deletion, now: Timestamp) -> Done {
         let pod = self.get(place)?;
@@ -460,7 +483,8 @@ impl Store {
                     return Err(Refused::budget(why));
                 }
                 if !spare && number(budget, "/status/disruptionsAllowed") <= 0 {
-                    let why = format!("The disruption budget {name} needs {needs} healthy pods and has {has} currently");
+                    let why =
+                        format!("The disruption budget {name} needs {needs} healthy pods and has {has} currently");
                     return Err(Refused::budget(why));
                 }
             }
@@ -495,8 +519,10 @@ fn decode(kind: &Kind, object: &Value, strict: bool) -> Result<(), Refused> {
         return refuse("json: cannot unmarshal into Go value".to_owned());
     }
     let wrong = check(&kind.of(), object);
-    let (unknown, wrong): (Vec<&String>, Vec<&String>) =
-        wrong.iter().filter(|w| !w.contains(": duplicate entries")).partition(|w| w.ends_with("field not declared in schema"));
+    let (unknown, wrong): (Vec<&String>, Vec<&String>) = wrong
+        .iter()
+        .filter(|w| !w.contains(": duplicate entries"))
+        .partition(|w| w.ends_with("field not declared in schema"));
     if let Some(wrong) = wrong.first() {
         return refuse(format!("json: cannot unmarshal {wrong}"));
     }

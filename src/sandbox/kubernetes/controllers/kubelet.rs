@@ -50,9 +50,9 @@ pub(super) fn due(store: &Store, pod: &Value, pod_start: SignedDuration) -> Opti
 
 /// True for a pod in which a fault has shown.
 fn is_stuck(pod: &Value) -> bool {
-    items(pod, "/status/containerStatuses").iter().any(|c| {
-        matches!(text(c, "/state/waiting/reason"), "ImagePullBackOff" | "CrashLoopBackOff")
-    })
+    items(pod, "/status/containerStatuses")
+        .iter()
+        .any(|c| matches!(text(c, "/state/waiting/reason"), "ImagePullBackOff" | "CrashLoopBackOff"))
 }
 
 /// When a pod that is being deleted is gone.
@@ -95,7 +95,6 @@ fn mount(store: &mut Store, mut pod: Value, around: &mut Surroundings<'_>) {
     if before && (around.strikes)("empty_disk") {
         volumes::empty(store, &pod);
     }
-    let node = text(&pod, "/spec/nodeName").to_owned();
     set(&mut pod, &["status", "hostIP"], "127.0.0.1");
     set(&mut pod, &["status", "hostIPs"], json!([{ "ip": "127.0.0.1" }]));
     set(&mut pod, &["status", "startTime"], written(around.now));
@@ -115,7 +114,6 @@ fn mount(store: &mut Store, mut pod: Value, around: &mut Surroundings<'_>) {
     }
     let image = text(&pod, "/spec/containers/0/image").to_owned();
     store.tell(&pod, "Normal", "Pulling", &format!("Pulling image {image:?}"), around.now);
-    drop(node);
     store.put(key_of(&pod), pod);
 }
 
@@ -147,9 +145,15 @@ fn absent(store: &Store, pod: &Value) -> Option<String> {
                 let lower = kind.to_lowercase();
                 let volume = text(volume, "/name");
                 let Some(object) = store.named(kind, namespace, name) else {
-                    return Some(format!("MountVolume.SetUp failed for volume {volume:?} : {lower} {name:?} not found"));
+                    return Some(format!(
+                        "MountVolume.SetUp failed for volume {volume:?} : {lower} {name:?} not found"
+                    ));
                 };
-                let has = |key: &str| ["data", "binaryData"].iter().any(|f| object.pointer(&format!("/{f}")).is_some_and(|d| d.get(key).is_some()));
+                let has = |key: &str| {
+                    ["data", "binaryData"]
+                        .iter()
+                        .any(|f| object.pointer(&format!("/{f}")).is_some_and(|d| d.get(key).is_some()))
+                };
                 if let Some(key) = keys.into_iter().find(|key| !has(key)) {
                     return Some(format!(
                         "MountVolume.SetUp failed for volume {volume:?} : references non-existent {lower} key: {key}"
@@ -214,7 +218,13 @@ fn advance(store: &mut Store, mut pod: Value, around: &mut Surroundings<'_>) {
             "pod_crash" => {
                 let container = text(&pod, "/spec/containers/0/name");
                 let why = format!("back-off 10s restarting failed container={container} pod={name}");
-                store.tell(&pod, "Warning", "BackOff", &format!("Back-off restarting failed container {container} in pod {name}"), now);
+                store.tell(
+                    &pod,
+                    "Warning",
+                    "BackOff",
+                    &format!("Back-off restarting failed container {container} in pod {name}"),
+                    now,
+                );
                 let ended = json!({ "terminated": { "exitCode": 1, "reason": "Error", "startedAt": written(now), "finishedAt": written(now) } });
                 (json!({ "waiting": { "reason": "CrashLoopBackOff", "message": why } }), ended, 1)
             }
@@ -242,7 +252,8 @@ fn advance(store: &mut Store, mut pod: Value, around: &mut Surroundings<'_>) {
         let key = Key { kind: "Node".to_owned(), namespace: String::new(), name: node };
         if let Some(mut node) = store.find(&key).cloned() {
             set_condition(&mut node, "Ready", false, "NodeStatusUnknown", "Kubelet stopped posting node status.", now);
-            let taint = json!({ "key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "timeAdded": written(now) });
+            let taint =
+                json!({ "key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "timeAdded": written(now) });
             set(&mut node, &["spec", "taints"], json!([taint]));
             store.put(key, node);
         }

@@ -15,7 +15,7 @@ use super::kinds::kind_of;
 use super::store::{Key, Store, written};
 use super::values::{items, number, selects, set, text, texts};
 
-pub(super) use volumes::{HANDLE, volumes_of};
+pub(super) use volumes::{disk_of, volumes_of};
 
 /// What controllers are told, and what goes wrong.
 pub struct Surroundings<'a> {
@@ -70,7 +70,11 @@ impl Store {
 /// The uid of an object's controller.
 pub(super) fn owner(object: &Value) -> &str {
     let owners = items(object, "/metadata/ownerReferences").iter();
-    owners.filter(|o| o.get("controller") == Some(&Value::Bool(true))).map(|o| text(o, "/uid")).next().unwrap_or_default()
+    owners
+        .filter(|o| o.get("controller") == Some(&Value::Bool(true)))
+        .map(|o| text(o, "/uid"))
+        .next()
+        .unwrap_or_default()
 }
 
 /// One of an object's conditions.
@@ -154,12 +158,11 @@ fn budgets(store: &mut Store, now: Timestamp) {
             .filter(|pod| selector.as_ref().is_some_and(|s| selects(s, pod.pointer("/metadata/labels"))))
             .collect();
         let healthy = pods.iter().filter(|pod| is_ready(pod) && !is_going(pod)).count();
-        let owners: std::collections::BTreeSet<&str> = pods.iter().map(|pod| owner(pod)).filter(|o| !o.is_empty()).collect();
+        let owners: std::collections::BTreeSet<&str> =
+            pods.iter().map(|pod| owner(pod)).filter(|o| !o.is_empty()).collect();
         let sets = store.all("StatefulSet", Some(&namespace));
-        let expected: i64 = sets
-            .filter(|s| owners.contains(text(s, "/metadata/uid")))
-            .map(|s| number(s, "/spec/replicas"))
-            .sum();
+        let expected: i64 =
+            sets.filter(|s| owners.contains(text(s, "/metadata/uid"))).map(|s| number(s, "/spec/replicas")).sum();
         let expected = if owners.is_empty() { i64::try_from(pods.len()).unwrap_or(i64::MAX) } else { expected };
         // A share is rounded up.
         let amount = |value: &Value| match value.as_str().and_then(|t| t.strip_suffix('%')) {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::quantity::Quantity;
 use super::super::store::Store;
 use super::super::values::{items, selects, set, text, texts};
-use super::volumes::{ZONE, volumes_of};
+use super::volumes::volumes_of;
 use super::{Surroundings, claims_of, every, is_going, key_of, set_condition, sets};
 
 pub(super) fn run(store: &mut Store, around: &mut Surroundings<'_>) {
@@ -88,7 +88,8 @@ fn claims(store: &Store, pod: &Value) -> Claims {
             return Claims::Wanting(why);
         };
         if is_going(claim) {
-            let why = format!("0/{nodes} nodes are available: persistentvolumeclaim {name:?} is being deleted. not found");
+            let why =
+                format!("0/{nodes} nodes are available: persistentvolumeclaim {name:?} is being deleted. not found");
             return Claims::Wanting(why);
         }
         match text(claim, "/status/phase") {
@@ -170,7 +171,10 @@ fn unfit(store: &Store, pod: &Value, node: &Value) -> Option<&'static str> {
     let terms = "/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution";
     let place = |pod: &Value, key: &str| {
         let node = store.named("Node", "", text(pod, "/spec/nodeName"));
-        node.and_then(|n| n.pointer("/metadata/labels")).and_then(|l| l.get(key)).and_then(Value::as_str).map(str::to_owned)
+        node.and_then(|n| n.pointer("/metadata/labels"))
+            .and_then(|l| l.get(key))
+            .and_then(Value::as_str)
+            .map(str::to_owned)
     };
     for other in others {
         let same = |holder: &Value, object: &Value| {
@@ -222,9 +226,4 @@ fn tolerated(pod: &Value, taint: &Value) -> bool {
 /// True when a node's labels fit one term of a node selector.
 fn any_term(selector: &Value, labels: Option<&Value>) -> bool {
     items(selector, "/nodeSelectorTerms").iter().any(|term| selects(term, labels))
-}
-
-/// A node's zone, for whom it is of interest.
-pub(in super::super) fn zone(node: &Value) -> &str {
-    text(node, ZONE)
 }

@@ -70,7 +70,8 @@ fn reconcile(store: &mut Store, mut set_: Value, around: &mut Surroundings<'_>) 
         status.insert("collisionCount".to_owned(), 0.into());
         status.insert("replicas".to_owned(), mine.len().into());
         status.insert("availableReplicas".to_owned(), ready.into());
-        for (field, count) in [("readyReplicas", ready), ("currentReplicas", on_current), ("updatedReplicas", updated)] {
+        for (field, count) in [("readyReplicas", ready), ("currentReplicas", on_current), ("updatedReplicas", updated)]
+        {
             if count > 0 {
                 status.insert(field.to_owned(), count.into());
             }

@@ -8,8 +8,8 @@ use super::super::store::{PROVISIONER, Store, written};
 use super::super::values::{number, set, text, unset};
 use super::{GROWTH, Surroundings, claim_is_used, claims_of, every, is_going, key_of};
 
-/// The volume's disk, by its file system's id: what a Gitaly on it would say.
-pub(in super::super) const HANDLE: &str = "/spec/csi/volumeHandle";
+/// The disk of a volume that an administrator made.
+const BY_HAND: &str = "/metadata/annotations/sandbox~1disk";
 const SELECTED: &str = "/metadata/annotations/volume.kubernetes.io~1selected-node";
 const RESIZED: &str = "/metadata/annotations/sandbox~1resize-began";
 
@@ -32,7 +32,8 @@ pub(super) fn run(store: &mut Store, around: &mut Surroundings<'_>) {
             text(&volume, "/spec/claimRef/name"),
         );
         let bound = claim.is_some_and(|c| text(c, "/metadata/uid") == text(&volume, "/spec/claimRef/uid"));
-        if bound || volume.pointer("/spec/claimRef").is_none() {
+        // One without a claim's uid waits for the claim.
+        if bound || text(&volume, "/spec/claimRef/uid").is_empty() {
             continue;
         }
         if text(&volume, "/spec/persistentVolumeReclaimPolicy") == "Delete" {
@@ -61,6 +62,14 @@ fn bind(store: &mut Store, mut claim: Value, around: &mut Surroundings<'_>) {
     if waits && node.is_empty() {
         let why = "waiting for first consumer to be created before binding";
         store.tell(&claim, "Normal", "WaitForFirstConsumer", why, around.now);
+        return;
+    }
+    if let Some(volume) = by_hand(store, &claim) {
+        return join(store, claim, volume, around.now);
+    }
+    if text(&class, "/provisioner") == "kubernetes.io/no-provisioner" {
+        let why = "no persistent volumes available for this claim and no storage class is set";
+        store.tell(&claim, "Normal", "FailedBinding", why, around.now);
         return;
     }
     if text(&class, "/provisioner") != PROVISIONER {
@@ -112,6 +121,7 @@ fn bind(store: &mut Store, mut claim: Value, around: &mut Surroundings<'_>) {
         let affinity = json!({ "required": { "nodeSelectorTerms": [{ "matchExpressions": [wanted] }] } });
         set(&mut volume, &["spec", "nodeAffinity"], affinity);
     }
+    set(&mut volume, &["metadata", "finalizers"], json!(["kubernetes.io/pv-protection"]));
     store.add("PersistentVolume", "", &name, around.now, volume);
     let modes = claim.pointer("/spec/accessModes").cloned().unwrap_or_default();
     set(&mut claim, &["status"], json!({ "phase": "Bound", "accessModes": modes, "capacity": { "storage": size } }));
@@ -120,8 +130,47 @@ fn bind(store: &mut Store, mut claim: Value, around: &mut Surroundings<'_>) {
     store.put(key, claim);
 }
 
+/// A volume that an administrator made, for this claim or for whoever comes.
+fn by_hand(store: &Store, claim: &Value) -> Option<Value> {
+    let size = Quantity::of(claim.pointer("/spec/resources/requests/storage"))?;
+    let fits = |volume: &&Value| {
+        let uid = text(volume, "/spec/claimRef/uid");
+        let name = text(volume, "/spec/claimRef/name");
+        let namespace = text(volume, "/spec/claimRef/namespace");
+        let reserved = name == text(claim, "/metadata/name") && namespace == text(claim, "/metadata/namespace");
+        text(volume, "/spec/storageClassName") == text(claim, "/spec/storageClassName")
+            && Quantity::of(volume.pointer("/spec/capacity/storage")).is_some_and(|has| has >= size)
+            && if name.is_empty() { true } else { reserved && uid.is_empty() }
+    };
+    store.all("PersistentVolume", None).find(fits).cloned()
+}
+
+/// Binds a claim to a volume that is there.
+fn join(store: &mut Store, mut claim: Value, mut volume: Value, now: Timestamp) {
+    let key = key_of(&claim);
+    if disk_of(&volume).is_empty() {
+        let disk = store.uid(&key_of(&volume));
+        set(&mut volume, &["metadata", "annotations", "sandbox/disk"], disk);
+    }
+    let of = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": text(&claim, "/metadata/name"),
+        "namespace": text(&claim, "/metadata/namespace"), "uid": text(&claim, "/metadata/uid"),
+    });
+    set(&mut volume, &["spec", "claimRef"], of);
+    set(&mut volume, &["status"], json!({ "phase": "Bound", "lastPhaseTransitionTime": written(now) }));
+    set(&mut claim, &["spec", "volumeName"], text(&volume, "/metadata/name"));
+    for annotation in ["pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller"] {
+        set(&mut claim, &["metadata", "annotations", annotation], "yes");
+    }
+    let capacity = volume.pointer("/spec/capacity").cloned().unwrap_or_default();
+    let modes = volume.pointer("/spec/accessModes").cloned().unwrap_or_default();
+    set(&mut claim, &["status"], json!({ "phase": "Bound", "accessModes": modes, "capacity": capacity }));
+    store.put(key_of(&volume), volume);
+    store.put(key, claim);
+}
+
 /// A node's zone.
-pub(super) const ZONE: &str = "/metadata/labels/topology.kubernetes.io~1zone";
+const ZONE: &str = "/metadata/labels/topology.kubernetes.io~1zone";
 
 fn sizes(claim: &Value) -> (Quantity, Quantity) {
     let size = |pointer: &str| Quantity::of(claim.pointer(pointer)).unwrap_or(Quantity::ZERO);
@@ -144,7 +193,8 @@ fn grow(store: &mut Store, mut claim: Value, now: Timestamp) {
     }
     let Some(began) = began(&claim) else {
         set(&mut claim, &["metadata", "annotations", "sandbox/resize-began"], written(now));
-        let resizing = json!({ "type": "Resizing", "status": "True", "lastProbeTime": null, "lastTransitionTime": written(now) });
+        let resizing =
+            json!({ "type": "Resizing", "status": "True", "lastProbeTime": null, "lastTransitionTime": written(now) });
         set(&mut claim, &["status", "conditions"], json!([resizing]));
         let why = format!("CSI migration: External resizer is resizing volume {}", text(&claim, "/spec/volumeName"));
         store.tell(&claim, "Normal", "Resizing", &why, now);
@@ -170,7 +220,11 @@ fn grow(store: &mut Store, mut claim: Value, now: Timestamp) {
 pub(super) fn empty(store: &mut Store, pod: &Value) {
     for mut volume in volumes_of(store, pod) {
         let disk = store.uid(&key_of(&volume));
-        set(&mut volume, &["spec", "csi", "volumeHandle"], disk);
+        if text(&volume, BY_HAND).is_empty() {
+            set(&mut volume, &["spec", "csi", "volumeHandle"], disk);
+        } else {
+            set(&mut volume, &["metadata", "annotations", "sandbox/disk"], disk);
+        }
         store.put(key_of(&volume), volume);
     }
 }
@@ -190,6 +244,14 @@ pub(super) fn mounted(store: &mut Store, pod: &Value) -> bool {
         store.put(key_of(&volume), volume);
     }
     before
+}
+
+/// A volume's disk, by its file system's id: what a Gitaly on it would say.
+pub(in super::super) fn disk_of(volume: &Value) -> &str {
+    match text(volume, "/spec/csi/volumeHandle") {
+        "" => text(volume, BY_HAND),
+        handle => handle,
+    }
 }
 
 /// The volumes behind a pod's claims.
