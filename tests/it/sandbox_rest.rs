@@ -138,7 +138,7 @@ fn projects_stop_at_an_offset_and_go_on_by_keyset() {
     let all = get(&fleet, &format!("{list}&include_pending_delete=true&include_hidden=true"));
     assert_eq!(ids(&all), [8, 9, 10, 11, 12, 13]);
     assert!(all.header("link").expect("goes on").contains("id_after=13"));
-    assert_eq!(ids(&user(&fleet, &format!("{}&include_hidden=true", list))), [8, 10, 12, 13, 14, 15]);
+    assert_eq!(ids(&user(&fleet, &format!("{list}&include_hidden=true"))), [8, 10, 12, 13, 14, 15]);
     for path in ["/projects/9", "/projects/11", "/projects/9/storage"] {
         assert_eq!(get(&fleet, path).status, 404);
     }
