@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use super::clock::{ScaledClock, SystemClock};
 use super::gitaly::GrpcGitaly;
-use super::gitlab::RestGitLab;
+use super::gitlab::{Patience, RestGitLab};
 use crate::apply::port::{Clock, PortError, PortErrorKind, Ports};
 use crate::model::{Endpoint, StorageName};
 
@@ -42,8 +42,17 @@ pub struct GitalyTarget {
 /// # Errors
 /// A URL, certificate or token that cannot be used.
 pub fn connect(target: &Target) -> Result<Ports, PortError> {
+    connect_with(target, Patience::default())
+}
+
+/// As [`connect`], with another patience towards GitLab.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_with(target: &Target, patience: Patience) -> Result<Ports, PortError> {
     install_tls_provider();
     let gitlab = RestGitLab::new(&target.gitlab_url, &target.gitlab_token, target.gitlab_ca.as_deref())?;
+    let gitlab = gitlab.with_patience(patience);
     let gitaly = GrpcGitaly::new(&target.gitaly)?;
     let clock: Arc<dyn Clock> = match target.clock {
         Some(clock) => Arc::new(clock),

@@ -24,6 +24,7 @@ mod report;
 mod row;
 pub mod saved;
 mod select;
+mod unlisted;
 mod waves;
 
 pub use basis::{stale, state_digest};
@@ -35,7 +36,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Address, Bytes, Container, StorageName, Weight};
+use crate::model::{Address, Bytes, Container, ContainerKind, StorageName, Weight};
 
 /// The cause of a quarantine that may have lost something: a tip that the frozen source had is missing on the
 /// destination. While such a record stands, nothing is planned off its source.
@@ -308,22 +309,26 @@ pub enum WaitingOn {
     },
     /// It is quarantined.
     Release,
-    /// Containers of a family that cannot be moved yet.
-    Family {
-        /// `snippet` or `group_wiki`.
-        family: String,
-    },
-    /// Their number could not be read.
-    Count {
-        /// `snippet` or `group_wiki`.
-        family: String,
+    /// Containers of a kind that could not be listed.
+    Listing {
+        /// Which.
+        kind: ContainerKind,
         /// Why.
+        cause: String,
+    },
+    /// Containers that GitLab fails to show in its list.
+    Reading {
+        /// Of which kind.
+        kind: ContainerKind,
+        /// What it answered.
         cause: String,
     },
     /// Left out by `--target` or `--exclude`.
     Selection,
     /// Repositories that Gitaly has on the storage and GitLab does not know there.
     Leftovers,
+    /// Object pools that nobody uses there any more: GitLab deletes them by a background job.
+    Pools,
     /// The storage, or one its moves need, cannot be reached or cannot be trusted; the findings say why.
     Storage {
         /// Which.

@@ -167,10 +167,11 @@ pub(super) fn everything() -> Plan {
         WaitingOn::Move { state: "started".into(), destination: "second".into() },
         WaitingOn::Field { assignment: address("assignment.heavy") },
         WaitingOn::Release,
-        WaitingOn::Family { family: "snippet".into() },
-        WaitingOn::Count { family: "group_wiki".into(), cause: "GET /groups: 500".into() },
+        WaitingOn::Listing { kind: ContainerKind::GroupWiki, cause: "GET /groups: 403".into() },
+        WaitingOn::Reading { kind: ContainerKind::Snippet, cause: "GET /snippets/all: 500".into() },
         WaitingOn::Selection,
         WaitingOn::Leftovers,
+        WaitingOn::Pools,
         WaitingOn::Storage { storage: storage("third") },
     ];
     plan.report = reasons

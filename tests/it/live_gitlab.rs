@@ -427,6 +427,9 @@ async fn one_project_and_its_moves_are_read() {
 async fn snippets_are_listed_by_their_own_field() {
     // The filter is ignored, as on the community edition; two pages; one item comes twice.
     let fake = Http::start(|seen, _| {
+        if seen.path() == "/api/v4/metadata" {
+            return json(r#"{"version":"18.1.1","enterprise":true}"#);
+        }
         let page: u64 = seen.query("page").expect("a page").parse().expect("a number");
         let items: Vec<_> = match page {
             1 => (1..=100).collect::<Vec<u64>>(),
@@ -440,9 +443,13 @@ async fn snippets_are_listed_by_their_own_field() {
     })
     .await;
     let found = listed(&gitlab(&fake.url), ContainerKind::Snippet).await.expect("well");
-    assert_eq!((found.len(), fake.seen().len()), (51, 2));
+    assert_eq!((found.len(), fake.seen().len()), (51, 3));
     // Without the field nothing is known: that must not look like none.
-    let fake = Http::start(|_, _| json(r#"[{"id":1,"title":"x"}]"#)).await;
+    let fake = Http::start(|seen, _| match seen.path() {
+        "/api/v4/metadata" => json(r#"{"version":"18.1.1","enterprise":true}"#),
+        _ => json(r#"[{"id":1,"title":"x"}]"#),
+    })
+    .await;
     let error = clean(listed(&gitlab(&fake.url), ContainerKind::Snippet).await.expect_err("unknown"));
     assert_eq!(error.kind, Kind::Forbidden);
 }

@@ -84,6 +84,8 @@ pub(super) struct Call {
     path: String,
     query: Vec<(&'static str, String)>,
     body: Option<Value>,
+    /// What may be lasting is tried so often.
+    soon: u32,
     /// As a user knows it.
     pub(super) shown: String,
 }
@@ -104,7 +106,7 @@ impl Call {
 
     fn new(mode: Mode, method: &str, path: String, body: Option<Value>) -> Self {
         let shown = format!("{method} /api/v4{path}");
-        Self { mode, path, query: Vec::new(), body, shown }
+        Self { mode, path, query: Vec::new(), body, soon: 4, shown }
     }
 
     /// Adds a parameter that errors name.
@@ -116,6 +118,12 @@ impl Call {
         self.shown.push('=');
         self.shown.push_str(&value);
         self.query.push((key, value));
+        self
+    }
+
+    /// Repeats only once what may be lasting: one of many calls that look for what fails.
+    pub(super) fn probing(mut self, probing: bool) -> Self {
+        self.soon = if probing { 2 } else { self.soon };
         self
     }
 
@@ -242,7 +250,7 @@ impl Http {
             };
             let pause = match (again, error.retry_after) {
                 (Again::No, _) => return Err(error),
-                (Again::Soon, _) if attempts >= 4 => return Err(error),
+                (Again::Soon, _) if attempts >= call.soon => return Err(error),
                 (_, Some(asked_for)) => {
                     asked = asked.saturating_add(asked_for.max(self.patience.first));
                     if asked > self.patience.asked {
