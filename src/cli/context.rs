@@ -135,7 +135,10 @@ impl Project {
 impl Session {
     /// Reads the fleet.
     pub(crate) async fn observe(&self, signals: &Signals) -> Result<Observed, Failure> {
-        signals.or_stop(live::observe(&self.ports, &self.request)).await?.map_err(Failure::calls)
+        let mut observed = signals.or_stop(live::observe(&self.ports, &self.request)).await?.map_err(Failure::calls)?;
+        let unmeasured = plan::unmeasured(&self.project.desired, &observed);
+        signals.or_stop(live::measure(&self.ports, &mut observed.repositories, &unmeasured)).await?;
+        Ok(observed)
     }
 
     /// Plans from what was read.

@@ -24,12 +24,14 @@ mod report;
 mod row;
 pub mod saved;
 mod select;
+mod sizes;
 mod unlisted;
 mod waves;
 
 pub use basis::{stale, state_digest};
 pub use make::make;
 pub use placement::need;
+pub use sizes::unmeasured;
 
 use std::collections::BTreeMap;
 
