@@ -169,6 +169,9 @@ fn sandbox(builder: &mut Builder<'_>, block: &Block) -> Option<SandboxConnection
     Some(SandboxConnection {
         name: name.clone(),
         repositories: fields.whole("repositories")?,
+        snippets: fields.whole("snippets")?,
+        group_wikis: fields.whole("group_wikis")?,
+        fork_networks: fields.whole("fork_networks")?,
         real_limit: fields.whole("real_limit")?,
         seed: fields.whole("seed")?,
         speed: fields.whole("speed")?,

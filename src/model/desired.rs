@@ -101,6 +101,12 @@ pub struct SandboxConnection {
     pub name: String,
     /// How many projects the world begins with.
     pub repositories: u32,
+    /// How many snippets with a repository the world begins with; beside them one in eight has none.
+    pub snippets: u32,
+    /// How many groups with a wiki repository the world begins with; beside them one in four has none.
+    pub group_wikis: u32,
+    /// How many fork networks of up to four projects share an object pool.
+    pub fork_networks: u32,
     /// Up to this many repositories are real bare Git repositories; above, the world is synthetic. Default 200.
     pub real_limit: u32,
     /// Seed of everything that is drawn.
@@ -157,6 +163,29 @@ impl SandboxFault {
         ("cleanup_failed", "the nth move ends `cleanup failed`: the source's copy stays"),
         ("missing_object", "the nth project's repository lacks an object from the beginning"),
         ("fast_move", "the nth move is over before its source can be read while frozen"),
+        (
+            "dead_end_a",
+            "the nth move finds its lease taken: `failed` without a message, the container read-only until `sandbox repair`",
+        ),
+        (
+            "dead_end_b",
+            "the nth move's worker stops: `started` for ever, read-only, still on its source, until `sandbox repair`",
+        ),
+        ("stuck_scheduled", "the nth move's job is lost: `scheduled` for ever, read-only, until `sandbox repair`"),
+        ("worker_shortage", "from the nth move on, no worker takes a move for ten minutes"),
+        ("failed_after_switch", "the nth move ends `failed`, and lives on the destination; the source's copy stays"),
+        ("foreign_move", "just before the nth POST of a move, somebody else moves the same container elsewhere"),
+        ("gitaly_down", "when the nth move is made, its destination's Gitaly is UNAVAILABLE for two minutes"),
+        ("pool_stays", "the nth object pool whose last member left is never deleted"),
+        (
+            "poisoned_project",
+            "the nth project is broken: whatever shows it, pages of lists too, is answered 500 for good",
+        ),
+        ("pending_delete", "the nth project waits for its deletion: not found by its id, in lists only if asked for"),
+        ("hidden", "the nth project is hidden: not found by its id, in lists only if asked for"),
+        ("path_elsewhere", "the nth project's repositories lie where its id does not say"),
+        ("projects_limit", "the nth request for projects or groups is answered 429 as by the endpoint: no Retry-After"),
+        ("request_budget", "more than nth requests within count seconds are answered 429, as by GitLab's middleware"),
     ];
 }
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::content::Content;
 use super::git::Git;
 use super::synthetic::Synthetic;
-use super::world::{Change, Job, World, carry_out};
+use super::world::{Change, World, carry_out};
 use super::{SandboxError, lock};
 use crate::model::SandboxConnection;
 
@@ -26,7 +26,13 @@ pub(super) const SNAPSHOT: &str = "world.json";
 pub(super) const LOG: &str = "world.log";
 /// The folder of real repositories.
 pub(super) const STORAGES: &str = "storages";
-const FORMAT: u32 = 1;
+/// 2: snippets, groups and object pools.
+const FORMAT: u32 = 2;
+
+#[derive(Deserialize)]
+struct Layout {
+    format: u32,
+}
 
 #[derive(Serialize, Deserialize)]
 struct Snapshot {
@@ -99,11 +105,13 @@ impl Fleet {
         let file = dir.join(SNAPSHOT);
         let snapshot = if file.exists() {
             let text = fs::read(&file).map_err(|e| failed("world", e))?;
-            let snapshot: Snapshot = serde_json::from_slice(&text).map_err(|e| failed(&format!("world {file}"), e))?;
-            if snapshot.format > FORMAT {
-                let found = snapshot.format;
-                return Err(failed("world", format!("format {found}, this version knows up to {FORMAT}")));
+            let unreadable = |e| failed(&format!("world {file}"), e);
+            let Layout { format } = serde_json::from_slice(&text).map_err(unreadable)?;
+            if format != FORMAT {
+                let message = format!("{file} has the layout {format}, this version knows {FORMAT}");
+                return Err(failed("world", message));
             }
+            let snapshot: Snapshot = serde_json::from_slice(&text).map_err(unreadable)?;
             snapshot
         } else {
             let spec = spec.clone().ok_or_else(|| failed("world", format!("{file} does not exist")))?;
@@ -249,19 +257,11 @@ impl Fleet {
     /// Sidekiq: moves the world on until the fleet ends.
     pub(super) async fn drive(self: Arc<Self>) {
         while !self.stop.is_cancelled() {
-            let (jobs, next) = self.world(|world| {
-                let jobs: Vec<(Job, bool)> = world
-                    .tick(self.now())
-                    .into_iter()
-                    .map(|job| (world.spares(&job), job))
-                    .map(|(s, j)| (j, s))
-                    .collect();
-                (jobs, world.next_due())
-            });
-            for (job, spare) in jobs {
+            let (jobs, next) = self.world(|world| (world.tick(self.now()), world.next_due()));
+            for job in jobs {
                 let fleet = Arc::clone(&self);
                 tokio::task::spawn_blocking(move || {
-                    let result = carry_out(fleet.content.as_ref(), &job, spare);
+                    let result = carry_out(fleet.content.as_ref(), &job);
                     fleet.world(|world| world.complete(&job, result, fleet.now()));
                     fleet.wake();
                 });

@@ -21,11 +21,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{SandboxConnection, StorageName};
+use crate::model::{Container, ContainerKind, SandboxConnection, StorageName};
 use content::{Content, ContentResult};
+use draw::{Seat, Settler};
 use process::compare;
 pub use process::running;
-use world::World;
+use world::{Pool, Presence, World};
 
 /// How to reach a running fleet. Written by the fleet's process, mode 0600, read by its clients.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,17 +102,69 @@ pub async fn reset(dir: &Utf8Path) -> Result<(), SandboxError> {
     tokio::task::spawn_blocking(move || process::reset(&dir)).await?
 }
 
-/// Fills a new world: draws its population and makes the repositories.
+/// Fills a new world: draws its population, with the faults that are there from the beginning, and makes the
+/// repositories.
 ///
 /// # Errors
 /// Files or git failed.
 fn settle(world: &mut World, content: &dyn Content) -> ContentResult<()> {
-    let weights = world.weights();
-    let settlers = draw::population(&world.spec, &weights);
-    let lacking: Vec<u64> = settlers.iter().map(|s| s.project.id).filter(|_| world.strikes("missing_object")).collect();
-    let sizes = content.settle(&settlers, &lacking)?;
-    for (settler, (repository_size, wiki_size)) in settlers.into_iter().zip(sizes) {
-        world.put_project(world::Project { repository_size, wiki_size, ..settler.project });
+    let weights = world.shares();
+    let mut projects = draw::projects(&world.spec, &weights);
+    let pools = draw::fork_networks(&world.spec, &mut projects);
+    let mut settlers = Vec::new();
+    let mut roots: BTreeMap<u64, String> = BTreeMap::new();
+    for (project, shape) in &mut projects {
+        project.poisoned = world.strikes("poisoned_project");
+        if world.strikes("pending_delete") {
+            project.presence = Presence::PendingDelete;
+        }
+        if world.strikes("hidden") {
+            project.presence = Presence::Hidden;
+        }
+        if world.strikes("path_elsewhere") {
+            // As before hashed storage: where the project was first, whatever it is called now.
+            project.disk_path = Some(format!("legacy/{}", project.path));
+        }
+        let lacks_object = world.strikes("missing_object");
+        let seat = project.pool.and_then(|id| pools.iter().find(|p| p.id == id)).map(|pool| {
+            let root = roots.get(&pool.id).cloned();
+            roots.entry(pool.id).or_insert_with(|| format!("{}.git", project.disk_path()));
+            Seat { pool: Pool::path_of(pool.id), bytes: pool.size, root }
+        });
+        settlers.push(Settler { seat, lacks_object, ..Settler::project(project, *shape) });
+    }
+    let first_snippet = settlers.len();
+    let mut snippets = draw::snippets(&world.spec, &weights);
+    for s in &snippets {
+        let container = Container { kind: ContainerKind::Snippet, id: s.id };
+        let name = format!("snippets/{}", s.id);
+        settlers.extend(s.storage.clone().map(|storage| Settler::other(container, name, storage, s.size)));
+    }
+    let mut groups = draw::groups(&world.spec, &weights, world.moves_kind(ContainerKind::GroupWiki));
+    for g in &groups {
+        let container = Container { kind: ContainerKind::GroupWiki, id: g.id };
+        settlers.extend(g.storage.clone().map(|storage| Settler::other(container, g.path.clone(), storage, g.size)));
+    }
+    let mut sizes = content.settle(&settlers)?.into_iter();
+    for ((mut project, _), sizes) in projects.into_iter().zip(sizes.by_ref().take(first_snippet)) {
+        let mut sizes = sizes.into_iter();
+        project.repository_size = sizes.next().unwrap_or(0);
+        if project.wiki {
+            project.wiki_size = sizes.next().unwrap_or(0);
+        }
+        world.put_project(project);
+    }
+    for s in snippets.iter_mut().filter(|s| s.storage.is_some()) {
+        s.size = sizes.next().and_then(|sizes| sizes.first().copied()).unwrap_or(0);
+    }
+    snippets.into_iter().for_each(|s| world.put_snippet(s));
+    for g in groups.iter_mut().filter(|g| g.storage.is_some()) {
+        g.size = sizes.next().and_then(|sizes| sizes.first().copied()).unwrap_or(0);
+    }
+    groups.into_iter().for_each(|g| world.put_group(g));
+    for pool in pools {
+        let size = content.measure(&pool.storage, &Pool::path_of(pool.id))?.size;
+        world.put_pool(Pool { size, ..pool });
     }
     Ok(())
 }

@@ -117,6 +117,9 @@ pub(super) fn compare(made: &SandboxConnection, wanted: &SandboxConnection) -> R
     let SandboxConnection {
         name,
         repositories,
+        snippets,
+        group_wikis,
+        fork_networks,
         real_limit,
         seed,
         speed,
@@ -135,6 +138,9 @@ pub(super) fn compare(made: &SandboxConnection, wanted: &SandboxConnection) -> R
     };
     differ("its name", &made.name, name);
     differ("repositories", &made.repositories, repositories);
+    differ("snippets", &made.snippets, snippets);
+    differ("group_wikis", &made.group_wikis, group_wikis);
+    differ("fork_networks", &made.fork_networks, fork_networks);
     differ("real_limit", &made.real_limit, real_limit);
     differ("seed", &made.seed, seed);
     differ("speed", &made.speed, speed);

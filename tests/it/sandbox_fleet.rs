@@ -25,6 +25,9 @@ fn spec(faults: &[(&str, u32)]) -> SandboxConnection {
     SandboxConnection {
         name: "office".into(),
         repositories: 12,
+        snippets: 0,
+        group_wikis: 0,
+        fork_networks: 0,
         real_limit: 200,
         seed: 7,
         speed: 60,

@@ -435,6 +435,9 @@ async fn gitaly_answers_as_it_was_recorded() {
     let spec = SandboxConnection {
         name: "wire".into(),
         repositories: 0,
+        snippets: 0,
+        group_wikis: 0,
+        fork_networks: 0,
         real_limit: 200,
         seed: 1,
         speed: 1,

@@ -158,6 +158,30 @@ pub(super) const SANDBOX: BlockSpec = BlockSpec {
         )
         .unit("projects"),
         attribute(
+            "snippets",
+            Whole(0, 10_000_000),
+            Default("0"),
+            "Snippets with a repository that the world begins with; beside them one in eight has none.",
+            "snippets = 8",
+        )
+        .unit("snippets"),
+        attribute(
+            "group_wikis",
+            Whole(0, 10_000_000),
+            Default("0"),
+            "Groups with a wiki that the world begins with; beside them one in four has none. None without `-ee`.",
+            "group_wikis = 4",
+        )
+        .unit("groups"),
+        attribute(
+            "fork_networks",
+            Whole(0, 1_000_000),
+            Default("0"),
+            "Fork networks of up to four of the projects, from the thirteenth on, that share an object pool.",
+            "fork_networks = 1",
+        )
+        .unit("networks"),
+        attribute(
             "real_limit",
             Whole(0, 100_000),
             Default("200"),

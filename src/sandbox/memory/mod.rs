@@ -101,8 +101,7 @@ impl Shared {
                 break;
             }
             for job in jobs {
-                let spare = inner.world.spares(&job);
-                let result = carry_out(&self.content, &job, spare);
+                let result = carry_out(&self.content, &job);
                 inner.world.complete(&job, result, inner.now);
             }
         }

@@ -22,6 +22,9 @@ fn spec(faults: &[(&str, u32)]) -> SandboxConnection {
     SandboxConnection {
         name: "test".into(),
         repositories: 24,
+        snippets: 0,
+        group_wikis: 0,
+        fork_networks: 0,
         real_limit: 200,
         seed: 7,
         speed: 60,
