@@ -117,6 +117,7 @@ Only tranship's memory is edited; no live system is touched."
         after_long_help = "Examples:
   tranship sandbox serve                   # until Ctrl-C, for other clients
   tranship sandbox status
+  tranship sandbox repair project-12       # what a person does at GitLab's console
   tranship sandbox reset                   # the world is made anew by the next command"
     )]
     Sandbox(SandboxCommand),
@@ -313,6 +314,15 @@ pub(crate) enum SandboxCommand {
     /// Says whether a world exists and a fleet runs
     #[command(after_long_help = "Examples:\n  tranship sandbox status")]
     Status,
+    /// Ends a container's moves and makes it writable, as a person does at GitLab's console
+    #[command(after_long_help = "Examples:\n  tranship sandbox repair project-12")]
+    Repair {
+        #[command(flatten)]
+        variables: Variables,
+        /// Like project-12, snippet-3 or group_wiki-1
+        #[arg(value_name = "CONTAINER", value_parser = |text: &str| Container::try_from(text.to_owned()))]
+        container: Container,
+    },
 }
 
 #[cfg(feature = "sandbox")]

@@ -93,6 +93,16 @@ pub async fn serve(
     process::serve(dir, spec, idle, announce).await
 }
 
+/// Does what a person does at GitLab's console for a container that GitLab has left read-only: ends its moves that have
+/// not ended, and makes it writable. Returns the ids of the moves it ended.
+///
+/// # Errors
+/// There is no such container, or the fleet does not answer.
+pub async fn repair(endpoints: &Endpoints, container: Container) -> Result<Vec<u64>, SandboxError> {
+    let endpoints = endpoints.clone();
+    tokio::task::spawn_blocking(move || process::repair(&endpoints, container)).await?
+}
+
 /// Stops a running fleet and deletes its world.
 ///
 /// # Errors

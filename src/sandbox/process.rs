@@ -14,7 +14,7 @@ use fs_err as fs;
 
 use super::fleet::{Fleet, LOG, SNAPSHOT, STORAGES, write_private};
 use super::{Endpoints, SandboxError, gitaly, lock, rest};
-use crate::model::{SandboxConnection, StorageName};
+use crate::model::{Container, SandboxConnection, StorageName};
 
 const ENDPOINT: &str = "endpoint.json";
 const SPEC: &str = "spec.json";
@@ -211,6 +211,21 @@ fn ask(endpoints: &Endpoints, method: &str, path: &str, body: &[u8]) -> std::io:
     let head = String::from_utf8_lossy(head);
     let status = head.split_ascii_whitespace().nth(1).and_then(|s| s.parse().ok()).ok_or_else(invalid)?;
     Ok((status, body.to_vec()))
+}
+
+/// Has a running fleet do what a person does at GitLab's console for a container; the ids of the moves it ended.
+pub(super) fn repair(endpoints: &Endpoints, container: Container) -> Result<Vec<u64>, SandboxError> {
+    let asked = ask(endpoints, "POST", "/-/sandbox/repair", container.to_string().as_bytes());
+    match asked.map_err(|e| failed("the sandbox", e))? {
+        (200, answer) => serde_json::from_slice(&answer).map_err(|e| failed("the sandbox's answer", e)),
+        (404, _) => Err(SandboxError {
+            message: format!("the sandbox's GitLab has no {container}"),
+            help: Some("A container is named like project-12, snippet-3 or group_wiki-1.".to_owned()),
+        }),
+        (status, answer) => {
+            Err(failed(format!("the sandbox answered {status}"), String::from_utf8_lossy(&answer).trim()))
+        }
+    }
 }
 
 fn lock_file(dir: &Utf8Path) -> Result<std::fs::File, SandboxError> {

@@ -18,6 +18,8 @@ mod live_gitlab;
 mod live_observe;
 mod readme;
 #[cfg(feature = "sandbox")]
+mod sandbox_both;
+#[cfg(feature = "sandbox")]
 mod sandbox_fleet;
 #[cfg(feature = "sandbox")]
 mod sandbox_wire;

@@ -51,14 +51,14 @@ fn process() {
     }
 }
 
-struct World {
+pub(crate) struct World {
     _folder: tempfile::TempDir,
-    dir: Utf8PathBuf,
+    pub(crate) dir: Utf8PathBuf,
     exe: PathBuf,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let dir = Utf8Path::from_path(folder.path()).expect("UTF-8").join("sandbox/office");
         let exe = folder.path().join("tranship");
@@ -74,7 +74,7 @@ impl World {
         Self { _folder: folder, dir, exe }
     }
 
-    fn ensure(&self, spec: &SandboxConnection) -> Result<Endpoints, sandbox::SandboxError> {
+    pub(crate) fn ensure(&self, spec: &SandboxConnection) -> Result<Endpoints, sandbox::SandboxError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         runtime.block_on(sandbox::ensure(&self.dir, &self.exe, spec))
     }

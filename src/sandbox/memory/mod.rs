@@ -4,6 +4,7 @@
 //! earliest deadline and the world carries out what became due. Time stands still while calls are made, so that a run is
 //! repeatable. What a test does to the fleet behind the engine's back goes through [`Handle`].
 
+mod answer;
 mod handle;
 mod port;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod container;
 mod edition;
+mod faults;
 mod job;
 mod limits;
 mod moves;
@@ -336,7 +337,7 @@ impl World {
         }
     }
 
-    // ---- disks, faults ----
+    // ---- disks ----
 
     /// Bytes used and free on a storage's disk, or `None` for a storage that does not exist.
     pub fn disk(&self, storage: &StorageName) -> Option<(u64, u64)> {
@@ -345,22 +346,5 @@ impl World {
         used = self.pools.values().filter(|p| p.storage == *storage).fold(used, |sum, p| sum.saturating_add(p.size));
         used = used.saturating_add(self.in_flight(storage));
         Some((used, disk.saturating_sub(used)))
-    }
-
-    /// Counts an occasion of a fault; true when it strikes.
-    pub fn strikes(&mut self, kind: &str) -> bool {
-        if !self.spec.faults.iter().any(|f| f.kind == kind) {
-            return false;
-        }
-        let seen = self.occasions.entry(kind.to_owned()).or_default();
-        *seen = seen.saturating_add(1);
-        let now = *seen;
-        self.changes.push(Change::Occasions(self.occasions.clone()));
-        self.spec.faults.iter().any(|f| f.kind == kind && now >= f.nth && now - f.nth < f.count)
-    }
-
-    /// True while a fault keeps a storage's Gitaly away.
-    pub fn is_down(&self, storage: &StorageName, now: Timestamp) -> bool {
-        self.outages.gitaly.get(storage).is_some_and(|until| now < *until)
     }
 }

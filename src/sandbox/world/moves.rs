@@ -1,5 +1,4 @@
-//! A move's life: frozen at the POST, taken by a worker, copied, switched, cleaned up; what faults make of it, and the
-//! console's remedy for what GitLab does not leave by itself.
+//! A move's life: frozen at the POST, taken by a worker, copied, switched, cleaned up; and what faults make of it.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -19,10 +18,6 @@ const CLEANUP: SignedDuration = SignedDuration::from_secs(1);
 const PUSH_WAIT: SignedDuration = SignedDuration::from_secs(30);
 /// How long a courteous world keeps a repository frozen for somebody to read it.
 const COURTESY: SignedDuration = SignedDuration::from_secs(60);
-/// How long `worker_shortage` leaves GitLab without workers.
-const SHORTAGE: SignedDuration = SignedDuration::from_mins(10);
-/// How long `gitaly_down` keeps a Gitaly away.
-const DOWN: SignedDuration = SignedDuration::from_mins(2);
 
 /// A repository storage move as GitLab's database has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +53,7 @@ pub struct Move {
 }
 
 impl Move {
-    fn struck_by(&self, kind: &str) -> bool {
+    pub(super) fn struck_by(&self, kind: &str) -> bool {
         self.strikes.iter().any(|s| s == kind)
     }
 
@@ -212,36 +207,7 @@ impl World {
         self.moves.get(&queued).ok_or(ScheduleError::NotFound)
     }
 
-    /// The faults whose occasion a move is.
-    fn struck(&mut self, housed: &Housed, to: &StorageName, now: Timestamp) -> Vec<String> {
-        let anybody = [
-            "fail_move",
-            "push_timeout",
-            "cleanup_failed",
-            "fast_move",
-            "dead_end_a",
-            "dead_end_b",
-            "stuck_scheduled",
-            "failed_after_switch",
-        ];
-        // An empty repository has nothing to lose: such a move is no occasion for these.
-        let full = ["corrupt_copy", "lose_reference", "push_after_move"];
-        let kinds = anybody.into_iter().chain(full.into_iter().filter(|_| !housed.empty));
-        let strikes = kinds.filter(|kind| self.strikes(kind)).map(str::to_owned).collect();
-        let until = |span| now.checked_add(span).unwrap_or(now);
-        if self.strikes("worker_shortage") {
-            let workers = Some(until(SHORTAGE));
-            self.note(Change::Outages(super::Outages { workers, ..self.outages.clone() }));
-        }
-        if self.strikes("gitaly_down") {
-            let mut outages = self.outages.clone();
-            outages.gitaly.insert(to.clone(), until(DOWN));
-            self.note(Change::Outages(outages));
-        }
-        strikes
-    }
-
-    fn put_move(&mut self, m: Move) {
+    pub(super) fn put_move(&mut self, m: Move) {
         self.note(Change::Move(m));
     }
 
@@ -488,20 +454,6 @@ impl World {
     /// True for a move that a fault has over before its POST is answered.
     pub fn is_fast(&self, kind: ContainerKind, id: u64) -> bool {
         self.find_move(kind, id).is_some_and(|m| m.struck_by("fast_move") && !m.state.is_terminal() && !m.stuck())
-    }
-
-    /// What a person does at GitLab's console: ends the container's moves that have not ended (`do_fail!`) and makes it
-    /// writable (`set_repository_writable!`). The ids of the moves it ended; `None` when there is no such container.
-    pub fn repair(&mut self, container: Container) -> Option<Vec<u64>> {
-        self.housed(container)?;
-        let live: Vec<Move> = self.moves_of(container).filter(|m| !m.state.is_terminal()).cloned().collect();
-        let ids = live.iter().map(|m| m.id).collect();
-        self.unread.remove(&container);
-        for m in live {
-            self.put_move(Move { state: MoveState::Failed, ..m });
-        }
-        self.set_read_only(container, false);
-        Some(ids)
     }
 }
 
