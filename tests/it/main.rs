@@ -5,6 +5,7 @@ mod common;
 mod first_move;
 #[cfg(feature = "sandbox")]
 mod laws;
+mod laws_kinds;
 mod layers;
 #[cfg(feature = "sandbox")]
 mod live_fake;
