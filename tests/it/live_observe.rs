@@ -71,7 +71,7 @@ fn ports(http: &Http, gitalys: &[(&str, &str)]) -> Ports {
         clock: None,
     };
     assert!(!format!("{target:?}").contains("canary"));
-    let ports = live::connect_with(&target, hasty()).expect("valid");
+    let ports = live::connect_with(&target, hasty(), None).expect("valid");
     assert!(!format!("{ports:?}").contains("canary"));
     ports
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::http::{Call, Http, Patience};
 use super::json::{DiskPath, Item, Metadata, Move, Project, Settings, Token};
 use super::list::{self, Release};
+use super::pace::{Pace, Tell};
 use crate::apply::port::{Cursor, GitLab, Listing, PortError, PortErrorKind, PortResult, Version};
 use crate::model::{Container, ContainerKind, MoveRecord, Repository, StorageName, TokenFacts, Weight};
 
@@ -59,6 +60,13 @@ impl RestGitLab {
     #[must_use]
     pub fn with_patience(mut self, patience: Patience) -> Self {
         self.http.patience = patience;
+        self
+    }
+
+    /// Tells of waits for GitLab's rate limits.
+    #[must_use]
+    pub fn telling(mut self, tell: Tell) -> Self {
+        self.http.pace = Pace::telling(tell);
         self
     }
 
