@@ -23,5 +23,7 @@ mod sandbox_both;
 #[cfg(feature = "sandbox")]
 mod sandbox_fleet;
 #[cfg(feature = "sandbox")]
+mod sandbox_rest;
+#[cfg(feature = "sandbox")]
 mod sandbox_wire;
 mod scripts;
