@@ -6,6 +6,7 @@ mod context;
 pub mod exit;
 mod failure;
 mod plan;
+mod reading;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod secrets;
@@ -151,6 +152,7 @@ mod testing {
             format: Plan::FORMAT,
             environment: "test".into(),
             as_of: jiff::Timestamp::UNIX_EPOCH,
+            listed: None,
             basis: Basis {
                 configuration: String::new(),
                 state: String::new(),

@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Address, Bytes, Container, ContainerKind, StorageName, Weight};
+use crate::model::{Address, Bytes, Container, ContainerKind, Listed, StorageName, Weight};
 
 /// The cause of a quarantine that may have lost something: a tip that the frozen source had is missing on the
 /// destination. While such a record stands, nothing is planned off its source.
@@ -53,6 +53,10 @@ pub struct Plan {
     pub environment: String,
     /// When the fleet was observed, by the fleet's clock.
     pub as_of: Timestamp,
+    /// When GitLab's lists were read, where that was not just then: from an inventory, or by a listing that had been
+    /// interrupted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed: Option<Listed>,
     /// What it was made from.
     pub basis: Basis,
     /// In topological order; an [`ActionId`] is the index here.

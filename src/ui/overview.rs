@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::text;
 use super::words::{self, Advice};
-use crate::model::{Address, Bytes, Container, StorageName, Weight};
+use crate::model::{Address, Bytes, Container, Listed, StorageName, Weight};
 use crate::plan::{Action, Change, Estimate, Level, NotPlanned, Plan, StoragePlan, Verdict, WeightChange};
 
 /// A plan's totals, groups and what to do next.
@@ -15,6 +15,8 @@ use crate::plan::{Action, Change, Estimate, Level, NotPlanned, Plan, StoragePlan
 pub struct Overview {
     /// The totals.
     pub summary: PlanSummary,
+    /// How old the lists of repositories are, where they were not read just then.
+    pub listed: Option<ListedRow>,
     /// All weights that GitLab knows, changed ones first, each group in the order of names.
     pub weights: Vec<WeightRow>,
     /// Moves by source and destination.
@@ -31,6 +33,15 @@ pub struct Overview {
     pub estimate: Option<EstimateRow>,
     /// What to do next, a line each.
     pub next: Vec<String>,
+}
+
+/// How old the lists of repositories are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListedRow {
+    /// In words.
+    pub text: String,
+    /// Seconds from the oldest entry to the plan.
+    pub age_seconds: u64,
 }
 
 /// A plan's totals.
@@ -220,6 +231,7 @@ impl Overview {
         let not_planned = plan.report.iter().map(not_planned).collect();
         Self {
             summary: summary(plan),
+            listed: plan.listed.map(|listed| listed_row(plan, listed)),
             weights: weights(plan),
             routes,
             waves,
@@ -230,6 +242,22 @@ impl Overview {
             next: next(plan),
         }
     }
+}
+
+fn listed_row(plan: &Plan, listed: Listed) -> ListedRow {
+    let Listed { began, ended } = listed;
+    let since =
+        |then: jiff::Timestamp| u64::try_from(plan.as_of.as_second().saturating_sub(then.as_second())).unwrap_or(0);
+    let (age, end) = (since(began), since(ended));
+    let text = if end > 0 {
+        format!(
+            "Repositories as listed {} ago ({began} to {ended}): what changed since is found by each move itself.",
+            text::eta(age)
+        )
+    } else {
+        format!("Repositories as listed since {began}: the listing had been interrupted.")
+    };
+    ListedRow { text, age_seconds: age }
 }
 
 fn summary(plan: &Plan) -> PlanSummary {

@@ -31,6 +31,7 @@ pub(super) fn empty() -> Plan {
         format: Plan::FORMAT,
         environment: "staging".into(),
         as_of: "2026-01-02T03:04:05Z".parse().expect("a time"),
+        listed: None,
         basis: Basis {
             configuration: "c0ffee".into(),
             state: "5eed".into(),

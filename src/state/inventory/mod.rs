@@ -217,3 +217,6 @@ fn encode(
     into.append(&mut lines);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
