@@ -131,7 +131,7 @@ impl Reading {
         signals: &Signals,
     ) -> Result<(), Failure> {
         let wanted = plan::unmeasured(desired, observed);
-        signals.or_stop(live::measure(ports, &mut observed.repositories, &wanted)).await
+        signals.or_stop(live::measure(ports, observed, &wanted)).await
     }
 
     /// Takes note of what a run moved, for later readings of an inventory.

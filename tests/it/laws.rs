@@ -143,7 +143,7 @@ impl Tool {
         };
         let mut observed = live::observe(&self.ports, &request).await.expect("observed");
         let unmeasured = plan::unmeasured(&self.desired, &observed);
-        live::measure(&self.ports, &mut observed.repositories, &unmeasured).await;
+        live::measure(&self.ports, &mut observed, &unmeasured).await;
         plan::make(&self.desired, &observed, &self.state(), &Options::default()).expect("a plan")
     }
 

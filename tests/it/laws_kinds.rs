@@ -107,11 +107,15 @@ async fn a_project_elsewhere_on_its_disk_is_found_there() {
 
 #[tokio::test]
 async fn the_community_edition_moves_what_it_can_and_says_what_it_cannot_see() {
-    let mut tool = Tool::new(&SandboxConnection { gitlab_version: "18.2.0".into(), snippets: 0, ..kinds() });
+    let mut tool = Tool::new(&SandboxConnection { gitlab_version: "18.2.0".into(), ..kinds() });
+    let bare: Vec<_> = tool.fleet.snippets().into_iter().filter(|s| s.storage.is_none()).map(|s| s.id).collect();
+    assert!(!bare.is_empty(), "some have no repository, and yet a storage, another each time");
     let summary = tool.apply().await;
-    assert_eq!((summary.failed, summary.unknown), (0, 0), "{summary:?}");
-    let moved: Vec<_> = tool.fleet.moves().iter().map(|m| m.container.kind).collect();
-    assert!(moved.iter().all(|kind| *kind != ContainerKind::GroupWiki), "no such moves there");
+    assert_eq!((passed(&summary), summary.failed, summary.unknown, summary.refused), (11, 0, 0, 0), "{summary:?}");
+    let moved: Vec<_> = tool.fleet.moves().iter().map(|m| m.container).collect();
+    assert!(moved.iter().all(|c| c.kind != ContainerKind::GroupWiki), "no such moves there");
+    assert!(moved.iter().all(|c| c.kind != ContainerKind::Snippet || !bare.contains(&c.id)), "{bare:?}");
+    assert!(tool.plan().await.is_empty());
     // An old one, with snippets that it cannot list: Gitaly's walk finds them, and nothing is proven.
     let mut tool = Tool::new(&SandboxConnection { gitlab_version: "16.2.1-ee".into(), group_wikis: 0, ..kinds() });
     let plan = tool.plan().await;

@@ -208,7 +208,7 @@ async fn sizes_that_gitlab_does_not_give_are_asked_of_gitaly_where_they_are_want
     let mut seen = observe(&ports, &request(&["default", "c"], &["default", "c"], &[])).await.expect("well");
     assert!(seen.repositories.iter().all(|r| r.size.is_none()), "none is asked for unless it is wanted");
     let wanted = [1, 3].map(|id| Container { kind: ContainerKind::Project, id });
-    measure(&ports, &mut seen.repositories, &wanted.into()).await;
+    measure(&ports, &mut seen, &wanted.into()).await;
     let sizes: Vec<_> = seen.repositories.iter().map(|r| (r.container.id, r.size.map(|s| s.0))).collect();
     // Repository, wiki and design repository, each of 1144 bytes.
     assert_eq!(
