@@ -78,7 +78,14 @@ impl Stage {
     }
 
     async fn wait(&self, seconds: u64) {
-        self.ports.clock.sleep(Duration::from_secs(seconds)).await;
+        let mut left = seconds;
+        while left > 0 {
+            let step = left.min(60);
+            self.ports.clock.sleep(Duration::from_secs(step)).await;
+            // A fleet that nobody asks ends.
+            self.ports.gitlab.version().await.expect("there");
+            left -= step;
+        }
     }
 
     /// Schedules a move and tells how it stands, or of the refusal.
@@ -273,7 +280,10 @@ fn every_kind_moves_in_its_own_family() {
 
 #[test]
 fn a_fork_networks_pool_is_made_anew_and_the_old_one_goes_later() {
-    let told = both(&spec(&[]), async |stage| {
+    let mut slow = spec(&[]);
+    // Minutes must be long enough to look around in.
+    slow.speed = 120;
+    let told = both(&slow, async |stage| {
         stage.pools("default").await;
         for id in 13..=16 {
             stage.moved(project(id), "second").await;
@@ -385,7 +395,7 @@ fn dead_ends_end_by_the_consoles_remedy() {
 fn moves_wait_while_workers_are_short() {
     let told = fault("worker_shortage", async |stage| {
         let id = stage.schedule(project(1), "second").await;
-        stage.wait(8 * 60).await;
+        stage.wait(2 * 60).await;
         let record = stage.read(ContainerKind::Project, id).await;
         stage.record(&record);
         stage.follow(ContainerKind::Project, id).await;
@@ -426,11 +436,7 @@ fn a_destinations_gitaly_may_be_away() {
         let asked = stage.ports.gitaly.server(&name("second")).await;
         stage.tell(format!("second: {}", outcome(asked.map(|s| s.version))));
         stage.follow(ContainerKind::Project, 1).await;
-        for _ in 0..6 {
-            stage.wait(20).await;
-            // A fleet that nobody asks ends.
-            stage.read(ContainerKind::Project, 1).await;
-        }
+        stage.wait(2 * 60).await;
         let asked = stage.ports.gitaly.server(&name("second")).await;
         stage.tell(format!("second: {}", outcome(asked.map(|s| s.version))));
         stage.moved(project(1), "second").await;

@@ -56,7 +56,7 @@ fn snippets_and_groups_come_by_offset_pages() {
     (wanted.snippets, wanted.group_wikis) = (10_100, 7);
     let fleet = world.ensure(&wanted).expect("up");
 
-    // Nine of ten have a repository; the others are on no storage.
+    // The fourth group has no wiki: it is on no storage.
     let last = get(&fleet, "/groups?all_available=true&repository_storage=default&order_by=id&per_page=3&page=3");
     assert_eq!(headers(&last, &PAGE), ["3", "3", "2", "", "7", "3"].map(Some));
     assert_eq!(links(&last), [("prev".into(), 2), ("first".into(), 1), ("last".into(), 3)]);
@@ -138,7 +138,7 @@ fn projects_stop_at_an_offset_and_go_on_by_keyset() {
     let all = get(&fleet, &format!("{list}&include_pending_delete=true&include_hidden=true"));
     assert_eq!(ids(&all), [8, 9, 10, 11, 12, 13]);
     assert!(all.header("link").expect("goes on").contains("id_after=13"));
-    assert_eq!(ids(&user(&fleet, &format!("{}&include_hidden=true", list))), [8, 10, 12, 13, 14, 15]);
+    assert_eq!(ids(&user(&fleet, &format!("{list}&include_hidden=true"))), [8, 10, 12, 13, 14, 15]);
     for path in ["/projects/9", "/projects/11", "/projects/9/storage"] {
         assert_eq!(get(&fleet, path).status, 404);
     }
@@ -189,7 +189,7 @@ fn limits_answer_in_their_own_forms() {
     // The middleware's, for as long as its period lasts; since 18.0 every answer tells of it.
     for (version, always) in [("18.2.0-ee", true), ("17.11.0-ee", false)] {
         let world = World::new();
-        let mut wanted = synthetic(with_fault("request_budget", 2, 3600));
+        let mut wanted = synthetic(with_fault("request_budget", 2, 86_400));
         wanted.gitlab_version = version.into();
         let fleet = world.ensure(&wanted).expect("up");
         let told = |answer: &Answer| -> Vec<Option<String>> {
@@ -211,7 +211,7 @@ fn limits_answer_in_their_own_forms() {
         let number = |name: &str| third.header(name).and_then(|v| v.parse::<i64>().ok()).expect("a number");
         let now = jiff::Timestamp::now().as_second();
         let until = number("ratelimit-reset") - now;
-        assert!((0..=3600).contains(&until) && number("ratelimit-reset") % 3600 == 0);
+        assert!((0..=86_400).contains(&until) && number("ratelimit-reset") % 86_400 == 0);
         assert!(number("retry-after").abs_diff(until.max(1)) <= 2);
         assert!(third.header("ratelimit-resettime").expect("told").ends_with(" GMT"));
     }
@@ -272,7 +272,6 @@ fn real_snippets_wikis_and_pools_move_for_real() {
     let world = World::new();
     let mut wanted = spec(&[]);
     (wanted.repositories, wanted.snippets, wanted.group_wikis, wanted.fork_networks) = (16, 2, 1, 1);
-    wanted.speed = 600;
     let fleet = world.ensure(&wanted).expect("up");
     let folder = |storage: &str, kind, id| {
         let path = relative_path(tranship::model::Container { kind, id }, RepositoryRole::Main);

@@ -74,7 +74,7 @@ async fn of_container(
         let total = w.moves_of(container).count() as u64;
         offset(&app, &full(&uri), &parameters, total, |skip, take| {
             let rows = w.moves_of(container).skip(skip).take(take);
-            Ok(rows.map(|m| entity::storage_move(w, m, &url)).collect())
+            Some(rows.map(|m| entity::storage_move(w, m, &url)).collect())
         })
     })
 }
@@ -93,7 +93,7 @@ async fn of_family(
     let url = app.post.endpoints().gitlab_url;
     app.fleet.world(|w| {
         offset(&app, &full(&uri), &parameters, w.move_count(kind), |skip, take| {
-            Ok(w.moves(kind).skip(skip).take(take).map(|m| entity::storage_move(w, m, &url)).collect())
+            Some(w.moves(kind).skip(skip).take(take).map(|m| entity::storage_move(w, m, &url)).collect())
         })
     })
 }

@@ -36,7 +36,7 @@ pub(super) async fn snippets(
             None => w.snippets(None).rev().collect(),
         };
         offset(&app, &full(&uri), &parameters, all.len() as u64, |skip, take| {
-            Ok(all.iter().skip(skip).take(take).map(|s| entity::snippet(w, s, user, &url)).collect())
+            Some(all.iter().skip(skip).take(take).map(|s| entity::snippet(w, s, user, &url)).collect())
         })
     })
 }
@@ -81,7 +81,7 @@ pub(super) async fn groups(
         }
         offset(&app, &full(&uri), &parameters, all.len() as u64, |skip, take| {
             let rows = all.iter().skip(skip).take(take);
-            Ok(rows.map(|g| entity::group(w, g, user, statistics, &url)).collect())
+            Some(rows.map(|g| entity::group(w, g, user, statistics, &url)).collect())
         })
     })
 }

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::{App, error};
+use super::{App, error, message};
 
 /// A query's parameters.
 pub(super) type Parameters = BTreeMap<String, String>;
@@ -56,13 +56,18 @@ fn header(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// Answers with one offset page of `items`, which are all there are.
+/// What a page is answered that holds something broken.
+pub(super) fn broken() -> Response {
+    message(StatusCode::INTERNAL_SERVER_ERROR, "500 Internal Server Error")
+}
+
+/// Answers with one offset page of `items`, of which there are `total`; `None` for a page that cannot be shown.
 pub(super) fn offset(
     app: &App,
     path: &str,
     parameters: &Parameters,
     total: u64,
-    items: impl FnOnce(usize, usize) -> Result<Vec<Value>, Response>,
+    items: impl FnOnce(usize, usize) -> Option<Vec<Value>>,
 ) -> Response {
     let Page { page, per_page } = match page(parameters) {
         Ok(page) => page,
@@ -77,10 +82,7 @@ pub(super) fn offset(
     }
     let pages = total.div_ceil(per_page).max(1);
     let skip = usize::try_from((page - 1).saturating_mul(per_page)).unwrap_or(usize::MAX);
-    let rows = match items(skip, per_page as usize) {
-        Ok(rows) => rows,
-        Err(answer) => return answer,
-    };
+    let Some(rows) = items(skip, per_page as usize) else { return broken() };
     let mut headers = HeaderMap::new();
     let mut put = |name: &'static str, value: String| drop(headers.insert(name, header(&value)));
     let link = |to: u64, rel: &str| {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::moves::{body_field, missing};
-use super::page::{Parameters, flag, full, keyset, offset, page};
+use super::page::{Parameters, broken, flag, full, keyset, offset, page};
 use super::{App, User, administrators_only, entity, error, message};
 use crate::model::{ContainerKind, StorageName};
 use crate::sandbox::world::{Ability, Presence, Project, World};
@@ -27,12 +27,9 @@ fn find<'a>(world: &'a World, id: &str) -> Option<&'a Project> {
 }
 
 /// The rows of a page: one broken project spoils all of it.
-#[expect(clippy::result_large_err, reason = "the answer is the error")]
-fn rows(world: &World, page: &[&Project], user: User, statistics: bool, url: &str) -> Result<Vec<Value>, Response> {
-    if page.iter().any(|p| p.poisoned) {
-        return Err(message(StatusCode::INTERNAL_SERVER_ERROR, "500 Internal Server Error"));
-    }
-    Ok(page.iter().map(|p| entity::project(world, p, user, statistics, url)).collect())
+fn rows(world: &World, page: &[&Project], user: User, statistics: bool, url: &str) -> Option<Vec<Value>> {
+    let row = |p: &&Project| (!p.poisoned).then(|| entity::project(world, p, user, statistics, url));
+    page.iter().map(row).collect()
 }
 
 /// `GET /projects`.
@@ -53,7 +50,7 @@ pub(super) async fn list(
     let storage = text("repository_storage").filter(|_| user == User::Administrator);
     let storage = match storage.map(StorageName::new) {
         // No project is on a storage that cannot be.
-        Some(Err(_)) => return offset(&app, &full(&uri), &parameters, 0, |_, _| Ok(Vec::new())),
+        Some(Err(_)) => return offset(&app, &full(&uri), &parameters, 0, |_, _| Some(Vec::new())),
         Some(Ok(name)) => Some(name),
         None => None,
     };
@@ -90,7 +87,7 @@ pub(super) async fn list(
             let last = found.last().map(|p| p.id);
             (rows(w, &found, user, statistics, &url), last)
         });
-        return found.map_or_else(|e| e, |found| keyset(&app, &full(&uri), &parameters, found, last));
+        return found.map_or_else(broken, |found| keyset(&app, &full(&uri), &parameters, found, last));
     }
     app.fleet.world(|w| {
         let mut found: Vec<&Project> = w.projects_after(storage.as_ref(), after).filter(wanted).collect();
@@ -122,8 +119,8 @@ pub(super) async fn show(
     let url = app.post.endpoints().gitlab_url;
     let found = app.fleet.world(|w| find(w, &id).map(|p| rows(w, &[p], user, statistics, &url)));
     match found {
-        Some(Ok(mut rows)) => Json(rows.pop()).into_response(),
-        Some(Err(answer)) => answer,
+        Some(Some(mut rows)) => Json(rows.pop()).into_response(),
+        Some(None) => broken(),
         None => gone(),
     }
 }

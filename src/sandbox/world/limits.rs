@@ -44,11 +44,7 @@ pub struct Admission {
 /// True for the endpoints that have a limit of their own.
 fn limited_endpoint(path: &str) -> bool {
     let mut parts = path.trim_start_matches('/').split('/');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some("projects"), _, None) => true,
-        (Some("groups"), None, None) => true,
-        _ => false,
-    }
+    matches!((parts.next(), parts.next(), parts.next()), (Some("projects"), _, None) | (Some("groups"), None, None))
 }
 
 /// Requests in the present period.
