@@ -9,7 +9,7 @@ use super::report::Report;
 use super::select::Selection;
 use super::unlisted::unlisted;
 use crate::model::{
-    Address, Container, ContainerKind, Desired, MoveRecord, Observed, PathClass, Reading, StorageName, Unlisted,
+    Address, Container, ContainerKind, Desired, ListFacts, MoveRecord, Observed, PathClass, Reading, StorageName,
     class_of,
 };
 use crate::state::State;
@@ -50,10 +50,10 @@ pub(super) fn proofs<'a>(
         if let Some(Reading::Known(paths)) = walk
             && !occupied
         {
-            let told = unlisted_kinds(observed, name);
+            let doubt = kinds_in_doubt(observed, name);
             let (pools, others): (Vec<&String>, Vec<&String>) = paths
                 .iter()
-                .filter(|path| !matches!(class_of(path), PathClass::Container(kind) if told.contains(&kind)))
+                .filter(|path| !matches!(class_of(path), PathClass::Container(kind) if doubt.contains(&kind)))
                 .partition(|path| class_of(path) == PathClass::Pool);
             // Pools go by themselves: the proof waits for them. Nothing else does.
             for (paths, blocks, reason) in [(others, true, WaitingOn::Leftovers), (pools, false, WaitingOn::Pools)] {
@@ -82,14 +82,10 @@ pub(super) fn proofs<'a>(
     proofs
 }
 
-/// Kinds of which what Gitaly's walk found is told already: GitLab has no list of them.
-fn unlisted_kinds(observed: &Observed, name: &StorageName) -> Vec<ContainerKind> {
-    let facts = observed.lists.get(name).into_iter();
-    facts
-        .flat_map(|facts| &facts.unlisted)
-        .filter(|(_, why)| matches!(why, Unlisted::Absent(_)))
-        .map(|(k, _)| *k)
-        .collect()
+/// Kinds of which GitLab's list is not whole: what Gitaly has of them may be what is missing there, and is told already.
+fn kinds_in_doubt(observed: &Observed, name: &StorageName) -> BTreeSet<ContainerKind> {
+    let Some(ListFacts { unlisted, unreadable }) = observed.lists.get(name) else { return BTreeSet::new() };
+    unlisted.keys().copied().chain(unreadable.iter().map(|one| one.kind)).collect()
 }
 
 /// Moves under way towards a storage, or off it of something that is not listed there, keep it from being empty.
@@ -124,7 +120,7 @@ fn set_aside<'a>(name: &'a StorageName, observed: &Observed, state: &State, repo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{MoveState, Unreadable};
+    use crate::model::{MoveState, Unlisted, Unreadable};
     use crate::plan::fixture::{World, name};
     use crate::plan::{Change, Plan};
 
@@ -269,6 +265,10 @@ mod tests {
         let project = WaitingOn::Reading { kind: ContainerKind::Project, cause: "500".to_owned() };
         assert_eq!(reasons(&plan), [wikis, project]);
         assert_eq!(plan.report[1].examples, ["project-9, and any other with an id from 7 on"]);
+        // What Gitaly has may be its own: it is no leftover to be removed.
+        let mut alone = empty(Some(Reading::Known(vec!["@hashed/6b/86/x.git".to_owned()])));
+        alone.observed.lists.insert(name("old"), world.observed.lists[&name("old")].clone());
+        assert!(!reasons(&alone.plan()).contains(&WaitingOn::Leftovers));
         // Of a storage that does not drain it is told, and blocks nothing.
         world.desired("old").drain = false;
         let plan = world.plan();

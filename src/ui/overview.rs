@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::text;
 use super::words::{self, Advice};
-use crate::model::{Address, Bytes, Container, Listed, StorageName, Weight};
+use crate::model::{Address, Bytes, Container, ContainerKind, Listed, StorageName, Weight};
 use crate::plan::{Action, Change, Estimate, Level, NotPlanned, Plan, StoragePlan, Verdict, WeightChange};
 
 /// A plan's totals, groups and what to do next.
@@ -105,6 +105,8 @@ pub struct Route {
     pub destination: StorageName,
     /// How many.
     pub repositories: u64,
+    /// The same by kind.
+    pub kinds: BTreeMap<ContainerKind, u64>,
     /// Sum of their sizes.
     pub bytes: Bytes,
     /// Waves that hold some of them, in the order of the rollout.
@@ -361,6 +363,7 @@ fn weights(plan: &Plan) -> Vec<WeightRow> {
 #[derive(Default)]
 struct Gathered<'p> {
     bytes: u64,
+    kinds: BTreeMap<ContainerKind, u64>,
     waves: BTreeSet<(u32, &'p str)>,
     moves: Vec<MoveRef>,
 }
@@ -383,16 +386,18 @@ fn moves(plan: &Plan) -> (Vec<Route>, Vec<WaveRow>) {
         for (offset, item) in plan.moves_of(action).iter().enumerate() {
             let route = routes.entry((&item.source, &item.destination)).or_default();
             route.bytes = route.bytes.saturating_add(item.bytes.0);
+            *route.kinds.entry(item.container.kind).or_default() += 1;
             route.waves.insert((*position, wave));
             let index = first.saturating_add(u32::try_from(offset).unwrap_or(u32::MAX));
             route.moves.push(MoveRef { index, action: u32::try_from(number).unwrap_or(u32::MAX) });
         }
     }
     waves.sort_by(|a, b| (a.position, &a.wave, &a.source).cmp(&(b.position, &b.wave, &b.source)));
-    let routes = routes.into_iter().map(|((source, destination), Gathered { bytes, waves, moves })| Route {
+    let routes = routes.into_iter().map(|((source, destination), Gathered { bytes, kinds, waves, moves })| Route {
         source: source.clone(),
         destination: destination.clone(),
         repositories: moves.len() as u64,
+        kinds,
         bytes: Bytes(bytes),
         waves: waves.into_iter().map(|(_, name)| name.to_owned()).collect(),
         moves,

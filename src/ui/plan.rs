@@ -247,15 +247,16 @@ impl Page {
         self.heading("Moves", ": source -> destination");
         let mut left = if self.verbose { usize::MAX } else { MOVES_IN_ALL };
         let shown = self.shown(rows.len());
-        for Route { source, destination, repositories: number, bytes, waves, moves } in rows.iter().take(shown) {
+        for Route { source, destination, repositories: number, kinds, bytes, waves, moves } in rows.iter().take(shown) {
             let waves: Vec<_> = waves.iter().map(|w| escape(w)).collect();
             let word = if waves.len() == 1 { "wave" } else { "waves" };
             let _ = writeln!(
                 self.out,
-                "  {} {} {source} -> {destination} ({bytes}), {word} {}",
+                "  {} {} {source} -> {destination} ({bytes}), {word} {}{}",
                 self.paint.change("move"),
                 repositories(*number),
-                waves.join(", ")
+                waves.join(", "),
+                if kinds.len() > 1 { format!(": {}", words::kinds(kinds)) } else { String::new() }
             );
             let listed = if self.verbose { moves.len() } else { moves.len().min(MOVES).min(left) };
             left = left.saturating_sub(listed);

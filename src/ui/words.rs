@@ -1,5 +1,6 @@
 //! Closed sets of the plan and of the events, in words that an operator can act on.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -78,6 +79,15 @@ pub(super) fn waiting_on(reason: &WaitingOn) -> Advice {
         ),
     };
     Advice { message, help }
+}
+
+/// `11 projects, 1 snippet and 4 group wikis`.
+pub(super) fn kinds(kinds: &BTreeMap<ContainerKind, u64>) -> String {
+    let parts: Vec<String> = kinds.iter().map(|(kind, n)| text::count(*n, kind.word(), kind.plural())).collect();
+    match parts.as_slice() {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        parts => parts.concat(),
+    }
 }
 
 fn one_of(kind: ContainerKind) -> String {

@@ -52,6 +52,7 @@ impl Draft {
         let mut storages = storages;
         storages.sort();
         storages.dedup();
+        let now = whole_seconds(now);
         let head = Head {
             inventory: FORMAT,
             environment: environment.to_owned(),
@@ -182,7 +183,7 @@ impl Draft {
         repositories: &[Repository],
     ) -> Option<String> {
         let Head { gitlab, environment, began, .. } = self.head;
-        let origin = Origin { gitlab, environment, began, ended };
+        let origin = Origin { gitlab, environment, began, ended: whole_seconds(ended) };
         let inner = self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (Some(out), None) = (inner.out, inner.failed.as_ref()) else { return inner.failed };
         let written = write(&self.file, &origin, lists, repositories).and_then(|()| fs_err::remove_file(&self.part));
@@ -194,4 +195,8 @@ impl Draft {
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
