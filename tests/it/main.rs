@@ -4,7 +4,10 @@ mod cli;
 mod common;
 mod first_move;
 #[cfg(feature = "sandbox")]
+mod inventory;
+#[cfg(feature = "sandbox")]
 mod laws;
+#[cfg(feature = "sandbox")]
 mod laws_kinds;
 mod layers;
 #[cfg(feature = "sandbox")]
