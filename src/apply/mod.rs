@@ -11,6 +11,7 @@ mod journal;
 mod mover;
 mod poll;
 pub mod port;
+mod proof;
 mod recover;
 mod room;
 mod tally;

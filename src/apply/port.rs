@@ -110,13 +110,16 @@ pub trait GitLab: Send + Sync {
     /// [`PortErrorKind::NotFound`] when this GitLab has no such list. A 500 is told after few repetitions, as an error
     /// with that [`PortError::status`]: one broken item makes its whole page fail for good.
     async fn list(&self, kind: ContainerKind, storage: &StorageName, at: Cursor) -> PortResult<Listing>;
-    /// One container as it is now (`GET /projects/:id`); `None` when it is gone.
+    /// One container as it is now (`GET /projects/:id`); `None` when GitLab does not show it, or not on which storage it
+    /// is. That need not mean that it is gone: hidden projects, those that wait for their deletion and other people's
+    /// snippets are there all the same, and `moves_of` tells.
     async fn container(&self, container: Container) -> PortResult<Option<Repository>>;
     /// The disk path on Gitaly without suffix (`GET /projects/:id/storage`), for a path that was not where its id says.
     async fn disk_path(&self, container: Container) -> PortResult<Option<String>>;
     /// One page of the moves of a family, newest first; `page` from 1, 100 a page.
     async fn moves(&self, kind: ContainerKind, page: u32) -> PortResult<Vec<MoveRecord>>;
-    /// The newest moves of one container, newest first, at most `limit` (1 to 100).
+    /// The newest moves of one container, newest first, at most `limit` (1 to 100). [`PortErrorKind::NotFound`] when there
+    /// is no such container.
     async fn moves_of(&self, container: Container, limit: u32) -> PortResult<Vec<MoveRecord>>;
     /// One move; `None` when GitLab does not know it.
     async fn move_record(&self, kind: ContainerKind, id: u64) -> PortResult<Option<MoveRecord>>;

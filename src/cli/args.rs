@@ -69,6 +69,7 @@ pub(crate) enum Command {
   tranship plan
   tranship plan --out monday.plan
   tranship plan --target 'assignment.heavy' -v
+  tranship plan --refresh=false            # lists no repositories again: a second instead of an hour
   tranship plan --detailed-exitcode        # 2 when there is something to do")]
     Plan(Plan),
     /// Carries out a plan: moves, verifies, records
@@ -165,6 +166,18 @@ pub(crate) struct Selection {
     pub(crate) parallelism: Option<u32>,
 }
 
+/// Where the lists of repositories come from.
+#[derive(Debug, Args)]
+pub(crate) struct Listing {
+    /// `false`: takes the lists of repositories from the inventory that the last plan wrote, not from GitLab
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
+          default_missing_value = "true", require_equals = true, hide_possible_values = true)]
+    pub(crate) refresh: bool,
+    /// Takes them from this inventory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inventory: Option<camino::Utf8PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
     #[command(flatten)]
@@ -180,6 +193,8 @@ pub(crate) struct Plan {
     pub(crate) variables: Variables,
     #[command(flatten)]
     pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) listing: Listing,
     /// Saves the plan for `tranship apply FILE`
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<camino::Utf8PathBuf>,
@@ -203,6 +218,8 @@ pub(crate) struct Apply {
     pub(crate) variables: Variables,
     #[command(flatten)]
     pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) listing: Listing,
     /// Asks nothing
     #[arg(long)]
     pub(crate) auto_approve: bool,
@@ -232,6 +249,8 @@ pub(crate) struct Graph {
     pub(crate) variables: Variables,
     #[command(flatten)]
     pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) listing: Listing,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::args::{Selection, Variables};
+use super::args::{Listing, Selection, Variables};
 use super::failure::Failure;
+use super::reading::{Reading, Talk};
 use super::secrets;
 use super::signals::Signals;
 use super::terminal::Terminal;
@@ -15,6 +16,7 @@ use crate::apply::port::Ports;
 use crate::config::{self, Loaded, VariableInputs};
 use crate::diag::{Diagnostic, Diagnostics, SourceMap};
 use crate::live::kubernetes::{Access, ClusterTarget, KubeCluster};
+use crate::live::gitlab::Patience;
 use crate::live::{self, GitalyTarget, Target};
 use crate::model::{Connection, Desired, LiveConnection, Observed, StorageName};
 use crate::plan::{self, Plan};
@@ -44,6 +46,8 @@ pub(crate) struct Project {
 pub(crate) struct Session {
     pub(crate) project: Project,
     pub(crate) ports: Ports,
+    pub(crate) reading: Reading,
+    pub(crate) talk: Talk,
     request: live::Request,
     options: plan::Options,
     /// Tells the embedded fleet of a real cluster's pods.
@@ -89,7 +93,13 @@ impl Project {
     }
 
     /// Resolves secrets, starts the embedded fleet where one is configured, and makes the ports.
-    pub(crate) async fn connect(mut self, signals: &Signals, selection: &Selection) -> Result<Session, Failure> {
+    pub(crate) async fn connect(
+        mut self,
+        context: &Context,
+        selection: &Selection,
+        listing: &Listing,
+    ) -> Result<Session, Failure> {
+        let signals = &context.signals;
         if !self.desired.later.is_empty() {
             let later = std::mem::take(&mut self.desired.later);
             return Err(self.refuse(Diagnostics { items: later }));
@@ -127,12 +137,16 @@ impl Project {
         if let Some(most) = selection.parallelism {
             self.desired.max_moves = self.desired.max_moves.min(most);
         }
-        let ports = live::connect(&target)?;
+        let talk = Talk::new(context.terminal);
+        let ports = live::connect_with(&target, Patience::default(), Some(talk.of_limits()))?;
+        let reading = Reading::new(&self.desired, listing, talk.clone());
         let request = request(&self.desired);
         let options = plan::Options { target: selection.target.clone(), exclude: selection.exclude.clone() };
         Ok(Session {
             project: self,
             ports,
+            reading,
+            talk,
             request,
             options,
             #[cfg(feature = "sandbox")]
@@ -144,7 +158,12 @@ impl Project {
 impl Session {
     /// Reads the fleet.
     pub(crate) async fn observe(&self, signals: &Signals) -> Result<Observed, Failure> {
-        signals.or_stop(live::observe(&self.ports, &self.request)).await?.map_err(Failure::calls)
+        self.reading.whole(&self.ports, &self.request, &self.project.desired, signals).await
+    }
+
+    /// Reads all of the fleet but its repositories: what a saved plan relies on beside the moves' own preconditions.
+    pub(crate) async fn facts(&self, signals: &Signals) -> Result<Observed, Failure> {
+        self.reading.facts(&self.ports, &self.request, signals).await
     }
 
     /// Plans from what was read.

@@ -8,6 +8,7 @@ mod failure;
 #[cfg(feature = "sandbox")]
 mod fleet;
 mod plan;
+mod reading;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod secrets;
@@ -153,6 +154,7 @@ mod testing {
             format: Plan::FORMAT,
             environment: "test".into(),
             as_of: jiff::Timestamp::UNIX_EPOCH,
+            listed: None,
             basis: Basis {
                 configuration: String::new(),
                 state: String::new(),

@@ -116,10 +116,12 @@ async fn reset(context: &Context, state: bool) -> Result<Exit, Failure> {
             fs_err::remove_dir_all(world).map_err(|error| Failure::new(error.to_string(), "Remove it by hand."))?;
         }
     }
-    // Journals of a world that is gone would have the next apply look for moves that nobody knows.
-    let runs = context::runs(None);
-    if !worlds.is_empty() && runs.exists() {
-        fs_err::remove_dir_all(&runs).map_err(|error| Failure::new(error.to_string(), "Remove it by hand."))?;
+    // Journals of a world that is gone would have the next apply look for moves that nobody knows; inventories tell of it.
+    let inventories = Utf8Path::new(context::FOLDER).join(".tranship/inventory");
+    for folder in [context::runs(None), inventories] {
+        if !worlds.is_empty() && folder.exists() {
+            fs_err::remove_dir_all(&folder).map_err(|error| Failure::new(error.to_string(), "Remove it by hand."))?;
+        }
     }
     terminal.talk(match worlds.len() {
         0 => "There was no world.\n",

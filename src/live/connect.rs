@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use super::clock::{ScaledClock, SystemClock};
 use super::gitaly::GrpcGitaly;
-use super::gitlab::RestGitLab;
+use super::gitlab::{Patience, RestGitLab, Tell};
 use super::kubernetes::KubeCluster;
 use crate::apply::port::{Clock, Cluster, PortError, PortErrorKind, Ports};
 use crate::model::{Endpoint, StorageName};
@@ -45,8 +45,21 @@ pub struct GitalyTarget {
 /// # Errors
 /// A URL, certificate or token that cannot be used.
 pub fn connect(target: &Target) -> Result<Ports, PortError> {
+    connect_with(target, Patience::default(), None)
+}
+
+/// As [`connect`], with another patience towards GitLab, and telling of waits for its rate limits.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_with(target: &Target, patience: Patience, tell: Option<Tell>) -> Result<Ports, PortError> {
     install_tls_provider();
     let gitlab = RestGitLab::new(&target.gitlab_url, &target.gitlab_token, target.gitlab_ca.as_deref())?;
+    let gitlab = gitlab.with_patience(patience);
+    let gitlab = match tell {
+        Some(tell) => gitlab.telling(tell),
+        None => gitlab,
+    };
     let gitaly = GrpcGitaly::new(&target.gitaly)?;
     let clock: Arc<dyn Clock> = match target.clock {
         Some(clock) => Arc::new(clock),

@@ -23,5 +23,5 @@ pub mod kubernetes;
 mod observe;
 
 pub use clock::{ScaledClock, SystemClock};
-pub use connect::{GitalyTarget, Target, connect, install_tls_provider};
-pub use observe::{Request, observe};
+pub use connect::{GitalyTarget, Target, connect, connect_with, install_tls_provider};
+pub use observe::{Lists, Progress, Request, measure, observe, observe_with};

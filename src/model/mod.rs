@@ -18,10 +18,10 @@ pub use desired::{
 };
 pub use name::{Bytes, Container, ContainerKind, NameError, RepositoryRole, StorageName, Weight};
 pub use observed::{
-    Cursor, DiskSpace, GitlabFacts, MoveRecord, MoveState, Observed, OtherContainers, Reading, Repository, ServerFacts,
-    StorageFacts, TokenFacts,
+    Cursor, DiskSpace, GitlabFacts, ListFacts, Listed, MoveRecord, MoveState, Observed, Reading, Repository,
+    ServerFacts, StorageFacts, TokenFacts, Unlisted, Unreadable,
 };
-pub use path::relative_path;
+pub use path::{PathClass, class_of, relative_path};
 pub use pod::{
     CgroupSpec, ClusterSettings, DiskSpec, MonitorSpec, NetworkPolicySpec, PodSpec, SecretKey, ServiceKind, ServiceSpec,
 };

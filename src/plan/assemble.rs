@@ -101,6 +101,7 @@ impl<'a> Planner<'a, '_> {
             format: Plan::FORMAT,
             environment: self.desired.environment.clone(),
             as_of: self.observed.as_of,
+            listed: self.observed.listed,
             basis,
             actions,
             edges,

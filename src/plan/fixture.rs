@@ -6,8 +6,8 @@ use crate::diag::{SourceId, Span};
 use crate::expr::Predicate;
 use crate::model::{
     Address, Assignment, Bytes, Connection, Container, ContainerKind, Desired, DesiredStorage, DiskSpace, GitlabFacts,
-    Limits, Observed, OtherContainers, Reading, Repository, Rollout, ServerFacts, StorageFacts, StorageName,
-    TokenFacts, Wave, Weight,
+    Limits, ListFacts, Observed, Reading, Repository, Rollout, ServerFacts, StorageFacts, StorageName, TokenFacts,
+    Wave, Weight,
 };
 use crate::plan::{Options, Plan, make};
 use crate::state::State;
@@ -107,7 +107,8 @@ impl World {
                 },
                 storages: BTreeMap::new(),
                 repositories: Vec::new(),
-                others: BTreeMap::new(),
+                lists: BTreeMap::new(),
+                listed: None,
                 cluster: None,
                 moves: Vec::new(),
             },
@@ -149,9 +150,7 @@ impl World {
                 walk: None,
             },
         );
-        self.observed
-            .others
-            .insert(name(text), OtherContainers { snippets: Reading::Known(0), group_wikis: Reading::Known(0) });
+        self.observed.lists.insert(name(text), ListFacts::default());
     }
 
     pub(super) fn desired(&mut self, text: &str) -> &mut DesiredStorage {

@@ -25,12 +25,15 @@ mod report;
 mod row;
 pub mod saved;
 mod select;
+mod sizes;
+mod unlisted;
 mod waves;
 
 pub use basis::{stale, state_digest};
 pub use make::make;
 pub use placement::need;
 pub(crate) use preflight::version;
+pub use sizes::unmeasured;
 
 use std::collections::BTreeMap;
 
@@ -38,7 +41,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::cluster::Manifest;
-use crate::model::{Address, Bytes, Container, StorageName, Weight};
+use crate::model::{Address, Bytes, Container, ContainerKind, Listed, StorageName, Weight};
 use pods::{ChangeClass, FieldChange};
 
 /// The cause of a quarantine that may have lost something: a tip that the frozen source had is missing on the
@@ -54,6 +57,10 @@ pub struct Plan {
     pub environment: String,
     /// When the fleet was observed, by the fleet's clock.
     pub as_of: Timestamp,
+    /// When GitLab's lists were read, where that was not just then: from an inventory, or by a listing that had been
+    /// interrupted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed: Option<Listed>,
     /// What it was made from.
     pub basis: Basis,
     /// In topological order; an [`ActionId`] is the index here.
@@ -405,22 +412,26 @@ pub enum WaitingOn {
     },
     /// It is quarantined.
     Release,
-    /// Containers of a family that cannot be moved yet.
-    Family {
-        /// `snippet` or `group_wiki`.
-        family: String,
-    },
-    /// Their number could not be read.
-    Count {
-        /// `snippet` or `group_wiki`.
-        family: String,
+    /// Containers of a kind that could not be listed.
+    Listing {
+        /// Which.
+        kind: ContainerKind,
         /// Why.
+        cause: String,
+    },
+    /// Containers that GitLab fails to show in its list.
+    Reading {
+        /// Of which kind.
+        kind: ContainerKind,
+        /// What it answered.
         cause: String,
     },
     /// Left out by `--target` or `--exclude`.
     Selection,
     /// Repositories that Gitaly has on the storage and GitLab does not know there.
     Leftovers,
+    /// Object pools that nobody uses there any more: GitLab deletes them by a background job.
+    Pools,
     /// The storage, or one its moves need, cannot be reached or cannot be trusted; the findings say why.
     Storage {
         /// Which.

@@ -1,6 +1,6 @@
 //! The state file on disk: reading it, and replacing it so that a crash leaves the old file or the new one, whole.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -134,15 +134,26 @@ pub fn replace(file: &Utf8Path, content: &[u8]) -> std::io::Result<()> {
     if fs_err::read(&file).is_ok_and(|old| old == content) {
         return Ok(());
     }
+    replace_by(&file, |temporary| temporary.write_all(content))
+}
+
+/// As [`replace`], for a content that is written bit by bit; it is not compared with the old one.
+///
+/// # Errors
+/// The first call that failed; the old file is then whole.
+pub fn replace_by(
+    file: &Utf8Path,
+    write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
+) -> std::io::Result<()> {
     let folder = match file.parent() {
         Some(parent) if !parent.as_str().is_empty() => parent,
         _ => Utf8Path::new("."),
     };
     let mut temporary = tempfile::Builder::new().prefix(".tranship-").tempfile_in(folder)?;
-    temporary.write_all(content)?;
-    keep_mode(&file, temporary.as_file())?;
+    write(&mut temporary)?;
+    keep_mode(file, temporary.as_file())?;
     temporary.as_file().sync_all()?;
-    temporary.persist(&file).map_err(|error| error.error)?;
+    temporary.persist(file).map_err(|error| error.error)?;
     fs_err::File::open(folder)?.sync_all()
 }
 

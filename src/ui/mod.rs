@@ -31,13 +31,14 @@ pub use approval::{Answer, approval_question, parse_answer};
 pub use diagnostics::{diagnostics, diagnostics_json};
 pub use graph::{graph_dot, graph_json};
 pub use overview::{
-    DrainRow, EstimateRow, MoveRef, NotPlannedRow, Overview, PlanSummary, RoomRow, Route, WaveRow, WeightRow,
+    DrainRow, EstimateRow, ListedRow, MoveRef, NotPlannedRow, Overview, PlanSummary, RoomRow, Route, WaveRow, WeightRow,
 };
 pub use plan::{plan, plan_json};
 pub use progress::{Progress, Said};
 pub use state::{state, state_list, state_show};
 pub use streams::{json_line, json_lines, people};
 pub use summary::summary;
+pub use text::eta;
 pub use words::{Advice, Gravity};
 
 use crate::apply::event::Event;

@@ -15,8 +15,8 @@ use tranship::diag::{SourceId, Span};
 use tranship::expr::Predicate;
 use tranship::model::{
     Address, Assignment, Bytes, Connection, Container, ContainerKind, Desired, DesiredStorage, DiskSpace, GitlabFacts,
-    Limits, Observed, OtherContainers, Reading, Repository, Rollout, ServerFacts, StorageFacts, StorageName,
-    TokenFacts, Wave, Weight,
+    Limits, ListFacts, Observed, Reading, Repository, Rollout, ServerFacts, StorageFacts, StorageName, TokenFacts,
+    Wave, Weight,
 };
 use tranship::plan::{Options, make};
 use tranship::state::State;
@@ -188,7 +188,8 @@ fn fleet(kept: &[StorageName], draining: &[StorageName]) -> Outcome<(Desired, Ob
         },
         storages: BTreeMap::new(),
         repositories: Vec::new(),
-        others: BTreeMap::new(),
+        lists: BTreeMap::new(),
+        listed: None,
         cluster: None,
         moves: Vec::new(),
     };
@@ -215,9 +216,7 @@ fn fleet(kept: &[StorageName], draining: &[StorageName]) -> Outcome<(Desired, Ob
             },
         );
         observed.gitlab.weights.insert(name.clone(), weight);
-        observed
-            .others
-            .insert(name.clone(), OtherContainers { snippets: Reading::Known(0), group_wikis: Reading::Known(0) });
+        observed.lists.insert(name.clone(), ListFacts::default());
         observed.storages.insert(name.clone(), facts(name));
     }
     let desired = Desired {

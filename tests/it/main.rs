@@ -5,7 +5,11 @@ mod common;
 mod control_plane;
 mod first_move;
 #[cfg(feature = "sandbox")]
+mod inventory;
+#[cfg(feature = "sandbox")]
 mod laws;
+#[cfg(feature = "sandbox")]
+mod laws_kinds;
 mod layers;
 #[cfg(feature = "sandbox")]
 mod live_fake;

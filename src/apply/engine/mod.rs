@@ -16,7 +16,7 @@ use super::mover::{Ended, Mover};
 use super::port::{PortError, PortErrorKind, PortResult, Ports};
 use super::room::{Room, Slots};
 use super::wave::{Prepared, Wave, prepare};
-use super::{RunResult, action, cluster, tally};
+use super::{RunResult, action, cluster, proof, tally};
 use crate::model::{Bytes, Container, DiskSpace, StorageName};
 use crate::plan::ready::Queue;
 use crate::plan::{Action, ActionId, Change, Plan, need};
@@ -227,7 +227,9 @@ impl<'a> Engine<'a> {
             }
             Change::ProveEmpty { storage } => {
                 let storage = storage.clone();
-                let work = async move { action::prove_empty(&ports, &storage).await };
+                let events = self.mover.events.clone();
+                let waiting = move |what| drop(events.send(Event::Waiting { what }));
+                let work = async move { proof::prove_empty(&ports, &storage, waiting).await };
                 guarded(
                     work,
                     |fault| (Outcome::Failed { cause: fault }, None),

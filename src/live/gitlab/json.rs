@@ -99,12 +99,10 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// The container as the model has it; `None` when it has no repository.
+    /// The container as the model has it; `None` when it has no repository, or is shown without its storage.
     pub(super) fn repository(self, call: &str, kind: ContainerKind) -> PortResult<Option<Repository>> {
         let container = Container { kind, id: self.id };
-        if self.repository_storage == Some(None) {
-            return Ok(None);
-        }
+        let Some(Some(_)) = self.repository_storage else { return Ok(None) };
         Ok(Some(Repository {
             storage: storage(call, container, self.repository_storage)?,
             container,

@@ -4,27 +4,55 @@
 use super::http::{Call, Http, header};
 use super::json::{Item, Move, Project, no_rights};
 use super::rest::found;
-use crate::apply::port::{Cursor, Listing, PortError, PortErrorKind, PortResult};
+use crate::apply::port::{Cursor, Listing, PortError, PortErrorKind, PortResult, Version};
 use crate::model::{ContainerKind, StorageName};
 
-/// Reads the page of a kind that `at` names. `enterprise`: what GitLab says of its edition.
+/// Which GitLab it is, as far as its lists depend on it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Release {
+    version: String,
+    /// `None`: not known.
+    number: Option<(u32, u32)>,
+    /// `None`: it does not say.
+    enterprise: Option<bool>,
+}
+
+impl Release {
+    pub(super) fn of(version: &Version) -> Self {
+        let mut parts = version.version.split(['.', '-']).map(|part| part.parse().ok());
+        let number = parts.next().flatten().zip(parts.next().flatten());
+        Self { version: version.version.clone(), number, enterprise: version.enterprise }
+    }
+
+    /// 16.3 brought the list of all snippets, and the filters by storage.
+    fn lists_all_kinds(&self) -> bool {
+        self.number.is_none_or(|number| number >= (16, 3))
+    }
+
+    fn without(&self, call: &str, what: &str) -> PortError {
+        let version = if self.version.is_empty() { "this GitLab" } else { &format!("GitLab {}", self.version) };
+        PortError::new(PortErrorKind::NotFound, call, format!("{version} {what}"))
+    }
+}
+
+/// Reads the page of a kind that `at` names.
 pub(super) async fn page(
     http: &Http,
     kind: ContainerKind,
     storage: &StorageName,
     at: Cursor,
-    enterprise: Option<bool>,
+    release: &Release,
 ) -> PortResult<Listing> {
     let at = Cursor { size: at.size.clamp(1, 100), page: at.page.max(1), ..at };
     match kind {
-        ContainerKind::Project => projects(http, storage, at, enterprise).await,
-        ContainerKind::Snippet => snippets(http, storage, at).await,
-        ContainerKind::GroupWiki if enterprise == Some(false) => Ok(Listing { found: Vec::new(), next: None }),
-        ContainerKind::GroupWiki => group_wikis(http, storage, at).await,
+        ContainerKind::Project => projects(http, storage, at, release).await,
+        ContainerKind::Snippet => snippets(http, storage, at, release).await,
+        ContainerKind::GroupWiki if release.enterprise == Some(false) => Ok(Listing { found: Vec::new(), next: None }),
+        ContainerKind::GroupWiki => group_wikis(http, storage, at, release).await,
     }
 }
 
-async fn projects(http: &Http, storage: &StorageName, at: Cursor, enterprise: Option<bool>) -> PortResult<Listing> {
+async fn projects(http: &Http, storage: &StorageName, at: Cursor, release: &Release) -> PortResult<Listing> {
     let mut call = Call::get("/projects")
         .with("repository_storage", storage)
         .quiet("pagination", "keyset")
@@ -34,12 +62,13 @@ async fn projects(http: &Http, storage: &StorageName, at: Cursor, enterprise: Op
         .quiet("statistics", "true")
         // Both kinds are left out by default, and live on the storage all the same.
         .quiet("include_pending_delete", "true");
-    if enterprise != Some(false) {
+    if release.enterprise != Some(false) {
         call = call.quiet("include_hidden", "true");
     }
     if at.after > 0 {
         call = call.with("id_after", at.after);
     }
+    call = call.probing(at.size < 100);
     let items: Vec<Project> = http.call(&call).await?;
     let mut found = Vec::with_capacity(items.len());
     let mut last = at.after;
@@ -61,31 +90,45 @@ async fn projects(http: &Http, storage: &StorageName, at: Cursor, enterprise: Op
     Ok(Listing { found, next })
 }
 
-async fn snippets(http: &Http, storage: &StorageName, at: Cursor) -> PortResult<Listing> {
+async fn snippets(http: &Http, storage: &StorageName, at: Cursor, release: &Release) -> PortResult<Listing> {
     let call = Call::get("/snippets/all").with("repository_storage", storage);
-    let (listing, untold) = items(http, call.clone(), ContainerKind::Snippet, storage, at).await?;
-    if untold > 0 {
-        return Err(without_field(&call, untold));
+    let absent = || release.without(&call.shown, "has no list of all snippets (16.3 has)");
+    if !release.lists_all_kinds() {
+        return Err(absent());
     }
-    Ok(listing)
+    let items = items(http, call.clone(), ContainerKind::Snippet, storage, at).await;
+    match found(items)? {
+        None => Err(absent()),
+        Some((listing, 0)) => Ok(listing),
+        Some(_) if release.enterprise == Some(false) => {
+            Err(release
+                .without(&call.shown, "does not say on which storage a snippet is (the Enterprise Edition does)"))
+        }
+        Some((_, untold)) => Err(without_field(&call, untold)),
+    }
 }
 
-async fn group_wikis(http: &Http, storage: &StorageName, at: Cursor) -> PortResult<Listing> {
+async fn group_wikis(http: &Http, storage: &StorageName, at: Cursor, release: &Release) -> PortResult<Listing> {
     let call = Call::get("/groups")
         .with("repository_storage", storage)
         .quiet("all_available", "true")
         .quiet("order_by", "id")
         .quiet("sort", "asc");
-    let (listing, untold) = items(http, call.clone(), ContainerKind::GroupWiki, storage, at).await?;
-    if untold > 0 {
-        // Either no rights, or an edition without group wikis: the moves' own endpoint tells which.
+    let moves = async || {
         let probe = Call::get("/group_repository_storage_moves").quiet("per_page", "1");
-        if found(http.call::<Vec<Move>>(&probe).await)?.is_none() {
-            return Ok(Listing { found: Vec::new(), next: None });
-        }
-        return Err(without_field(&call, untold));
+        Ok::<_, PortError>(found(http.call::<Vec<Move>>(&probe).await)?.is_some())
+    };
+    let none = Listing { found: Vec::new(), next: None };
+    if !release.lists_all_kinds() {
+        let absent = release.without(&call.shown, "does not list groups by the storage of their wikis (16.3 does)");
+        return if moves().await? { Err(absent) } else { Ok(none) };
     }
-    Ok(listing)
+    let (listing, untold) = items(http, call.clone(), ContainerKind::GroupWiki, storage, at).await?;
+    if untold == 0 {
+        return Ok(listing);
+    }
+    // Either no rights, or an edition without group wikis: the moves' own endpoint tells which.
+    if moves().await? { Err(without_field(&call, untold)) } else { Ok(none) }
 }
 
 /// The page's items that are on the storage by their own field, and how many came without that field.
@@ -96,7 +139,7 @@ async fn items(
     storage: &StorageName,
     at: Cursor,
 ) -> PortResult<(Listing, usize)> {
-    let call = call.quiet("per_page", &at.size.to_string()).with("page", at.page);
+    let call = call.quiet("per_page", &at.size.to_string()).with("page", at.page).probing(at.size < 100);
     let (items, headers): (Vec<Item>, _) = http.call_with_headers(&call).await?;
     // `X-Next-Page` is empty on the last page; a proxy may have taken it away.
     let full = items.len() >= at.size as usize;

@@ -10,15 +10,16 @@ use serde_json::json;
 
 use super::http::{Call, Http, Patience};
 use super::json::{DiskPath, Item, Metadata, Move, Project, Settings, Token};
-use super::list;
+use super::list::{self, Release};
+use super::pace::{Pace, Tell};
 use crate::apply::port::{Cursor, GitLab, Listing, PortError, PortErrorKind, PortResult, Version};
 use crate::model::{Container, ContainerKind, MoveRecord, Repository, StorageName, TokenFacts, Weight};
 
 /// The adapter to one GitLab.
 pub struct RestGitLab {
     http: Http,
-    /// What `metadata` said of the edition, once it was asked.
-    enterprise: OnceLock<Option<bool>>,
+    /// What `metadata` said, once it was asked.
+    release: OnceLock<Release>,
 }
 
 impl fmt::Debug for RestGitLab {
@@ -52,7 +53,7 @@ impl RestGitLab {
     /// What is wrong with one of them; no error holds the token.
     pub fn new(url: &str, token: &SecretString, ca: Option<&str>) -> PortResult<Self> {
         crate::live::install_tls_provider();
-        Ok(Self { http: Http::new(url, token, ca)?, enterprise: OnceLock::new() })
+        Ok(Self { http: Http::new(url, token, ca)?, release: OnceLock::new() })
     }
 
     /// Changes how long failing calls are repeated.
@@ -62,15 +63,22 @@ impl RestGitLab {
         self
     }
 
+    /// Tells of waits for GitLab's rate limits.
+    #[must_use]
+    pub fn telling(mut self, tell: Tell) -> Self {
+        self.http.pace = Pace::telling(tell);
+        self
+    }
+
     async fn records(&self, call: &Call, kind: ContainerKind) -> PortResult<Vec<MoveRecord>> {
         let moves: Vec<Move> = self.http.call(call).await?;
         moves.into_iter().filter_map(|m| m.record(&call.shown, kind).transpose()).collect()
     }
 
-    async fn is_enterprise(&self) -> PortResult<Option<bool>> {
-        match self.enterprise.get() {
-            Some(known) => Ok(*known),
-            None => Ok(self.version().await?.enterprise),
+    async fn release(&self) -> PortResult<Release> {
+        match self.release.get() {
+            Some(known) => Ok(known.clone()),
+            None => Ok(Release::of(&self.version().await?)),
         }
     }
 }
@@ -82,8 +90,9 @@ impl GitLab for RestGitLab {
             Some(metadata) => metadata,
             None => self.http.call(&Call::get("/version")).await?,
         };
-        _ = self.enterprise.set(metadata.enterprise);
-        Ok(Version { version: metadata.version, enterprise: metadata.enterprise })
+        let version = Version { version: metadata.version, enterprise: metadata.enterprise };
+        _ = self.release.set(Release::of(&version));
+        Ok(version)
     }
 
     async fn token(&self) -> PortResult<TokenFacts> {
@@ -103,11 +112,11 @@ impl GitLab for RestGitLab {
     }
 
     async fn list(&self, kind: ContainerKind, storage: &StorageName, at: Cursor) -> PortResult<Listing> {
-        let enterprise = match kind {
-            ContainerKind::GroupWiki => self.is_enterprise().await?,
-            _ => self.enterprise.get().copied().flatten(),
+        let release = match kind {
+            ContainerKind::Project => self.release.get().cloned().unwrap_or_default(),
+            _ => self.release().await?,
         };
-        list::page(&self.http, kind, storage, at, enterprise).await
+        list::page(&self.http, kind, storage, at, &release).await
     }
 
     async fn container(&self, container: Container) -> PortResult<Option<Repository>> {

@@ -92,11 +92,12 @@ pub(super) fn page(
         ContainerKind::GroupWiki if world.release.can(Ability::GroupFilter) => {
             Ok(offset(world.groups(Some(storage)).map(of_group).collect()))
         }
-        // Groups without the field: either an edition without group wikis, or, for all one can tell, no rights.
-        ContainerKind::GroupWiki if world.moves_kind(kind) && world.groups(None).next().is_some() => {
-            let message = "the items come without their field `repository_storage`";
-            Err(PortError::new(PortErrorKind::Forbidden, call, message))
-        }
+        // Group wikis without a list by storage.
+        ContainerKind::GroupWiki if world.moves_kind(kind) => Err(PortError::new(
+            PortErrorKind::NotFound,
+            call,
+            "GitLab does not list groups by the storage of their wikis",
+        )),
         ContainerKind::GroupWiki => Ok(Listing { found: Vec::new(), next: None }),
     }
 }

@@ -1,4 +1,11 @@
-//! One reading of the whole fleet, through the ports alone.
+//! One reading of the whole fleet, through the ports alone: servers and disks, GitLab's settings and moves (here), its
+//! lists (`lists`, page by page in `pages`), and the sizes that they lack (`sizes`).
+
+mod lists;
+mod pages;
+mod sizes;
+
+pub use sizes::measure;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,18 +13,16 @@ use futures::StreamExt as _;
 use futures::future::{join, join_all};
 
 use super::cluster;
-use crate::apply::port::{Cursor, PortError, PortErrorKind, PortResult, Ports};
+use crate::apply::port::{PortError, PortErrorKind, PortResult, Ports, Version};
 use crate::model::{
-    ContainerKind, DiskSpace, GitlabFacts, MoveRecord, Observed, OtherContainers, Reading, Repository, RepositoryRole,
-    ServerFacts, StorageFacts, StorageName, relative_path,
+    ContainerKind, DiskSpace, GitlabFacts, ListFacts, Listed, MoveRecord, Observed, Reading, Repository, ServerFacts,
+    StorageFacts, StorageName,
 };
 use crate::plan::pods::Wanted;
+use crate::state::inventory::{Draft, Inventory, Origin};
 
-/// Storages read at once. Each takes one list's worth of GitLab's requests and two small calls to its own server; at
-/// ten times this a fleet's lists would crowd out everything else that asks GitLab.
+/// Storages read at once, two small calls to the server of each.
 const STORAGES_AT_ONCE: usize = 8;
-/// Sizes asked for at once. Gitaly answers each by walking a repository's folder.
-const SIZES_AT_ONCE: usize = 16;
 /// Walks at once: each reads a whole disk's directories on its server.
 const WALKS_AT_ONCE: usize = 4;
 /// GitLab's lists of moves know no filter by state, so the newest are read until only ended ones come. 20 pages are the
@@ -39,6 +44,32 @@ pub struct Request {
     pub pods: Wanted,
 }
 
+/// Where the lists of repositories come from.
+pub enum Lists<'a> {
+    /// From GitLab.
+    Read {
+        /// Where every page is written down as it comes.
+        draft: Option<&'a Draft>,
+        /// Told of how far it is.
+        tell: &'a (dyn Fn(Progress) + Send + Sync),
+    },
+    /// From an earlier reading. Weights, servers, disks and moves under way are read all the same.
+    Known(Inventory),
+    /// Nowhere: only the rest is wanted.
+    Skip,
+}
+
+/// How far the reading of the lists is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Repositories listed so far.
+    pub repositories: u64,
+    /// Lists read to their end.
+    pub lists: usize,
+    /// Of so many: one for each storage and kind.
+    pub of: usize,
+}
+
 /// Reads the fleet through the ports, with bounded concurrency. What can be unknown is; what cannot (GitLab's
 /// version, settings, lists) is an error.
 ///
@@ -48,6 +79,15 @@ pub struct Request {
 /// # Errors
 /// The first call that failed for good; all of them, in a fixed order.
 pub async fn observe(ports: &Ports, request: &Request) -> Result<Observed, Vec<PortError>> {
+    observe_with(ports, request, Lists::Read { draft: None, tell: &|_| {} }).await
+}
+
+/// As [`observe`], with the lists from wherever they are to come.
+///
+/// # Errors
+/// As [`observe`].
+pub async fn observe_with(ports: &Ports, request: &Request, lists: Lists<'_>) -> Result<Observed, Vec<PortError>> {
+    let known = !matches!(lists, Lists::Skip);
     let as_of = ports.clock.now();
     let declared: BTreeSet<_> = request.declared.iter().chain(&request.listed).chain(&request.draining).collect();
     let (pods, others): (Vec<_>, Vec<_>) =
@@ -80,12 +120,12 @@ pub async fn observe(ports: &Ports, request: &Request) -> Result<Observed, Vec<P
     };
     // An error of GitLab's ends the reading at once, however slow the Gitalys are.
     let (storages, gitlab, (cluster, of_pods)) =
-        futures::future::try_join3(gitalys, read_gitlab(ports, request), cluster).await?;
+        futures::future::try_join3(gitalys, read_gitlab(ports, request, lists), cluster).await?;
     let mut storages: BTreeMap<StorageName, StorageFacts> = storages.into_iter().chain(of_pods).collect();
-    let Lists { facts, repositories, others, moves } = gitlab;
+    let Facts { gitlab, repositories, lists, listed, moves } = gitlab;
 
     let occupied: BTreeSet<_> = repositories.iter().map(|r| &r.storage).collect();
-    let empty: BTreeSet<_> = request.draining.iter().filter(|s| !occupied.contains(s)).cloned().collect();
+    let empty: BTreeSet<_> = request.draining.iter().filter(|s| known && !occupied.contains(s)).cloned().collect();
     let walks = futures::stream::iter(empty.into_iter().map(|storage| {
         let server = storages.get(&storage).map(|facts| &facts.server);
         async move {
@@ -105,7 +145,7 @@ pub async fn observe(ports: &Ports, request: &Request) -> Result<Observed, Vec<P
             facts.walk = Some(walk);
         }
     }
-    Ok(Observed { as_of, gitlab: facts, storages, repositories, others, cluster, moves })
+    Ok(Observed { as_of, gitlab, storages, repositories, lists, listed, cluster, moves })
 }
 
 pub(super) fn reading<T>(result: PortResult<T>) -> Reading<T> {
@@ -139,14 +179,15 @@ async fn read_storage(ports: &Ports, storage: &StorageName) -> (StorageName, Sto
 }
 
 /// What GitLab says.
-struct Lists {
-    facts: GitlabFacts,
+struct Facts {
+    gitlab: GitlabFacts,
     repositories: Vec<Repository>,
-    others: BTreeMap<StorageName, OtherContainers>,
+    lists: BTreeMap<StorageName, ListFacts>,
+    listed: Option<Listed>,
     moves: Vec<MoveRecord>,
 }
 
-async fn read_gitlab(ports: &Ports, request: &Request) -> Result<Lists, Vec<PortError>> {
+async fn read_gitlab(ports: &Ports, request: &Request, lists: Lists<'_>) -> Result<Facts, Vec<PortError>> {
     let gitlab = &ports.gitlab;
     // One after the other: when GitLab cannot be reached, one error says it; and no list is believed before the
     // settings have proven an administrator's rights.
@@ -154,30 +195,9 @@ async fn read_gitlab(ports: &Ports, request: &Request) -> Result<Lists, Vec<Port
     let (token, weights) = join(gitlab.token(), gitlab.weights()).await;
     let weights = weights.map_err(|e| vec![e])?;
 
-    let listed: BTreeSet<_> = request.listed.iter().chain(&request.draining).cloned().collect();
-    let lists = async {
-        futures::stream::iter(listed.iter().map(|storage| list_storage(ports, storage)))
-            .buffered(STORAGES_AT_ONCE)
-            .collect::<Vec<_>>()
-            .await
-    };
-    let kinds = [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki];
-    let families = join_all(kinds.map(|kind| moves_in_flight(ports, kind)));
-    let (lists, families) = join(lists, families).await;
-
+    // Before the lists, so that it is known which of them change while they are read.
+    let families = join_all(ContainerKind::ALL.map(|kind| moves_in_flight(ports, kind))).await;
     let mut errors = Vec::new();
-    let mut repositories = BTreeMap::new();
-    let mut others = BTreeMap::new();
-    for (storage, result) in listed.into_iter().zip(lists) {
-        match result {
-            Ok((found, counted)) => {
-                // A repository that moved between two lists is in both: one entry stands, and is looked at again before its move.
-                repositories.extend(found.into_iter().map(|r| (r.container, r)));
-                others.insert(storage, counted);
-            }
-            Err(error) => errors.push(error),
-        }
-    }
     let mut moves = BTreeMap::new();
     for result in families {
         match result {
@@ -185,48 +205,30 @@ async fn read_gitlab(ports: &Ports, request: &Request) -> Result<Lists, Vec<Port
             Err(error) => errors.push(error),
         }
     }
+    let moving: BTreeSet<ContainerKind> = moves.keys().map(|(container, _)| container.kind).collect();
+
+    let mut listed = None;
+    let (repositories, lists) = match lists {
+        Lists::Read { draft, tell } => {
+            listed = draft.filter(|d| d.resumed()).map(|d| Listed { began: d.began(), ended: ports.clock.now() });
+            let storages: BTreeSet<_> = request.listed.iter().chain(&request.draining).cloned().collect();
+            lists::read(ports, storages, &moving, draft, tell).await.unwrap_or_else(|failed| {
+                errors.splice(0..0, failed);
+                (Vec::new(), BTreeMap::new())
+            })
+        }
+        Lists::Known(Inventory { origin: Origin { began, ended, .. }, lists, repositories }) => {
+            listed = Some(Listed { began, ended });
+            (repositories, lists)
+        }
+        Lists::Skip => (Vec::new(), BTreeMap::new()),
+    };
     if !errors.is_empty() {
         return Err(errors);
     }
-    Ok(Lists {
-        facts: GitlabFacts { version: version.version, enterprise: version.enterprise, token: reading(token), weights },
-        repositories: sized(ports, repositories.into_values().collect()).await,
-        others,
-        moves: moves.into_values().collect(),
-    })
-}
-
-/// Asks Gitaly for the sizes that GitLab's statistics lack: room is kept for what is known only.
-async fn sized(ports: &Ports, mut repositories: Vec<Repository>) -> Vec<Repository> {
-    let lacking = (0usize..).zip(&repositories).filter(|(_, r)| r.size.is_none() && r.empty != Some(true));
-    let asks = lacking.map(|(at, r)| {
-        let (storage, path) = (r.storage.clone(), relative_path(r.container, RepositoryRole::Main));
-        async move { (at, ports.gitaly.size(&storage, &path).await.ok()) }
-    });
-    let asks: Vec<_> = asks.collect();
-    let sizes: Vec<_> = futures::stream::iter(asks).buffer_unordered(SIZES_AT_ONCE).collect().await;
-    for (at, size) in sizes {
-        if let Some(repository) = repositories.get_mut(at) {
-            repository.size = size;
-        }
-    }
-    repositories
-}
-
-async fn list_storage(ports: &Ports, storage: &StorageName) -> PortResult<(Vec<Repository>, OtherContainers)> {
-    let list = |kind| async move {
-        let (mut found, mut at) = (BTreeMap::new(), Some(Cursor::START));
-        while let Some(cursor) = at {
-            let page = ports.gitlab.list(kind, storage, cursor).await?;
-            found.extend(page.found.into_iter().map(|r| (r.container, r)));
-            at = page.next;
-        }
-        Ok::<_, PortError>(found)
-    };
-    let count = |kind| async move { reading(list(kind).await.map(|found| found.len() as u64)) };
-    let counts = join(count(ContainerKind::Snippet), count(ContainerKind::GroupWiki));
-    let (projects, (snippets, group_wikis)) = join(list(ContainerKind::Project), counts).await;
-    Ok((projects?.into_values().collect(), OtherContainers { snippets, group_wikis }))
+    let Version { version, enterprise } = version;
+    let gitlab = GitlabFacts { version, enterprise, token: reading(token), weights };
+    Ok(Facts { gitlab, repositories, lists, listed, moves: moves.into_values().collect() })
 }
 
 /// The moves of a family that have not ended, newest first.
