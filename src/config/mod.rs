@@ -7,6 +7,7 @@ mod connection;
 mod convert;
 #[cfg(test)]
 mod differential;
+pub mod fmt;
 mod graph;
 mod read;
 mod scan;
