@@ -64,6 +64,17 @@ pub(crate) enum Command {
   tranship validate
   tranship validate --json | jq .diagnostics")]
     Validate(Validate),
+    /// Puts configurations into canonical style: blanks only, never a value or a comment
+    #[command(after_long_help = "Examples:
+  tranship fmt                             # the folder's *.hcl files; lists those it changed
+  tranship fmt --check --diff --recursive  # changes nothing; 2 when something would change
+  tranship fmt - < draft.hcl               # standard input to standard output
+
+The style is that of `terraform fmt`: two blanks for each level, `=` and comments aligned over consecutive lines. Only
+blanks between words and signs change. Texts, heredocs and comments stay as they are, and so do the lines with their
+ends (LF or CRLF); a byte order mark goes. Each file is read again before it is written, and stays as it is when it
+would say anything else. What is hidden, and a link that leads out of the folder, is left out.")]
+    Fmt(Fmt),
     /// Shows what an apply would do; changes nothing
     #[command(after_long_help = "Examples:
   tranship plan
@@ -139,6 +150,13 @@ Only tranship's memory is edited; no live system is touched."
     },
 }
 
+impl Command {
+    /// True for what asks no live system and begins nothing that would have to be ended in order.
+    pub(crate) fn is_offline(&self) -> bool {
+        matches!(self, Self::Fmt(_))
+    }
+}
+
 /// Where values of variables come from.
 #[derive(Debug, Args)]
 pub(crate) struct Variables {
@@ -171,6 +189,26 @@ pub(crate) struct Validate {
     /// As JSON, in the shape of `terraform validate -json`
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fmt {
+    /// Files and folders; left out, this folder; `-`: standard input to standard output
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<camino::Utf8PathBuf>,
+    /// Changes nothing, and ends with 2 when something would change
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Prints what changes as a patch; what looks like a secret is masked in it
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Folders in folders, too
+    #[arg(long)]
+    pub(crate) recursive: bool,
+    /// Whether files are changed
+    #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1,
+        require_equals = true, action = clap::ArgAction::Set)]
+    pub(crate) write: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ mod args;
 mod context;
 pub mod exit;
 mod failure;
+mod fmt;
 mod plan;
 #[cfg(feature = "sandbox")]
 mod sandbox;
@@ -66,9 +67,12 @@ fn start(cli: &Cli, terminal: Terminal) -> Result<Exit, Failure> {
 }
 
 async fn dispatch(command: &Command, terminal: Terminal) -> Result<Exit, Failure> {
-    let context = Context { terminal, signals: Signals::listen() };
+    // A signal simply ends what is done in one go.
+    let signals = if command.is_offline() { Signals::deaf() } else { Signals::listen() };
+    let context = Context { terminal, signals };
     match command {
         Command::Validate(args) => plan::validate(&context, args),
+        Command::Fmt(args) => fmt::fmt(&terminal, args),
         Command::Plan(args) => plan::plan(&context, args).await,
         Command::Apply(args) => apply::apply(&context, args).await,
         Command::Show(args) => plan::show(&context, args),

@@ -187,6 +187,12 @@ pub(super) fn folder(folder: &Utf8Path, inputs: &VariableInputs, texts: &mut Tex
 
 /// Reads one text, without its byte order mark.
 fn text(path: &Utf8Path, name: &str, texts: &mut Texts, out: &mut Report) -> Option<String> {
+    let bytes = bytes(path, name, texts, out)?;
+    decode(name, bytes, texts, out)
+}
+
+/// Reads one file as it is.
+pub(super) fn bytes(path: &Utf8Path, name: &str, texts: &mut Texts, out: &mut Report) -> Option<Vec<u8>> {
     let mut refuse = |code, summary: &str, detail: String, span: Option<Span>, help: &str| {
         out.push(Diagnostic::error(code, summary).detail(detail).at(span).help(help));
         None
@@ -207,13 +213,10 @@ fn text(path: &Utf8Path, name: &str, texts: &mut Texts, out: &mut Report) -> Opt
         let span = texts.offender(name, &[], 0);
         return refuse("config/file-size", "File too large", detail, Some(span), help);
     }
-    let bytes = match fs_err::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            return refuse("config/file", "Cannot read a file", unreadable(name, &error), None, "Check its rights.");
-        }
-    };
-    decode(name, bytes, texts, out)
+    match fs_err::read(path) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => refuse("config/file", "Cannot read a file", unreadable(name, &error), None, "Check its rights."),
+    }
 }
 
 /// Makes a text of what was read, without its byte order mark.

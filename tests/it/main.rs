@@ -3,6 +3,7 @@
 mod cli;
 mod common;
 mod first_move;
+mod fmt;
 #[cfg(feature = "sandbox")]
 mod laws;
 mod layers;

@@ -22,6 +22,7 @@ mod layout;
 mod tests;
 mod token;
 
+use camino::Utf8Path;
 use hcl::edit::expr::{Array, FuncArgs, Object};
 use hcl::edit::structure::Body;
 use hcl::edit::template::{ForDirective, IfDirective};
@@ -29,9 +30,12 @@ use hcl::edit::visit_mut::{self, VisitMut};
 use hcl::edit::{Span as _, parser};
 
 use super::read::{self, Texts};
-use super::scope::Report;
+use super::scope::{FILE_LIMIT, Report};
 use super::syntax;
 use crate::diag::{Diagnostic, Diagnostics, SourceMap, Span};
+
+/// Largest text that is formatted, in bytes.
+pub const LIMIT: u64 = FILE_LIMIT;
 
 /// Formats texts, one after the other, and collects what is wrong in any.
 #[derive(Default)]
@@ -41,6 +45,11 @@ pub struct Formatter {
 }
 
 impl Formatter {
+    /// Reads a file. `None`: it cannot be read, or has more than 64 MiB; that is told by [`Formatter::finish`].
+    pub fn read(&mut self, path: &Utf8Path) -> Option<Vec<u8>> {
+        read::bytes(path, path.as_str(), &mut self.texts, &mut self.report)
+    }
+
     /// Gives a text's canonical form. `None`: it is no configuration, or it could not be formatted safely; that is
     /// told by [`Formatter::finish`].
     pub fn format(&mut self, name: &str, bytes: Vec<u8>) -> Option<String> {
