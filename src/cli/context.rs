@@ -46,8 +46,8 @@ pub(crate) struct Session {
     options: plan::Options,
 }
 
-/// Reads the configuration with all its diagnostics.
-pub(crate) fn read(variables: &Variables) -> Loaded {
+/// Where values of variables come from: the environment and what was typed.
+pub(crate) fn inputs(variables: &Variables) -> VariableInputs {
     const PREFIX: &str = "TRANSHIP_VAR_";
     let environment = std::env::vars_os().filter_map(|(name, value)| {
         let name = name.into_string().ok()?.strip_prefix(PREFIX)?.to_owned();
@@ -55,8 +55,12 @@ pub(crate) fn read(variables: &Variables) -> Loaded {
     });
     let mut environment: Vec<_> = environment.collect();
     environment.sort();
-    let inputs = VariableInputs { environment, files: variables.var_file.clone(), assignments: variables.var.clone() };
-    config::load(Utf8Path::new(FOLDER), &inputs)
+    VariableInputs { environment, files: variables.var_file.clone(), assignments: variables.var.clone() }
+}
+
+/// Reads the configuration with all its diagnostics.
+pub(crate) fn read(variables: &Variables) -> Loaded {
+    config::load(Utf8Path::new(FOLDER), &inputs(variables))
 }
 
 /// Reads the configuration; prints its warnings.

@@ -3,6 +3,7 @@
 mod apply;
 mod args;
 mod context;
+mod eval;
 pub mod exit;
 mod failure;
 mod fmt;
@@ -73,6 +74,7 @@ async fn dispatch(command: &Command, terminal: Terminal) -> Result<Exit, Failure
     match command {
         Command::Validate(args) => plan::validate(&context, args),
         Command::Fmt(args) => fmt::fmt(&terminal, args),
+        Command::Eval(args) => eval::eval(&terminal, args),
         Command::Plan(args) => plan::plan(&context, args).await,
         Command::Apply(args) => apply::apply(&context, args).await,
         Command::Show(args) => plan::show(&context, args),
