@@ -18,9 +18,12 @@
 //! | a chain of lines is aligned at any cost | up to 32 blanks for each column | a long line must not inflate the others |
 
 mod layout;
+mod split;
 #[cfg(test)]
 mod tests;
 mod token;
+
+use std::borrow::Cow;
 
 use camino::Utf8Path;
 use hcl::edit::expr::{Array, FuncArgs, Object};
@@ -33,6 +36,7 @@ use super::read::{self, Texts};
 use super::scope::{FILE_LIMIT, Report};
 use super::syntax;
 use crate::diag::{Diagnostic, Diagnostics, SourceMap, Span};
+use split::split;
 
 /// Largest text that is formatted, in bytes.
 pub const LIMIT: u64 = FILE_LIMIT;
@@ -54,14 +58,11 @@ impl Formatter {
     /// told by [`Formatter::finish`].
     pub fn format(&mut self, name: &str, bytes: Vec<u8>) -> Option<String> {
         let text = read::decode(name, bytes, &mut self.texts, &mut self.report)?;
-        let body = match parser::parse_body(&text) {
-            Ok(body) => body,
-            Err(_) => {
-                self.refuse(name, text);
-                return None;
-            }
-        };
         let tokens = token::tokens(&text);
+        let Ok(body) = parser::parse_body(&split(&text, &tokens)) else {
+            self.refuse(name, text);
+            return None;
+        };
         let formatted = layout::print(&text, &tokens);
         match damage(&text, &tokens, body, &formatted) {
             None => Some(formatted),
@@ -78,7 +79,6 @@ impl Formatter {
         let mut found = Diagnostics::default();
         syntax::parse(source, &text, &mut found);
         if !found.has_errors() {
-            // The parts are whole, but not the text as one.
             found.push(Diagnostic::error("config/syntax", "Syntax error").detail(format!("{name:?} cannot be read.")));
         }
         found.items.into_iter().for_each(|diagnostic| self.report.push(diagnostic));
@@ -115,7 +115,7 @@ fn damage(text: &str, tokens: &[token::Token], mut body: Body, formatted: &str) 
     if length < tokens.len() || length < found.len() {
         return Some(tokens.get(length).map_or((text.len(), text.len()), |token| (token.start, token.end)));
     }
-    let Ok(mut other) = parser::parse_body(formatted) else { return Some((0, 0)) };
+    let Ok(mut other) = parser::parse_body(&split(formatted, &found)) else { return Some((0, 0)) };
     if body == other {
         return None;
     }
@@ -125,7 +125,8 @@ fn damage(text: &str, tokens: &[token::Token], mut body: Body, formatted: &str) 
         return None;
     }
     let differs = body.iter().zip(other.iter()).find(|(a, b)| a != b).and_then(|(a, _)| a.span());
-    Some(differs.map_or((0, 0), |span| (span.start, span.end)))
+    // Only a text that was not cut has its places where they were read.
+    Some(differs.filter(|_| matches!(split(text, tokens), Cow::Borrowed(_))).map_or((0, 0), |s| (s.start, s.end)))
 }
 
 /// Takes away the blanks that the parser's tree compares: before what closes, and around the words of `%{ if }` and

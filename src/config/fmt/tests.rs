@@ -167,6 +167,27 @@ fn a_long_line_does_not_inflate_the_others() {
     assert!(canonical(&text).len() < text.len() * 2);
 }
 
+/// What the parser takes a minute for is cut for it, and comes out whole.
+#[test]
+fn objects_of_very_many_items_are_formatted() {
+    for (item, close, cuts) in
+        [("k{} = 1\n", "", 3), ("k{}=1 ,", "", 3), ("k{} = [ 1,\n2 ] # c\n", "", 3), ("k{}=1, # c\n", "z = 1", 7)]
+    {
+        let items: String = (0..3_500).map(|i| item.replace("{}", &i.to_string())).collect();
+        let text = format!("a {{\n  b = f({{\n{items}{close}}})\n}}\n");
+        let cut = split(&text, &token::tokens(&text));
+        assert_eq!(cut.matches(",_").count(), cuts);
+        let formatted = canonical(&text);
+        assert_eq!(formatted.lines().count(), text.lines().count());
+        let wrong = text.replace("k3000", "k3000 k");
+        assert!(format(&wrong).expect_err("not an item").items[0].code.starts_with("config/"));
+    }
+    let text = format!("a = {{ for k, v in m :{} k => v }}\n", "\n".repeat(3_000));
+    assert!(matches!(split(&text, &token::tokens(&text)), Cow::Borrowed(_)));
+    let blocks = "a \"b\" {\n".to_owned() + &"  c {}\n".repeat(3_000) + "}\n";
+    assert!(matches!(split(&blocks, &token::tokens(&blocks)), Cow::Borrowed(_)));
+}
+
 #[test]
 fn secrets_are_masked_in_what_is_shown() {
     assert_eq!(masked("a = 1\ntoken = \"abc\"\n".into()), "a = 1\ntoken = *****\n");
