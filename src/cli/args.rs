@@ -64,6 +64,29 @@ pub(crate) enum Command {
   tranship validate
   tranship validate --json | jq .diagnostics")]
     Validate(Validate),
+    /// Puts configurations into canonical style: blanks only, never a value or a comment
+    #[command(after_long_help = "Examples:
+  tranship fmt                             # the folder's *.hcl files; lists those it changed
+  tranship fmt --check --diff --recursive  # changes nothing; 2 when something would change
+  tranship fmt - < draft.hcl               # standard input to standard output
+
+The style is that of `terraform fmt`: two blanks for each level, `=` and comments aligned over consecutive lines. Only
+blanks between words and signs change. Texts, heredocs and comments stay as they are, and so do the lines with their
+ends (LF or CRLF); a byte order mark goes. Each file is read again before it is written, and stays as it is when it
+would say anything else. What is hidden, and a link that leads out of the folder, is left out.")]
+    Fmt(Fmt),
+    /// Prints the value of an expression, with the configuration's names; asks no live system
+    #[command(after_long_help = "Examples:
+  tranship eval 'local.zones'
+  tranship eval 'values(storage.gitaly)[*].name' --json
+  tranship eval 'timeadd(\"2026-01-05T08:00:00Z\", \"36h\")'
+  tranship eval --var 'size=20' 'var.size * GiB'
+  echo 'keys(storage)' | tranship eval -
+
+Variables, locals, storages (their address and name), other blocks and all functions may be used; what `tranship explain
+functions` lists. A value that depends on a sensitive variable is not printed. An expression that begins with `-` stands
+behind `--`.")]
+    Eval(Eval),
     /// Shows what an apply would do; changes nothing
     #[command(after_long_help = "Examples:
   tranship plan
@@ -141,6 +164,13 @@ Only tranship's memory is edited; no live system is touched."
     },
 }
 
+impl Command {
+    /// True for what asks no live system and begins nothing that would have to be ended in order.
+    pub(crate) fn is_offline(&self) -> bool {
+        matches!(self, Self::Fmt(_) | Self::Eval(_))
+    }
+}
+
 /// Where values of variables come from.
 #[derive(Debug, Args)]
 pub(crate) struct Variables {
@@ -183,6 +213,38 @@ pub(crate) struct Validate {
     #[command(flatten)]
     pub(crate) variables: Variables,
     /// As JSON, in the shape of `terraform validate -json`
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fmt {
+    /// Files and folders; left out, this folder; `-`: standard input to standard output
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<camino::Utf8PathBuf>,
+    /// Changes nothing, and ends with 2 when something would change
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Prints what changes as a patch; what looks like a secret is masked in it
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Folders in folders, too
+    #[arg(long)]
+    pub(crate) recursive: bool,
+    /// Whether files are changed
+    #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1,
+        require_equals = true, action = clap::ArgAction::Set)]
+    pub(crate) write: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Eval {
+    /// An expression as in the configuration; `-` reads it from standard input
+    #[arg(value_name = "EXPR", allow_negative_numbers = true)]
+    pub(crate) expression: String,
+    #[command(flatten)]
+    pub(crate) variables: Variables,
+    /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

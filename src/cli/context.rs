@@ -15,8 +15,8 @@ use crate::apply;
 use crate::apply::port::Ports;
 use crate::config::{self, Loaded, VariableInputs};
 use crate::diag::{Diagnostic, Diagnostics, SourceMap};
-use crate::live::kubernetes::{Access, ClusterTarget, KubeCluster};
 use crate::live::gitlab::Patience;
+use crate::live::kubernetes::{Access, ClusterTarget, KubeCluster};
 use crate::live::{self, GitalyTarget, Target};
 use crate::model::{Connection, Desired, LiveConnection, Observed, StorageName};
 use crate::plan::{self, Plan};
@@ -55,8 +55,8 @@ pub(crate) struct Session {
     _word: Option<super::fleet::Word>,
 }
 
-/// Reads the configuration with all its diagnostics.
-pub(crate) fn read(variables: &Variables) -> Loaded {
+/// Where values of variables come from: the environment and what was typed.
+pub(crate) fn inputs(variables: &Variables) -> VariableInputs {
     const PREFIX: &str = "TRANSHIP_VAR_";
     let environment = std::env::vars_os().filter_map(|(name, value)| {
         let name = name.into_string().ok()?.strip_prefix(PREFIX)?.to_owned();
@@ -64,8 +64,12 @@ pub(crate) fn read(variables: &Variables) -> Loaded {
     });
     let mut environment: Vec<_> = environment.collect();
     environment.sort();
-    let inputs = VariableInputs { environment, files: variables.var_file.clone(), assignments: variables.var.clone() };
-    config::load(Utf8Path::new(FOLDER), &inputs)
+    VariableInputs { environment, files: variables.var_file.clone(), assignments: variables.var.clone() }
+}
+
+/// Reads the configuration with all its diagnostics.
+pub(crate) fn read(variables: &Variables) -> Loaded {
+    config::load(Utf8Path::new(FOLDER), &inputs(variables))
 }
 
 /// Reads the configuration; prints its warnings.

@@ -157,11 +157,17 @@ pub fn replace_by(
     fs_err::File::open(folder)?.sync_all()
 }
 
-/// Gives the new file the old one's permissions, or those of an ordinary file (0644): it is to be committed.
+/// Gives the new file the old one's owner, where that may be done, and its permissions, or those of an ordinary file
+/// (0644): it is to be committed.
 #[cfg(unix)]
 fn keep_mode(old: &Utf8Path, new: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = fs_err::metadata(old).map_or(0o644, |data| data.permissions().mode() & 0o7777);
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let old = fs_err::metadata(old).ok();
+    if let Some(data) = &old {
+        // Who is not root replaces a file of somebody else by one of his own.
+        let _ = std::os::unix::fs::fchown(new, Some(data.uid()), Some(data.gid()));
+    }
+    let mode = old.map_or(0o644, |data| data.permissions().mode() & 0o7777);
     new.set_permissions(std::fs::Permissions::from_mode(mode))
 }
 

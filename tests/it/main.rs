@@ -4,6 +4,7 @@ mod cli;
 mod common;
 mod control_plane;
 mod first_move;
+mod fmt;
 #[cfg(feature = "sandbox")]
 mod inventory;
 #[cfg(feature = "sandbox")]

@@ -8,6 +8,7 @@ mod strings;
 mod texts;
 mod times;
 
+pub use texts::json_text;
 pub(crate) use texts::pattern;
 pub use times::duration as parse_duration;
 pub(crate) use times::{parse as parse_time, print as print_time};
@@ -199,7 +200,7 @@ pub(crate) fn find(call: &Call) -> Result<&'static Function, Fault> {
         let mut diagnostic = Diagnostic::error("expr/unknown-function", "Unknown function")
             .detail(format!("There is no function `{}`.", call.name))
             .at(call.name_span);
-        let names = all().keys().copied().chain(["try", "can"]);
+        let names = all().keys().copied();
         diagnostic.help = Some(match call.name.as_str() {
             "timestamp" | "plantimestamp" | "uuid" | "bcrypt" => {
                 "Expressions are pure: the same configuration gives the same plan, so there is no clock and no \
