@@ -104,11 +104,10 @@ fn size(value: &Value) -> Result<Value, String> {
                 "Pi" => 1 << 50,
                 _ => return Err(wrong()),
             };
-            Number::parse(number).and_then(|n| n.times(Number::Int(factor)).ok()).and_then(|n| match n {
-                Number::Int(n) => Some(n),
+            Number::parse(number)
+                .and_then(|n| n.times(Number::Int(factor)).ok())
                 // A fraction of a byte is rounded up.
-                Number::Float(n) => Number::from_f64(n.ceil()).and_then(Number::as_int),
-            })
+                .map(Number::ceil)
         }
         other => return Err(format!("this is {}", other.kind())),
     };
