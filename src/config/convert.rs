@@ -36,15 +36,20 @@ impl Converter<'_> {
         let kind = match expression {
             Expression::Null(_) => Kind::Literal(Value::Null),
             Expression::Bool(truth) => Kind::Literal(Value::Bool(**truth)),
-            Expression::Number(number) => {
+            Expression::Number(_) => {
                 let written: String = self.written(span).chars().filter(|c| !c.is_whitespace()).collect();
-                let number = Number::parse(&written).or_else(|| number.as_f64().and_then(Number::from_f64));
-                Kind::Literal(number.map_or(Value::Null, Value::Number))
+                match Number::parse(&written) {
+                    Some(number) => Kind::Literal(number.into()),
+                    None => {
+                        out.push(out_of_range(span));
+                        Kind::Literal(Value::Unknown)
+                    }
+                }
             }
             Expression::String(text) => Kind::Literal(Value::String((**text).clone())),
             Expression::StringTemplate(template) => {
                 let elements: Vec<&Element> = template.iter().collect();
-                return self.template(&elements, span, out, true);
+                return self.template(&elements, span, out, Place::Quotes);
             }
             Expression::HeredocTemplate(heredoc) => {
                 let elements: Vec<&Element> = heredoc.template.iter().collect();
@@ -57,7 +62,7 @@ impl Converter<'_> {
                             .help("Begin it with << instead of <<-."),
                     );
                 }
-                return self.template(&elements, span, out, false);
+                return self.template(&elements, span, out, Place::Text);
             }
             Expression::Array(items) => Kind::List(items.iter().map(|i| self.expression(i, out)).collect()),
             Expression::Object(entries) => Kind::Object(
@@ -144,12 +149,14 @@ impl Converter<'_> {
     /// Converts a template file.
     pub(super) fn template_file(&self, template: &Template, out: &mut Diagnostics) -> Node {
         let elements: Vec<&Element> = template.iter().collect();
-        self.template(&elements, self.span(Some(0..self.text.len())), out, false)
+        self.template(&elements, self.span(Some(0..self.text.len())), out, Place::Text)
     }
 
     /// Converts a template. A lone interpolation in quotes is the value itself, whatever its type.
-    fn template(&self, elements: &[&Element], span: Span, out: &mut Diagnostics, unwrap: bool) -> Node {
-        if unwrap && let [Element::Interpolation(only)] = elements {
+    fn template(&self, elements: &[&Element], span: Span, out: &mut Diagnostics, place: Place) -> Node {
+        if place == Place::Quotes
+            && let [Element::Interpolation(only)] = elements
+        {
             return self.expression(&only.expr, out);
         }
         let mut parts = Vec::with_capacity(elements.len());
@@ -157,7 +164,11 @@ impl Converter<'_> {
             let here = element.span().map_or(span, |range| self.span(Some(range)));
             match element {
                 Element::Literal(text) => {
-                    let mut text = text.value().as_str();
+                    let text = match place {
+                        Place::Within => self.unescaped(text.value(), here, out),
+                        _ => text.value().clone(),
+                    };
+                    let mut text = text.as_str();
                     // `~` takes all white space on its side, newlines too.
                     if i > 0 && elements.get(i - 1).is_some_and(|e| strips(e).1) {
                         text = text.trim_start();
@@ -168,20 +179,53 @@ impl Converter<'_> {
                     parts.push(Node::new(Kind::Literal(Value::from(text)), here));
                 }
                 Element::Interpolation(inner) => parts.push(self.expression(&inner.expr, out)),
-                Element::Directive(directive) => parts.push(self.directive(directive, here, out)),
+                Element::Directive(directive) => parts.push(self.directive(directive, here, out, place.within())),
             }
         }
         Node::new(Kind::Template(parts), span)
     }
 
-    fn directive(&self, directive: &Directive, span: Span, out: &mut Diagnostics) -> Node {
+    /// Reads the escapes of a text in quotes.
+    fn unescaped(&self, text: &str, span: Span, out: &mut Diagnostics) -> String {
+        let mut read = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('\\') {
+            read.push_str(before);
+            let (size, meant) = match after.chars().next() {
+                Some('n') => (1, Some('\n')),
+                Some('r') => (1, Some('\r')),
+                Some('t') => (1, Some('\t')),
+                Some(c @ ('"' | '\\')) => (1, Some(c)),
+                Some(c @ ('u' | 'U')) => {
+                    let size = if c == 'u' { 5 } else { 9 };
+                    let code = after.get(1..size).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                    (size, code.and_then(char::from_u32))
+                }
+                _ => (0, None),
+            };
+            match meant {
+                Some(c) => read.push(c),
+                None => {
+                    let sign: String = "\\".chars().chain(after.chars().take(1)).collect();
+                    out.push(super::syntax::unknown_escape(&sign, span));
+                }
+            }
+            rest = after.get(size..).unwrap_or("");
+        }
+        read.push_str(rest);
+        read
+    }
+
+    fn directive(&self, directive: &Directive, span: Span, out: &mut Diagnostics, place: Place) -> Node {
         match directive {
             Directive::If(d) => {
                 let ends = d.else_expr.as_ref().map_or(d.endif_expr.strip, |e| e.strip);
-                let yes = self.inner(&d.if_expr.template, (d.if_expr.strip.strip_end(), ends.strip_start()), span, out);
+                let strip = (d.if_expr.strip.strip_end(), ends.strip_start());
+                let yes = self.inner(&d.if_expr.template, strip, span, out, place);
                 let no = match &d.else_expr {
                     Some(e) => {
-                        self.inner(&e.template, (e.strip.strip_end(), d.endif_expr.strip.strip_start()), span, out)
+                        let strip = (e.strip.strip_end(), d.endif_expr.strip.strip_start());
+                        self.inner(&e.template, strip, span, out, place)
                     }
                     None => Node::new(Kind::Literal(Value::from("")), span),
                 };
@@ -195,7 +239,7 @@ impl Converter<'_> {
                     value: d.for_expr.value_var.as_str().to_owned(),
                     collection: self.expression(&d.for_expr.collection_expr, out),
                     result_key: None,
-                    result: self.inner(&d.for_expr.template, strip, span, out),
+                    result: self.inner(&d.for_expr.template, strip, span, out, place),
                     grouping: false,
                     condition: None,
                 };
@@ -205,9 +249,16 @@ impl Converter<'_> {
     }
 
     /// Converts the template inside a directive, stripped at its ends where the directive says so.
-    fn inner(&self, template: &Template, (start, end): (bool, bool), span: Span, out: &mut Diagnostics) -> Node {
+    fn inner(
+        &self,
+        template: &Template,
+        (start, end): (bool, bool),
+        span: Span,
+        out: &mut Diagnostics,
+        place: Place,
+    ) -> Node {
         let elements: Vec<&Element> = template.iter().collect();
-        let mut node = self.template(&elements, span, out, false);
+        let mut node = self.template(&elements, span, out, place);
         if let Kind::Template(parts) = &mut node.kind {
             if start && let Some(Node { kind: Kind::Literal(Value::String(text)), .. }) = parts.first_mut() {
                 *text = text.trim_start().to_owned();
@@ -218,6 +269,35 @@ impl Converter<'_> {
         }
         node
     }
+}
+
+/// Where a template stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In quotes: the parser has read its escapes, and a lone interpolation is the value itself.
+    Quotes,
+    /// Within a directive in quotes: its escapes are still to be read.
+    Within,
+    /// In a heredoc or a file, which have no escapes.
+    Text,
+}
+
+impl Place {
+    /// Where the templates within a directive stand.
+    fn within(self) -> Self {
+        match self {
+            Self::Quotes | Self::Within => Self::Within,
+            Self::Text => Self::Text,
+        }
+    }
+}
+
+/// The diagnostic for a number that cannot be held exactly.
+fn out_of_range(span: Span) -> Diagnostic {
+    Diagnostic::error("config/number", "Number with too many digits")
+        .detail("A number has at most 38 digits before its point and 37 behind it, and is never rounded to fit.")
+        .at(span)
+        .help("Write it with fewer digits, or as a text in quotes.")
 }
 
 /// Whether an element strips the text before and after it.

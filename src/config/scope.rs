@@ -227,7 +227,11 @@ impl Files for Folder {
     }
 
     fn exists(&self, path: &str) -> Result<bool, String> {
-        let found = self.path(path)?.is_file();
+        let full = self.path(path)?;
+        if full.is_dir() {
+            return Err(format!("{path:?} is a folder."));
+        }
+        let found = full.is_file();
         self.read.borrow_mut().entry(path.to_owned()).or_insert_with(|| found.then(String::new));
         Ok(found)
     }

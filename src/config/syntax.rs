@@ -250,10 +250,7 @@ fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic
         // The parser stands behind what it could not take.
         let back = text.get(line_start..at).and_then(|line| line.rfind('\\')).map_or(at, |i| line_start + i);
         let sign: String = text.get(back..).unwrap_or("").chars().take(2).collect();
-        return Diagnostic::error("config/syntax", "Syntax error")
-            .detail(format!("Unknown escape in a text: {sign}"))
-            .at(span(source, back, sign.len()))
-            .help("Known are \\n, \\r, \\t, \\\", \\\\, \\uNNNN and \\UNNNNNNNN; a backslash itself is \\\\.");
+        return unknown_escape(&sign, span(source, back, sign.len()));
     }
     let expected = message
         .strip_prefix("expected ")
@@ -266,6 +263,14 @@ fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic
         _ => syntax(format!("{} does not belong here.", capital(&found)))
             .help("A configuration consists of blocks, `kind \"label\" { … }`, and attributes, `name = value`."),
     }
+}
+
+/// The diagnostic for a backslash before what has no meaning after one.
+pub(super) fn unknown_escape(sign: &str, at: Span) -> Diagnostic {
+    Diagnostic::error("config/syntax", "Syntax error")
+        .detail(format!("Unknown escape in a text: {sign}"))
+        .at(at)
+        .help("Known are \\n, \\r, \\t, \\\", \\\\, \\uNNNN and \\UNNNNNNNN; a backslash itself is \\\\.")
 }
 
 fn capital(text: &str) -> String {

@@ -161,7 +161,11 @@ impl Env<'_> {
                 Value::Bool(true) => env.value(yes),
                 Value::Bool(false) => env.value(no),
                 Value::Unknown => Ok(Value::Unknown),
-                other => Err(env.wrong_type(condition, "a bool as the condition", &other)),
+                other => match operators::truth(other) {
+                    Ok(true) => env.value(yes),
+                    Ok(false) => env.value(no),
+                    Err(other) => Err(env.wrong_type(condition, "a bool as the condition", &other)),
+                },
             },
             Kind::For(each) => env.for_each(node, each),
             Kind::Call(call) => env.call(node, call),
@@ -362,9 +366,8 @@ impl Env<'_> {
         }
         match value {
             Value::List(items) => {
-                let Value::Number(number) = key else {
-                    return Err(self.wrong_type(node, "a whole number as a list's index", key));
-                };
+                let number = operators::number(key.clone())
+                    .map_err(|other| self.wrong_type(node, "a whole number as a list's index", &other))?;
                 let found = number.as_int().and_then(|n| usize::try_from(n).ok()).and_then(|n| items.get(n));
                 found.map(Some).ok_or_else(|| {
                     let has = match items.len() {
@@ -444,7 +447,11 @@ impl Env<'_> {
                     Value::Bool(true) => {}
                     Value::Bool(false) => continue,
                     Value::Unknown => return Ok(Value::Unknown),
-                    other => return Err(env.wrong_type(condition, "a bool after `if`", &other)),
+                    other => match operators::truth(other) {
+                        Ok(true) => {}
+                        Ok(false) => continue,
+                        Err(other) => return Err(env.wrong_type(condition, "a bool after `if`", &other)),
+                    },
                 }
             }
             let Some(key_node) = &each.result_key else {
@@ -518,6 +525,6 @@ impl Env<'_> {
                 nodes.push(argument);
             }
         }
-        functions::run(self, function, node, call, &nodes, &values)
+        functions::run(self, function, node, call, &nodes, values)
     }
 }

@@ -1,22 +1,42 @@
-//! Operators: strict about types as HCL's parser library is (no `"1" + 1`), three-valued where something is unknown.
+//! Operators: a string that writes a number or a bool is taken for one, as in Terraform; three-valued where something
+//! is unknown.
 
 use std::cmp::Ordering;
 
 use super::eval::{Env, Fault};
 use super::number::ArithmeticError;
 use super::tree::{Binary, Node, Unary};
+use super::types::{Type, convert};
 use super::{Number, Value};
+
+/// The bool that a value is or writes; else the value.
+pub(crate) fn truth(value: Value) -> Result<bool, Value> {
+    match convert(&value, &Type::Bool) {
+        Ok(Value::Bool(truth)) => Ok(truth),
+        _ => Err(value),
+    }
+}
+
+/// The number that a value is or writes; else the value.
+pub(crate) fn number(value: Value) -> Result<Number, Value> {
+    match convert(&value, &Type::Number) {
+        Ok(Value::Number(number)) => Ok(number),
+        _ => Err(value),
+    }
+}
 
 /// Applies `-` or `!`.
 pub(crate) fn unary(env: &Env<'_>, operator: Unary, node: &Node, inner: &Node) -> Result<Value, Fault> {
     match (operator, env.value(inner)?) {
         (_, Value::Unknown) => Ok(Value::Unknown),
-        (Unary::Not, Value::Bool(truth)) => Ok(Value::Bool(!truth)),
-        (Unary::Negate, Value::Number(number)) => {
-            number.negated().map(Value::Number).map_err(|e| arithmetic(env, node, e))
-        }
-        (Unary::Not, other) => Err(env.wrong_type(inner, "a bool after `!`", &other)),
-        (Unary::Negate, other) => Err(env.wrong_type(inner, "a number after `-`", &other)),
+        (Unary::Not, value) => match truth(value) {
+            Ok(truth) => Ok(Value::Bool(!truth)),
+            Err(other) => Err(env.wrong_type(inner, "a bool after `!`", &other)),
+        },
+        (Unary::Negate, value) => match number(value) {
+            Ok(number) => number.negated().map(Value::Number).map_err(|e| arithmetic(env, node, e)),
+            Err(other) => Err(env.wrong_type(inner, "a number after `-`", &other)),
+        },
     }
 }
 
@@ -26,7 +46,9 @@ pub(crate) fn logic(env: &Env<'_>, deciding: bool, left: &Node, right: &Node) ->
     let operand = |node: &Node| match env.value(node)? {
         Value::Bool(truth) => Ok(Some(truth)),
         Value::Unknown => Ok(None),
-        other => Err(env.wrong_type(node, if deciding { "a bool beside `||`" } else { "a bool beside `&&`" }, &other)),
+        other => truth(other).map(Some).map_err(|other| {
+            env.wrong_type(node, if deciding { "a bool beside `||`" } else { "a bool beside `&&`" }, &other)
+        }),
     };
     let first = operand(left)?;
     if first == Some(deciding) {
@@ -53,14 +75,18 @@ pub(crate) fn binary(
         {
             return Ok(Value::Unknown);
         }
+        if let (Value::List(_) | Value::Set(_) | Value::Object(_), _) = (&a, &b) {
+            env.spend(node, a.parts(b.parts(usize::MAX)) as u64)?;
+        }
         return Ok(Value::Bool((a == b) == (operator == Binary::Equal)));
     }
-    let number = |side: &Node, value: Value| match value {
-        Value::Number(number) => Ok(Some(number)),
+    let operand = |side: &Node, value: Value| match value {
         Value::Unknown => Ok(None),
-        other => Err(env.wrong_type(side, &format!("a number beside `{}`", operator.as_str()), &other)),
+        value => number(value)
+            .map(Some)
+            .map_err(|other| env.wrong_type(side, &format!("a number beside `{}`", operator.as_str()), &other)),
     };
-    let (Some(a), Some(b)) = (number(left, a)?, number(right, b)?) else { return Ok(Value::Unknown) };
+    let (Some(a), Some(b)) = (operand(left, a)?, operand(right, b)?) else { return Ok(Value::Unknown) };
     let result: Result<Number, ArithmeticError> = match operator {
         Binary::Add => a.plus(b),
         Binary::Subtract => a.minus(b),
@@ -93,7 +119,7 @@ pub(crate) fn arithmetic(env: &Env<'_>, node: &Node, error: ArithmeticError) -> 
             .help("Guard it: `divisor == 0 ? … : …`."),
         ArithmeticError::Overflow => env
             .fault(node, "expr/overflow", "Number out of range")
-            .detail("Whole numbers reach from -2^127 to 2^127 - 1, others to about 1.8e308."),
+            .detail("A number has at most 38 digits before its point and 37 behind it, and is never rounded to fit."),
     }
     .into()
 }

@@ -12,7 +12,7 @@ use regex::Regex;
 
 use super::eval::{Fault, Names, evaluate};
 use super::fold::{REPOSITORY, fold};
-use super::functions::{Takes, parse_time, pattern, print_time};
+use super::functions::{Takes, Time, pattern, print_time};
 use super::operators::holds;
 use super::tree::{Binary, Call, Kind, Node, Unary};
 use super::{Number, Value};
@@ -133,8 +133,8 @@ enum Test {
     Text(Field, Match, String),
     OneOf(Field, BTreeSet<String>),
     Pattern(Field, Regex),
-    /// `timecmp(field, time)` compared with a constant.
-    Time(Field, Timestamp, Binary, i128),
+    /// `timecmp(field, time)`, the time in nanoseconds since 1970, compared with a constant.
+    Time(Field, i128, Binary, i128),
     General(Node),
 }
 
@@ -235,13 +235,10 @@ impl Test {
                 _ => Truth::Unknown,
             },
             Self::Time(field, time, operator, number) => match row.field(*field) {
-                FieldValue::Time(seconds) => match Timestamp::from_second(seconds) {
-                    Ok(found) => {
-                        let order: Ordering = found.cmp(time);
-                        holds(*operator, (order as i128).cmp(number)).into()
-                    }
-                    Err(_) => Truth::Unknown,
-                },
+                FieldValue::Time(seconds) => {
+                    let order: Ordering = (i128::from(seconds) * 1_000_000_000).cmp(time);
+                    holds(*operator, (order as i128).cmp(number)).into()
+                }
                 _ => Truth::Unknown,
             },
             Self::General(node) => match evaluate(node, &RowNames(row))? {
@@ -341,8 +338,8 @@ fn comparison(operator: Binary, left: &Node, right: &Node) -> Option<Test> {
                 return None;
             };
             let Kind::Literal(Value::String(time)) = &time.kind else { return None };
-            let (time, _) = parse_time(time).ok()?;
-            Some(Test::Time(*field, time, operator, number.as_int()?))
+            let time = Time::parse(time).ok()?;
+            Some(Test::Time(*field, time.instant(), operator, number.as_int()?))
         }
         _ => None,
     }
@@ -459,12 +456,17 @@ fn sort(node: &Node) -> Result<Option<Sort>, Fault> {
     })
 }
 
+/// Whether a constant string is taken for the number that it writes.
+fn writes_number(node: &Node) -> bool {
+    matches!(&node.kind, Kind::Literal(Value::String(text)) if Number::parse(text).is_some())
+}
+
 /// Finds constant arguments that no row could mend: times and patterns.
 fn constants_fit(call: &Call) -> Result<(), Fault> {
     for (i, argument) in call.arguments.iter().enumerate() {
         let Kind::Literal(Value::String(text)) = &argument.kind else { continue };
         let outcome = match (call.name.as_str(), i) {
-            ("timecmp", _) | ("timeadd", 0) => parse_time(text).map(|_| ()),
+            ("timecmp", _) | ("timeadd", 0) | ("formatdate", 1) => Time::parse(text).map(|_| ()),
             ("regex" | "regexall", 0) => pattern(text).map(|_| ()),
             _ => Ok(()),
         };
@@ -489,10 +491,10 @@ fn call_sort(call: &Call) -> Result<Option<Sort>, Fault> {
             let Some((_, takes)) = function.parameters.get(i).or(function.parameters.last()) else { continue };
             let Some(found) = sort(argument)? else { continue };
             let fits = match takes {
-                Takes::Any => true,
-                Takes::Text => found == Sort::Text,
-                Takes::Number | Takes::Whole => found == Sort::Number,
-                Takes::List | Takes::Object => false,
+                // A number or bool is taken for the string that writes it.
+                Takes::Any | Takes::Some | Takes::Text => true,
+                Takes::Number | Takes::Whole => found == Sort::Number || writes_number(argument),
+                _ => false,
             };
             if !fits {
                 return Err(mistyped(argument, &format!("{} in `{}`", takes.describe(), call.name), found));

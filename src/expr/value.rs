@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use super::Number;
 
-/// A value of the language. The derived order is only for sets and sorting: kinds first, then contents.
+/// A value of the language. The derived order is only for sets and sorting: kinds first, null last, then contents.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
-    /// Nothing.
-    Null,
     /// A truth value.
     Bool(bool),
     /// A number.
@@ -23,6 +21,8 @@ pub enum Value {
     Set(Arc<BTreeSet<Self>>),
     /// A map or object, by key.
     Object(Arc<BTreeMap<String, Self>>),
+    /// Nothing.
+    Null,
     /// Not known: what depends on it is not known either, unless the rest decides.
     Unknown,
 }
@@ -116,6 +116,18 @@ impl Value {
             }
         }
         walk(self, depth, &mut { size })
+    }
+
+    /// How many parts it holds in all, itself one of them; counts no further than `most`.
+    pub(crate) fn parts(&self, most: usize) -> usize {
+        let mut count = 1;
+        for item in self.elements().into_iter().flatten() {
+            if count >= most {
+                break;
+            }
+            count += item.parts(most - count);
+        }
+        count
     }
 
     /// The value as it would be written, cut to about `limit` characters: for messages.

@@ -1,4 +1,4 @@
-//! Functions that turn one kind of value into another, and those that ask whether there is one.
+//! Functions that turn one kind of value into another or choose among values, and those that ask whether there is one.
 
 use super::Takes::Any;
 use super::{Function, Wrong, row};
@@ -21,19 +21,38 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
             Ok(a.any(0).clone())
         })
         .variadic(),
+        row(
+            "coalesce",
+            &[("values", Any)],
+            "The first value that is neither null nor an empty string; all are brought to one type.",
+            |a| {
+                let types: Vec<Type> = (0..a.len()).map(|i| Type::of(a.any(i))).collect();
+                let wanted = Type::unify(&types).ok_or("all values must have one type; here they differ.")?;
+                let found = (0..a.len()).map(|i| a.any(i));
+                let found = found.filter(|v| !matches!(v, Value::Null) && v.as_str() != Some("")).take(1).next();
+                let found = found.ok_or("every value is null or an empty string.")?;
+                convert(found, &wanted).map_err(|e| Wrong::from(e.to_string()))
+            },
+        )
+        .variadic(),
         row("tobool", &[("value", Any)], "The value as a bool: true, false, \"true\" or \"false\".", |a| {
             to(a.any(0), &Type::Bool)
         }),
-        row("tolist", &[("value", Any)], "A list or set as a list.", |a| {
+        row("tolist", &[("value", Any)], "A list or set as a list whose elements have one type.", |a| {
             to(a.any(0), &Type::List(Box::new(Type::Any)))
         }),
-        row("tomap", &[("value", Any)], "A map or object as a map.", |a| to(a.any(0), &Type::Map(Box::new(Type::Any)))),
+        row("tomap", &[("value", Any)], "A map or object as a map whose values have one type.", |a| {
+            to(a.any(0), &Type::Map(Box::new(Type::Any)))
+        }),
         row("tonumber", &[("value", Any)], "The value as a number; a string must write one.", |a| {
             to(a.any(0), &Type::Number)
         }),
-        row("toset", &[("value", Any)], "A list or set as a set: each value once, sorted.", |a| {
+        row("toset", &[("value", Any)], "A list or set as a set: each value once, sorted, all of one type.", |a| {
             to(a.any(0), &Type::Set(Box::new(Type::Any)))
         }),
         row("tostring", &[("value", Any)], "A string, number or bool as a string.", |a| to(a.any(0), &Type::String)),
+        row("type", &[("value", Any)], "The type of a value, as a variable's `type` would write it.", |a| {
+            Ok(Type::of(a.any(0)).to_string().into())
+        }),
     ]
 };

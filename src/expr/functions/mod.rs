@@ -1,39 +1,58 @@
 //! The functions of the language: one table with name, parameters and meaning, Terraform's names throughout. Pure.
 //! The reference is generated from the table, and calls are checked by it before a function runs.
 
-mod collections;
 mod convert;
+mod csv;
+mod encodings;
+mod files;
+mod format;
+mod lists;
+mod maps;
 mod numbers;
+mod regexes;
+mod sets;
 mod strings;
-mod texts;
 mod times;
+mod yaml;
 
-pub use texts::json_text;
-pub(crate) use texts::pattern;
+pub use format::json_text;
+pub(crate) use regexes::pattern;
 pub use times::duration as parse_duration;
-pub(crate) use times::{parse as parse_time, print as print_time};
+pub(crate) use times::{Time, print as print_time};
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::eval::{Env, Fault};
-use super::tree::{Call, Node};
+use super::tree::{Call, Kind, Node};
+use super::types::{Type, convert};
 use super::{Number, Value};
 use crate::diag::{Diagnostic, nearest};
 
-/// What a parameter takes.
+/// What a parameter takes. Strings that write a number or a bool are taken for one, and those for strings, as in
+/// Terraform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Takes {
     /// Anything, null too.
     Any,
+    /// Anything but null.
+    Some,
     /// A string.
     Text,
     /// A number.
     Number,
     /// A whole number.
     Whole,
-    /// A list or set.
+    /// A list or set, as it is.
     List,
+    /// A list or set whose elements are brought to one type.
+    Uniform,
+    /// A list or set of strings.
+    Texts,
+    /// A list or set of numbers.
+    Numbers,
+    /// A list or set of bools.
+    Bools,
     /// A map or object.
     Object,
 }
@@ -43,23 +62,85 @@ impl Takes {
     pub fn describe(self) -> &'static str {
         match self {
             Self::Any => "any value",
+            Self::Some => "any value but null",
             Self::Text => "a string",
             Self::Number => "a number",
             Self::Whole => "a whole number",
             Self::List => "a list or set",
+            Self::Uniform => "a list or set whose elements have one type",
+            Self::Texts => "a list or set of strings",
+            Self::Numbers => "a list or set of numbers",
+            Self::Bools => "a list or set of bools",
             Self::Object => "a map or object",
         }
     }
 
-    fn accepts(self, value: &Value) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Text => matches!(value, Value::String(_)),
-            Self::Number => matches!(value, Value::Number(_)),
-            Self::Whole => value.as_int().is_some(),
-            Self::List => matches!(value, Value::List(_) | Value::Set(_)),
-            Self::Object => matches!(value, Value::Object(_)),
+    /// Brings a value to what is taken.
+    ///
+    /// # Errors
+    /// What it is instead, and the element at fault, from 0.
+    fn take(self, value: &mut Value) -> Result<(), (Option<usize>, String)> {
+        let found = |value: &Value| (None, format!("this is {}", value.kind()));
+        let to = |value: &mut Value, wanted: Type| match convert(value, &wanted) {
+            Ok(converted) => {
+                *value = converted;
+                Ok(())
+            }
+            Err(_) => Err(describe(value)),
+        };
+        match (self, &*value) {
+            (Self::Any, _) => Ok(()),
+            (_, Value::Null) => Err(found(value)),
+            (Self::Some, _) => Ok(()),
+            (Self::Text, _) => to(value, Type::String).map_err(|found| (None, found)),
+            (Self::Number, _) => to(value, Type::Number).map_err(|found| (None, found)),
+            (Self::Whole, _) => {
+                to(value, Type::Number).map_err(|found| (None, found))?;
+                if value.as_int().is_none() {
+                    return Err((None, format!("this is {value}")));
+                }
+                Ok(())
+            }
+            (Self::List, Value::List(_) | Value::Set(_)) | (Self::Object, Value::Object(_)) => Ok(()),
+            (Self::Uniform, Value::List(_) | Value::Set(_)) => {
+                let wanted = match value {
+                    Value::Set(_) => Type::Set(Box::new(Type::Any)),
+                    _ => Type::List(Box::new(Type::Any)),
+                };
+                match convert(value, &wanted) {
+                    Ok(converted) => *value = converted,
+                    Err(mismatch) => {
+                        let found = mismatch.message.split_once("; ").map_or("they differ", |(_, found)| found);
+                        return Err((None, found.to_owned()));
+                    }
+                }
+                Ok(())
+            }
+            (Self::Texts | Self::Numbers | Self::Bools, Value::List(_) | Value::Set(_)) => {
+                let inner = match self {
+                    Self::Texts => Type::String,
+                    Self::Numbers => Type::Number,
+                    _ => Type::Bool,
+                };
+                let items: Vec<&Value> = value.elements().into_iter().flatten().collect();
+                if let Some((i, wrong)) = items.iter().enumerate().find(|(_, v)| convert(v, &inner).is_err()) {
+                    return Err((
+                        Some(i),
+                        format!("this element is {}", describe(wrong).trim_start_matches("this is ")),
+                    ));
+                }
+                to(value, Type::List(Box::new(inner))).map_err(|found| (None, found))
+            }
+            _ => Err(found(value)),
         }
+    }
+}
+
+/// What a value is, for someone who expected another kind of plain value.
+fn describe(value: &Value) -> String {
+    match value {
+        Value::String(_) => "this is a string that does not write one".to_owned(),
+        other => format!("this is {}", other.kind()),
     }
 }
 
@@ -73,6 +154,8 @@ pub struct Function {
     pub optional: usize,
     /// The last parameter may stand any number of times, also none.
     pub variadic: bool,
+    /// A text may come to an element for each of its characters.
+    bulky: bool,
     /// What it gives, in one sentence.
     pub doc: &'static str,
     run: Run,
@@ -84,24 +167,30 @@ type Run = fn(&mut Arguments<'_>) -> Result<Value, Wrong>;
 pub(crate) struct Wrong {
     /// Which argument is at fault, from 0; `None`: the call.
     argument: Option<usize>,
+    /// Which element of that argument, from 0, where it is a list.
+    element: Option<usize>,
     message: String,
 }
 
 impl Wrong {
     fn argument(argument: usize, message: impl Into<String>) -> Self {
-        Self { argument: Some(argument), message: message.into() }
+        Self { argument: Some(argument), element: None, message: message.into() }
+    }
+
+    fn element(argument: usize, element: usize, message: impl Into<String>) -> Self {
+        Self { argument: Some(argument), element: Some(element), message: message.into() }
     }
 }
 
 impl From<String> for Wrong {
     fn from(message: String) -> Self {
-        Self { argument: None, message }
+        Self { argument: None, element: None, message }
     }
 }
 
 impl From<&str> for Wrong {
     fn from(message: &str) -> Self {
-        Self { argument: None, message: message.to_owned() }
+        Self { argument: None, element: None, message: message.to_owned() }
     }
 }
 
@@ -157,18 +246,30 @@ impl<'a> Arguments<'a> {
 /// Every function by name.
 pub fn all() -> &'static BTreeMap<&'static str, Function> {
     static TABLE: LazyLock<BTreeMap<&'static str, Function>> = LazyLock::new(|| {
-        [numbers::TABLE, strings::TABLE, texts::TABLE, collections::TABLE, convert::TABLE, times::TABLE]
-            .into_iter()
-            .flat_map(|make| make())
-            .map(|f| (f.name, f))
-            .collect()
+        [
+            numbers::TABLE,
+            strings::TABLE,
+            format::TABLE,
+            regexes::TABLE,
+            lists::TABLE,
+            sets::TABLE,
+            maps::TABLE,
+            encodings::TABLE,
+            files::TABLE,
+            convert::TABLE,
+            times::TABLE,
+        ]
+        .into_iter()
+        .flat_map(|make| make())
+        .map(|f| (f.name, f))
+        .collect()
     });
     &TABLE
 }
 
 /// Makes a row of the table.
 fn row(name: &'static str, parameters: &'static [(&'static str, Takes)], doc: &'static str, run: Run) -> Function {
-    Function { name, parameters, optional: 0, variadic: false, doc, run }
+    Function { name, parameters, optional: 0, variadic: false, bulky: false, doc, run }
 }
 
 impl Function {
@@ -178,6 +279,10 @@ impl Function {
 
     fn variadic(self) -> Self {
         Self { variadic: true, ..self }
+    }
+
+    fn bulky(self) -> Self {
+        Self { bulky: true, ..self }
     }
 
     fn expected(&self) -> String {
@@ -232,7 +337,7 @@ pub(crate) fn run(
     node: &Node,
     call: &Call,
     nodes: &[&Node],
-    values: &[Value],
+    mut values: Vec<Value>,
 ) -> Result<Value, Fault> {
     let most = function.parameters.len();
     let least = most - function.optional - usize::from(function.variadic);
@@ -247,32 +352,33 @@ pub(crate) fn run(
     if values.iter().any(|v| matches!(v, Value::Unknown) || partial && v.has_unknown()) {
         return Ok(Value::Unknown);
     }
+    let place = |argument: Option<usize>, element: Option<usize>| {
+        let at = argument.and_then(|i| nodes.get(i).copied()).unwrap_or(node);
+        match (&at.kind, element) {
+            (Kind::List(items), Some(i)) => items.get(i).unwrap_or(at),
+            _ => at,
+        }
+    };
     let mut cost = 0;
-    for (i, value) in values.iter().enumerate() {
+    for (i, value) in values.iter_mut().enumerate() {
         cost += match value {
             Value::List(items) => items.len(),
             Value::Set(items) => items.len(),
             Value::Object(entries) => entries.len(),
             // These may make an element of each character.
-            Value::String(text) if matches!(function.name, "split" | "jsondecode" | "regexall") => text.len(),
+            Value::String(text) if function.bulky => text.len(),
             Value::String(text) => text.len() / 64,
             _ => 0,
         };
         let Some((name, takes)) = function.parameters.get(i).or_else(|| function.parameters.last()) else { continue };
-        if !takes.accepts(value) {
-            let at = nodes.get(i).copied().unwrap_or(node);
-            let found = match (takes, value) {
-                (Takes::Whole, Value::Number(_)) => "a number with a fraction",
-                _ => value.kind(),
-            };
-            let detail = format!("`{name}` of `{}` must be {}; this is {found}.", function.name, takes.describe());
-            return Err(env.fault(at, "expr/wrong-type", "Wrong type").detail(detail).into());
+        if let Err((element, found)) = takes.take(value) {
+            let detail = format!("`{name}` of `{}` must be {}; {found}.", function.name, takes.describe());
+            return Err(env.fault(place(Some(i), element), "expr/wrong-type", "Wrong type").detail(detail).into());
         }
     }
     env.spend(node, cost as u64)?;
-    let result: Result<Value, Fault> = (function.run)(&mut Arguments { values, env, node }).map_err(|wrong| {
-        let at = wrong.argument.and_then(|i| nodes.get(i).copied()).unwrap_or(node);
-        env.fault(at, "expr/call", "Function cannot give a value")
+    let result: Result<Value, Fault> = (function.run)(&mut Arguments { values: &values, env, node }).map_err(|wrong| {
+        env.fault(place(wrong.argument, wrong.element), "expr/call", "Function cannot give a value")
             .detail(format!("`{}`: {}", function.name, wrong.message))
             .into()
     });

@@ -2,7 +2,7 @@
 
 use unicode_segmentation::UnicodeSegmentation as _;
 
-use super::Takes::{Any, List, Text, Whole};
+use super::Takes::{Text, Texts, Whole};
 use super::{Arguments, Function, Wrong, row};
 use crate::expr::Value;
 use crate::expr::eval::TEXT_LIMIT;
@@ -28,16 +28,12 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
         ),
         row(
             "join",
-            &[("separator", Text), ("lists", List)],
+            &[("separator", Text), ("list", Texts), ("lists", Texts)],
             "The elements in one text, with the separator between.",
             |a| {
                 let mut parts = Vec::new();
                 for i in 1..a.len() {
-                    for item in a.items(i) {
-                        parts.push(plain(item).ok_or_else(|| {
-                            Wrong::argument(i, format!("every element must be a string; one is {}.", item.kind()))
-                        })?);
-                    }
+                    parts.extend(super::lists::texts(a, i)?);
                 }
                 let size = parts.iter().map(|p| p.len() + a.text(0).len()).sum::<usize>();
                 bounded(size)?;
@@ -45,38 +41,24 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
             },
         )
         .variadic(),
-        row("lower", &[("text", Text)], "The text in lower case.", |a| Ok(a.text(0).to_lowercase().into())),
-        row(
-            "replace",
-            &[("text", Text), ("part", Text), ("replacement", Text)],
-            "The text with each occurrence of the part replaced; a part between slashes is a regular expression, whose groups the replacement names `$1` or `${name}`.",
-            |a| match a.text(1).strip_prefix('/').and_then(|p| p.strip_suffix('/')) {
-                Some(pattern) => {
-                    let pattern = super::texts::pattern(pattern).map_err(|m| Wrong::argument(1, m))?;
-                    let found = pattern.find_iter(a.text(0)).count();
-                    // A group may stand in the replacement more than once.
-                    let each =
-                        a.text(2).len().saturating_add(a.text(2).matches('$').count().saturating_mul(a.text(0).len()));
-                    bounded(found.saturating_mul(each))?;
-                    Ok(pattern.replace_all(a.text(0), a.text(2)).into_owned().into())
-                }
-                None => replaced(a.text(0), a.text(1), a.text(2)),
-            },
-        ),
+        row("lower", &[("text", Text)], "The text in lower case.", |a| {
+            Ok(a.text(0).chars().map(lowered).collect::<String>().into())
+        }),
         row(
             "split",
             &[("separator", Text), ("text", Text)],
-            "The parts between the separators; an empty separator gives the characters.",
+            "The parts between the separators; an empty separator gives the code points.",
             |a| {
                 let parts: Vec<Value> = if a.text(0).is_empty() {
-                    a.text(1).graphemes(true).map(Value::from).collect()
+                    a.text(1).chars().map(|c| Value::from(c.to_string())).collect()
                 } else {
                     a.text(1).split(a.text(0)).map(Value::from).collect()
                 };
                 a.spend(parts.len() as u64)?;
                 Ok(parts.into())
             },
-        ),
+        )
+        .bulky(),
         row("startswith", &[("text", Text), ("prefix", Text)], "True when the text starts with the prefix.", |a| {
             Ok(a.text(0).starts_with(a.text(1)).into())
         }),
@@ -92,19 +74,15 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
         row(
             "substr",
             &[("text", Text), ("offset", Whole), ("length", Whole)],
-            "The characters from an offset on (negative: from the end), as many as length says; -1 is all.",
+            "The characters from an offset on (negative: from the end), as many as length says; a negative length is all.",
             substring,
         ),
-        row("title", &[("text", Text)], "The text with each word's first letter in upper case.", |a| {
+        row("title", &[("text", Text)], "The text with each word's first letter as in a title.", |a| {
             let mut start = true;
             let mut out = String::new();
             for c in a.text(0).chars() {
-                if start {
-                    out.extend(c.to_uppercase());
-                } else {
-                    out.push(c);
-                }
-                start = !(c.is_alphanumeric() || matches!(c, '_' | '\''));
+                out.push(if start { titled(c) } else { c });
+                start = if c.is_ascii() { !(c.is_ascii_alphanumeric() || c == '_') } else { c.is_whitespace() };
             }
             Ok(out.into())
         }),
@@ -126,50 +104,39 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
         row("trimsuffix", &[("text", Text), ("suffix", Text)], "The text without the suffix, if it has it.", |a| {
             Ok(a.text(0).strip_suffix(a.text(1)).unwrap_or(a.text(0)).into())
         }),
-        row("upper", &[("text", Text)], "The text in upper case.", |a| Ok(a.text(0).to_uppercase().into())),
-        row(
-            "format",
-            &[("format", Text), ("values", Any)],
-            "The format with each verb (%s, %d, %f, %e, %g, %t, %v, %q, %x, %o, %b) replaced by the next value.",
-            |a| super::texts::format(a, 0, |i| a.any(i)),
-        )
-        .variadic(),
-        row(
-            "formatlist",
-            &[("format", Text), ("lists", Any)],
-            "A list of formatted texts, one for each element of the lists; values that are no list stand in each.",
-            |a| {
-                let lengths: Vec<usize> = (1..a.len())
-                    .filter(|i| matches!(a.any(*i), Value::List(_) | Value::Set(_)))
-                    .map(|i| a.items(i).len())
-                    .collect();
-                let count = lengths.first().copied().unwrap_or(1);
-                if lengths.iter().any(|n| *n != count) {
-                    return Err("all lists must have the same number of elements.".into());
-                }
-                let columns: Vec<Option<Vec<&Value>>> = (0..a.len())
-                    .map(|i| matches!(a.any(i), Value::List(_) | Value::Set(_)).then(|| a.items(i)))
-                    .collect();
-                a.spend((count as u64).saturating_mul(a.len() as u64))?;
-                let cell = |i: usize, line: usize| match columns.get(i) {
-                    Some(Some(column)) => column.get(line).copied().unwrap_or(&Value::Null),
-                    _ => a.any(i),
-                };
-                let lines: Result<Vec<Value>, Wrong> =
-                    (0..count).map(|line| super::texts::format(a, 0, |i| cell(i, line))).collect();
-                Ok(lines?.into())
-            },
-        )
-        .variadic(),
+        row("upper", &[("text", Text)], "The text in upper case.", |a| {
+            Ok(a.text(0).chars().map(raised).collect::<String>().into())
+        }),
     ]
 };
 
-/// A string, number or bool as text.
-pub(super) fn plain(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
-        _ => None,
+/// The characters of a text as a reader counts them.
+pub(super) fn characters(text: &str) -> usize {
+    if text.is_ascii() && !text.contains('\r') { text.len() } else { text.graphemes(true).count() }
+}
+
+/// A letter in upper case, where that is one letter: `ß` stays.
+fn raised(c: char) -> char {
+    let mut upper = c.to_uppercase();
+    match (upper.next(), upper.next()) {
+        (Some(only), None) => only,
+        _ => c,
+    }
+}
+
+/// A letter in lower case; of `İ`, whose lower case is two, the letter itself.
+fn lowered(c: char) -> char {
+    c.to_lowercase().next().unwrap_or(c)
+}
+
+/// A letter as it begins a word: of the letters that are two in one, only the first is large.
+fn titled(c: char) -> char {
+    match c {
+        'Ǆ'..='ǆ' => 'ǅ',
+        'Ǉ'..='ǉ' => 'ǈ',
+        'Ǌ'..='ǌ' => 'ǋ',
+        'Ǳ'..='ǳ' => 'ǲ',
+        c => raised(c),
     }
 }
 
@@ -181,7 +148,7 @@ pub(super) fn bounded(size: usize) -> Result<(), Wrong> {
     }
 }
 
-fn replaced(text: &str, part: &str, replacement: &str) -> Result<Value, Wrong> {
+pub(super) fn replaced(text: &str, part: &str, replacement: &str) -> Result<Value, Wrong> {
     let found = text.matches(part).count();
     bounded(text.len().saturating_add(found.saturating_mul(replacement.len())))?;
     Ok(text.replace(part, replacement).into())
@@ -193,8 +160,7 @@ fn substring(a: &mut Arguments<'_>) -> Result<Value, Wrong> {
     let offset = a.whole(1);
     let start = if offset < 0 { offset.saturating_add(size).max(0) } else { offset.min(size) };
     let end = match a.whole(2) {
-        -1 => size,
-        n if n < 0 => return Err(Wrong::argument(2, "the length must be -1 (all) or not negative.")),
+        n if n < 0 => size,
         n => start.saturating_add(n).min(size),
     };
     let (start, end) = (usize::try_from(start).unwrap_or(0), usize::try_from(end).unwrap_or(0));

@@ -1,11 +1,18 @@
 //! The evaluator against known results and against the parser library's own evaluator.
 
+mod generate;
+mod terraform;
+mod wanted;
+
 use proptest::prelude::*;
 
+use super::scope::Scope;
 use super::syntax::parse_expression;
 use crate::diag::SourceId;
-use crate::expr::{Field, FieldValue, Predicate, Row, Truth, Value, evaluate};
+use crate::expr::{Field, FieldValue, Predicate, Row, Truth, Value, evaluate, functions};
 use std::collections::BTreeMap;
+use terraform::Answer;
+use wanted::Case;
 
 fn value(text: &str) -> Result<Value, String> {
     let names: BTreeMap<String, Value> = [
@@ -234,5 +241,88 @@ proptest! {
             }
             (ours, theirs) => prop_assert!(false, "{text}: {ours:?} {theirs:?}"),
         }
+    }
+}
+
+/// Files that expressions read, beside both.
+const FILES: &[(&str, &[u8])] = &[
+    ("a.txt", b"hello\n"),
+    ("folder/b.txt", "é ${x}".as_bytes()),
+    ("t.tftpl", b"Hello ${name}!\n"),
+    ("bad.tftpl", b"${name\n"),
+    ("loop.tftpl", b"%{ for i in items ~}\n<${i}>\n%{ endfor ~}\nend\n"),
+    ("latin1.txt", b"\xe9"),
+];
+
+#[test]
+fn expressions_give_what_terraform_gives() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = camino::Utf8Path::from_path(folder.path()).expect("UTF-8");
+    std::fs::create_dir(root.join("folder")).expect("a folder");
+    for (name, bytes) in FILES {
+        std::fs::write(root.join(name), bytes).expect("writable");
+    }
+    let mut cases = generate::calls();
+    cases.extend(generate::forms());
+    let texts: Vec<&str> = cases.iter().map(|(_, text)| text.as_str()).collect();
+    let Some(theirs) = terraform::answers(folder.path(), &texts) else {
+        println!("SKIPPED: the comparison with Terraform: no terraform on PATH");
+        return;
+    };
+    let scope = Scope::new(root);
+    let mut excused = vec![0; wanted::TABLE.len()];
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let (mut different, mut unknown) = (Vec::new(), 0);
+    for ((function, text), theirs) in cases.iter().zip(&theirs) {
+        if *theirs == Answer::Unknown {
+            unknown += 1;
+            continue;
+        }
+        *counts.entry(function).or_default() += 1;
+        let ours = parse_expression(SourceId(0), &format!("jsonencode({text})"))
+            .and_then(|node| evaluate(&node, &scope))
+            .map(|value| value.as_str().unwrap_or_default().to_owned())
+            .map_err(|d| d.to_string());
+        let same = match (&ours, theirs) {
+            (Ok(ours), Answer::Json(theirs)) => ours == theirs,
+            (Err(_), Answer::Error) => true,
+            _ => false,
+        };
+        let case = Case { function, text, ours: &ours, theirs };
+        if !same {
+            match wanted::TABLE.iter().position(|(_, applies)| applies(&case)) {
+                Some(row) => excused[row] += 1,
+                None => different.push(format!("{text}\n  terraform: {theirs:?}\n  tranship:  {ours:?}")),
+            }
+        }
+    }
+    let compared: usize = counts.values().sum();
+    let least = counts.iter().min_by_key(|(_, n)| **n).expect("some");
+    println!(
+        "{compared} expressions compared with Terraform, {} functions, at least {} of one ({})",
+        counts.len() - 1,
+        least.1,
+        least.0
+    );
+    println!("{unknown} left out, which Terraform would know only after an apply");
+    println!("{} differ as wanted:", excused.iter().sum::<usize>());
+    for ((reason, _), count) in wanted::TABLE.iter().zip(&excused) {
+        println!("{count:6}  {reason}");
+    }
+    assert!(different.is_empty(), "{} differ:\n{}", different.len(), different.join("\n"));
+    for ((reason, _), count) in wanted::TABLE.iter().zip(&excused) {
+        assert!(*count > 0, "no expression differs any more because {reason}");
+    }
+}
+
+#[test]
+fn every_function_is_compared_with_terraform() {
+    let compared: Vec<&str> = generate::names().collect();
+    for name in functions().keys() {
+        // `type` is another than Terraform's, which the console alone has.
+        assert!(compared.contains(name) || *name == "type", "{name} is not compared");
+    }
+    for name in compared {
+        assert!(functions().contains_key(name) || matches!(name, "try" | "can"), "{name} is no function");
     }
 }
