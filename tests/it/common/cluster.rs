@@ -29,7 +29,8 @@ use serde_json::{Value, json};
 /// How long a condition may take on a loaded machine. It holds within a second or two.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The administrator's kubeconfig, its context being `tranship-test`; none where `./tests/run` could not start a control plane, which is then said.
+/// The administrator's kubeconfig, its context being `tranship-test`; none where `./tests/run` could not start a control
+/// plane, which is then said.
 pub(crate) fn kubeconfig() -> Option<Utf8PathBuf> {
     let found = std::env::var("TRANSHIP_TEST_KUBECONFIG").ok().filter(|path| !path.is_empty());
     if found.is_none() {
