@@ -29,6 +29,7 @@ mod waves;
 pub use basis::{stale, state_digest};
 pub use make::make;
 pub use placement::need;
+pub use policy::FIELDS as POLICY_FIELDS;
 
 use std::collections::BTreeMap;
 

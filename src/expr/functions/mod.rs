@@ -8,7 +8,6 @@ mod strings;
 mod texts;
 mod times;
 
-pub use texts::json_text;
 pub(crate) use texts::pattern;
 pub use times::duration as parse_duration;
 pub(crate) use times::{parse as parse_time, print as print_time};
