@@ -87,6 +87,20 @@ Variables, locals, storages (their address and name), other blocks and all funct
 functions` lists. A value that depends on a sensitive variable is not printed. An expression that begins with `-` stands
 behind `--`.")]
     Eval(Eval),
+    /// Explains the language: blocks, attributes, functions, what conditions may use
+    #[command(after_long_help = "Examples:
+  tranship explain                         # what there is, a line each
+  tranship explain storage
+  tranship explain storage.limits.disk_ceiling
+  tranship explain functions
+  tranship explain function.timeadd
+  tranship explain repository              # what a `where` may use; `plan` for policies
+  tranship explain faults                  # what can be made to go wrong on the sandbox
+  tranship explain storage --json | jq '.attributes[].name'
+  tranship explain --markdown > REFERENCE.md
+
+What it says comes from the tables that configurations are checked by, so it is always of this version.")]
+    Explain(Explain),
     /// Shows what an apply would do; changes nothing
     #[command(after_long_help = "Examples:
   tranship plan
@@ -167,7 +181,7 @@ Only tranship's memory is edited; no live system is touched."
 impl Command {
     /// True for what asks no live system and begins nothing that would have to be ended in order.
     pub(crate) fn is_offline(&self) -> bool {
-        matches!(self, Self::Fmt(_) | Self::Eval(_))
+        matches!(self, Self::Fmt(_) | Self::Eval(_) | Self::Explain(_))
     }
 }
 
@@ -247,6 +261,23 @@ pub(crate) struct Eval {
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A block, an attribute, `functions`, `names`, `repository`, `plan`, `faults`, or one of them by its path; left out,
+    /// everything, a line each
+    #[arg(value_name = "PATH")]
+    pub(crate) path: Option<String>,
+    /// All functions; the same as the path `functions`
+    #[arg(long, conflicts_with = "path")]
+    pub(crate) functions: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The whole reference as Markdown
+    #[arg(long, conflicts_with_all = ["path", "functions", "json"])]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Debug, Args)]

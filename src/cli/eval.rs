@@ -10,7 +10,6 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::terminal::Terminal;
 use crate::config::{self, Answer, Evaluated, fmt::LIMIT};
-use crate::expr::json_text;
 use crate::ui;
 
 /// What is printed instead of a value that must not be shown.
@@ -26,21 +25,21 @@ pub(super) fn eval(terminal: &Terminal, args: &args::Eval) -> Result<Exit, Failu
     let Evaluated { sources, answer, diagnostics } = config::eval(Utf8Path::new(FOLDER), &inputs, name, &text);
     let Some(answer) = answer else { return Err(Failure::diagnostics(diagnostics, sources)) };
     terminal.talk(&ui::diagnostics(&diagnostics, &sources, terminal.err));
-    match answer {
-        Answer::Value(value) if args.json => {
-            let text = json_text(&value)
-                .map_err(|error| Failure::new(format!("this has no form in JSON: {error}"), "Leave out --json."))?;
-            terminal.data(&text)?;
+    let json = args.json.then(|| answer.json()).flatten();
+    match (json, answer) {
+        (Some(json), _) => {
+            let json = json.map_err(|fault| Failure::new(fault.to_string(), "Leave out --json."))?;
+            terminal.data(&json)?;
         }
-        Answer::Value(value) => terminal.data(&ui::value(&value))?,
+        (_, Answer::Value(value)) => terminal.data(&ui::value(&value))?,
         // A program that reads JSON would take the words for the value.
-        Answer::Sensitive if args.json => {
+        (_, Answer::Sensitive) if args.json => {
             return Err(Failure::new(
                 "the value is sensitive and is not printed",
                 "A variable of the expression is declared with `sensitive = true`.",
             ));
         }
-        Answer::Sensitive => terminal.data(SENSITIVE)?,
+        (_, Answer::Sensitive) => terminal.data(SENSITIVE)?,
     }
     Ok(Exit::Done)
 }

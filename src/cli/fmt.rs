@@ -106,7 +106,7 @@ impl Work<'_> {
     fn folder(&mut self, root: &Utf8Path) -> Result<(), Failure> {
         let mut folders = vec![root.to_owned()];
         while let Some(folder) = folders.pop() {
-            let listed = || folder.read_dir_utf8()?.map(|entry| entry.map(|e| e.into_path())).collect();
+            let listed = || folder.read_dir_utf8()?.map(|entry| entry.map(camino::Utf8DirEntry::into_path)).collect();
             let mut entries: Vec<Utf8PathBuf> = match listed() {
                 Ok(entries) => entries,
                 Err(error) => {

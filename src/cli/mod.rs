@@ -5,6 +5,7 @@ mod args;
 mod context;
 mod eval;
 pub mod exit;
+mod explain;
 mod failure;
 #[cfg(feature = "sandbox")]
 mod fleet;
@@ -78,6 +79,7 @@ async fn dispatch(command: &Command, terminal: Terminal) -> Result<Exit, Failure
         Command::Validate(args) => plan::validate(&context, args),
         Command::Fmt(args) => fmt::fmt(&terminal, args),
         Command::Eval(args) => eval::eval(&terminal, args),
+        Command::Explain(args) => explain::explain(&terminal, args),
         Command::Plan(args) => plan::plan(&context, args).await,
         Command::Apply(args) => apply::apply(&context, args).await,
         Command::Show(args) => plan::show(&context, args),

@@ -1,12 +1,15 @@
 //! An expression that somebody asks about, evaluated with all names of a configuration: variables, locals, storages,
 //! functions.
 
+use std::collections::BTreeMap;
+
 use camino::Utf8Path;
 
 use super::scope::{Inner, Report, Scope};
 use super::{DEPTH, Loaded, Purpose, SIZE, Texts, VariableInputs, syntax, too_large};
-use crate::diag::{Diagnostics, SourceMap};
-use crate::expr::Value;
+use crate::diag::{Diagnostics, SourceId, SourceMap, Span};
+use crate::expr::tree::{Call, Kind, Node};
+use crate::expr::{Fault, Value, evaluate};
 
 /// What an expression came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +18,22 @@ pub enum Answer {
     Value(Value),
     /// A value that must not be shown.
     Sensitive,
+}
+
+impl Answer {
+    /// The value as JSON, as the function `jsonencode` writes it; `None` for what must not be shown.
+    ///
+    /// # Errors
+    /// It has no form in JSON.
+    pub fn json(&self) -> Option<Result<String, Fault>> {
+        let Self::Value(value) = self else { return None };
+        let nowhere = Span { source: SourceId(u32::MAX), start: 0, end: 0 };
+        let argument = Node::new(Kind::Literal(value.clone()), nowhere);
+        let name = "jsonencode".to_owned();
+        let call = Call { name, name_span: nowhere, arguments: vec![argument], expand: false };
+        let text = evaluate(&Node::new(Kind::Call(call), nowhere), &BTreeMap::new());
+        Some(text.map(|text| text.as_str().unwrap_or_default().to_owned()))
+    }
 }
 
 /// What an expression came to, with all that was found on the way.

@@ -241,3 +241,21 @@ impl Files for Folder {
         syntax::parse_template(nowhere, text).map_err(|d| format!("{path:?}: {d}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::schema::NAMES;
+
+    #[test]
+    fn the_reference_has_all_names() {
+        let told: BTreeSet<String> = NAMES
+            .iter()
+            .flat_map(|(names, _, _)| names.split(", "))
+            .map(|name| name.split('.').next().unwrap_or_default().to_owned())
+            .collect();
+        let inner = ["each", "repository", "plan", "target"].map(str::to_owned);
+        let known: BTreeSet<String> = Scope::new(Utf8Path::new(".")).roots().into_iter().chain(inner).collect();
+        assert_eq!(told, known);
+    }
+}

@@ -104,6 +104,9 @@ fn parts(
     }
 }
 
+/// Said of what the parser has no better word for.
+const MISPLACED: &str = "does not belong here.";
+
 /// Parses one expression, like the value of `--var`.
 pub(super) fn parse_expression(source: SourceId, text: &str) -> Result<Node, Box<Diagnostic>> {
     scan::scan(text).map_err(|unclosed| not_closed(source, text, &unclosed))?;
@@ -114,7 +117,13 @@ pub(super) fn parse_expression(source: SourceId, text: &str) -> Result<Node, Box
             let node = Converter { source, text, base }.expression(&expression, &mut diagnostics);
             diagnostics.items.pop().map_or(Ok(node), |d| Err(d.into()))
         }
-        Err(error) => Err(explain(source, text, base + error.location().offset(), error.message()).into()),
+        Err(error) => {
+            let mut fault = explain(source, text, base + error.location().offset(), error.message());
+            if fault.detail.ends_with(MISPLACED) {
+                fault.help = Some("An operator is missing before it, or an operand behind it.".to_owned());
+            }
+            Err(fault.into())
+        }
     }
 }
 
@@ -260,7 +269,7 @@ fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic
         Some(expected) if !expected.is_empty() => {
             syntax(format!("Expected {}; found {found}.", expected.replace('\n', "a newline")))
         }
-        _ => syntax(format!("{} does not belong here.", capital(&found)))
+        _ => syntax(format!("{} {MISPLACED}", capital(&found)))
             .help("A configuration consists of blocks, `kind \"label\" { … }`, and attributes, `name = value`."),
     }
 }

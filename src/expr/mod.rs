@@ -3,6 +3,7 @@
 
 mod eval;
 mod expression;
+mod field;
 mod fold;
 mod functions;
 mod number;
@@ -14,7 +15,8 @@ mod value;
 
 pub use eval::{Fault, Files, Names, evaluate};
 pub use expression::Expression;
-pub use functions::{Function, Takes, all as functions, json_text, parse_duration};
+pub use field::FieldDoc;
+pub use functions::{Function, Takes, all as functions, parse_duration};
 pub use number::{ArithmeticError, Number};
 pub use predicate::{Field, FieldValue, Predicate, Row, Truth};
 pub use types::{Attribute, Mismatch, Type, convert};

@@ -32,6 +32,7 @@ mod waves;
 pub use basis::{stale, state_digest};
 pub use make::make;
 pub use placement::need;
+pub use policy::FIELDS as POLICY_FIELDS;
 pub(crate) use preflight::version;
 pub use sizes::unmeasured;
 

@@ -33,6 +33,32 @@ fn judge(answer: Result<Value, String>, error_message: &str) -> (Verdict, String
     }
 }
 
+/// What a condition may name of a plan: path, type, meaning. `*` stands for any storage's name in GitLab.
+pub const FIELDS: &[(&str, &str, &str)] = &[
+    ("as_of", "string, a time in RFC 3339", "When the fleet was observed, by its own clock."),
+    ("environment", "string", "The environment that the plan is for."),
+    ("actions", "whole number", "How many actions there are; a wave of moves off one storage is one."),
+    ("duration", "whole number, seconds", "How long carrying it out takes at least, as estimated."),
+    ("moves.count", "whole number", "How many repositories move."),
+    ("moves.bytes", "whole number, bytes", "Their sizes in all, as far as they are known."),
+    ("moves.freeze", "whole number, seconds", "How long repositories are read-only, summed over all, as estimated."),
+    ("moves.longest_freeze", "whole number, seconds", "The longest that one repository is read-only, as estimated."),
+    ("sources", "list of strings", "GitLab's names of the storages that repositories move off."),
+    ("destinations", "list of strings", "GitLab's names of the storages that repositories move to."),
+    ("weights.*.before", "whole number", "The weight of a storage whose weight is set, before."),
+    ("weights.*.after", "whole number", "Its weight after."),
+    (
+        "storages.*.incoming",
+        "whole number, bytes",
+        "What comes to a storage, with what the copies take beyond their size.",
+    ),
+    ("storages.*.incoming_count", "whole number", "How many repositories come to it."),
+    ("storages.*.outgoing", "whole number, bytes", "What leaves it."),
+    ("storages.*.outgoing_count", "whole number", "How many repositories leave it."),
+    ("storages.*.used", "whole number, bytes", "What is used of its disk before; unknown when it was not read."),
+    ("storages.*.capacity", "whole number, bytes", "The size of its disk; unknown when it was not read."),
+];
+
 /// The plan as conditions see it. Sizes in bytes, times in seconds.
 fn value(plan: &Plan) -> Value {
     let bytes = plan.moves.iter().fold(0u64, |sum, one| sum.saturating_add(one.bytes.0));
@@ -105,6 +131,33 @@ mod tests {
             assert_eq!(verdict, Verdict::Unknown, "{answer:?}");
             assert!(!message.is_empty() && message != no);
         }
+    }
+
+    #[test]
+    fn the_table_of_fields_is_the_plan() {
+        fn walk(value: &Value, path: &str, found: &mut std::collections::BTreeSet<(String, &'static str)>) {
+            match value {
+                Value::Object(entries) => {
+                    for (key, inner) in entries.iter() {
+                        let step = if matches!(path, "weights" | "storages") { "*" } else { key };
+                        walk(inner, [path, step].join(".").trim_start_matches('.'), found);
+                    }
+                }
+                other => {
+                    let kind = match other {
+                        Value::String(_) => "string",
+                        Value::Number(_) | Value::Unknown => "whole number",
+                        _ => "list of strings",
+                    };
+                    found.insert((path.to_owned(), kind));
+                }
+            }
+        }
+        let mut found = Default::default();
+        walk(&value(&World::drain(&[60_000_000, 40]).plan()), "", &mut found);
+        let kind = |kind: &'static str| kind.split(',').next().unwrap_or_default();
+        let told = FIELDS.iter().map(|(path, of, _)| ((*path).to_owned(), kind(of))).collect();
+        assert_eq!(found, told);
     }
 
     #[test]

@@ -118,6 +118,23 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_says_which_kinds_have_a_field() {
+        let networks = Networks::default();
+        for kind in [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki] {
+            let mut one = repository(1, "a", 1);
+            one.container.kind = kind;
+            // GitLab's groups have no time of their last change.
+            one.last_activity = (kind != ContainerKind::GroupWiki).then_some(1);
+            one.created = Some(1);
+            let row = RepositoryRow { repository: &one, storage: &one.storage, networks: &networks };
+            for (name, field) in Field::ALL {
+                let known = row.field(*field) != FieldValue::Unknown;
+                assert_eq!(known, field.explain().of.contains(&kind.as_str()), "{name} of {kind:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_field_that_a_kind_lacks_or_that_was_not_given_is_unknown() {
         let networks = Networks::default();
         let mut one = repository(1, "a", 1);

@@ -12,7 +12,7 @@
 //! | `state` | a state and its records |
 //! | `progress`, `streams` | a run as it goes |
 //! | `summary` | the end of a run |
-//! | `value` | a value of the language |
+//! | `value`, `reference` | a value of the language; the language itself |
 //! | `approval` | the question before it |
 //! | `words`, `text` | closed sets in words; escaping, columns, durations |
 
@@ -22,6 +22,7 @@ mod graph;
 mod overview;
 mod plan;
 mod progress;
+pub mod reference;
 mod state;
 mod streams;
 mod summary;
@@ -37,6 +38,7 @@ pub use overview::{
 };
 pub use plan::{plan, plan_json};
 pub use progress::{Progress, Said};
+pub use reference::{reference_markdown, topic, topic_json};
 pub use state::{state, state_list, state_show};
 pub use streams::{json_line, json_lines, people};
 pub use summary::summary;

@@ -171,3 +171,176 @@ fn the_examples_are_in_canonical_style() {
     let output = Home::new().tranship(&["-C", project().join("examples").as_str(), "fmt", "--check", "--recursive"]);
     assert_eq!(said(&output), (0, "", ""));
 }
+
+const CONFIGURATION: &str = r#"
+variable "size" {
+  type    = number
+  default = 20
+}
+variable "password" {
+  default   = "canary"
+  sensitive = true
+}
+locals {
+  zones  = ["a", "b"]
+  hidden = "x-${var.password}"
+}
+gitlab {
+  url   = "https://gitlab.example.com"
+  token = { env = "GITLAB_TOKEN" }
+}
+storage "gitaly" {
+  for_each = toset(local.zones)
+  name     = "gitaly-${each.key}"
+  address  = "tcp://gitaly-${each.key}:8075"
+}
+"#;
+
+#[test]
+fn an_expression_has_the_names_of_the_configuration() {
+    let home = Home::new();
+    home.write("main.hcl", CONFIGURATION);
+    home.write("note.txt", "a\nb\n");
+    for (expression, printed) in [
+        ("var.size * GiB", "21474836480\n"),
+        ("local.zones", "[\n  \"a\",\n  \"b\",\n]\n"),
+        ("storage.gitaly[\"a\"]", "{\n  \"address\" = \"storage.gitaly[\\\"a\\\"]\"\n  \"name\" = \"gitaly-a\"\n}\n"),
+        ("values(storage.gitaly)[*].name", "[\n  \"gitaly-a\",\n  \"gitaly-b\",\n]\n"),
+        ("file(\"note.txt\")", "<<EOT\na\nb\nEOT\n"),
+        ("-1", "-1\n"),
+        ("null", "null\n"),
+        ("toset([2, 1])", "toset([\n  1,\n  2,\n])\n"),
+    ] {
+        assert_eq!(said(&home.tranship(&["eval", expression])), (0, printed, ""), "{expression}");
+    }
+    assert_eq!(
+        home.tranship(&["eval", "--json", "{ a = local.zones, b = null }"]).out,
+        "{\"a\":[\"a\",\"b\"],\"b\":null}\n"
+    );
+    assert_eq!(home.tranship(&["eval", "--var", "size=1", "var.size"]).out, "1\n");
+    assert_eq!(home.sh("TRANSHIP_VAR_size=3 tranship eval var.size").out, "3\n");
+    assert_eq!(home.sh("echo 'length(local.zones)' | tranship eval -").out, "2\n");
+    assert_eq!(home.tranship(&["eval", "--", "-var.size"]).out, "-20\n");
+    assert_eq!(Home::new().tranship(&["eval", "1 + 1"]).out, "2\n", "no configuration is needed");
+}
+
+#[test]
+fn an_expression_that_is_wrong_is_shown_with_a_caret() {
+    let home = Home::new();
+    home.write("main.hcl", CONFIGURATION);
+    for (expression, told) in [
+        ("local.zone", "--> <expression>:1:1"),
+        ("1 +", "--> <expression>:1:3"),
+        ("1 +", "an operand behind it"),
+        ("upper(", "--> <expression>:1:6"),
+        ("length(1, 2)", "<expression>:1:1"),
+        ("1 / 0", "<expression>:1"),
+        ("repository.size", "`repository` has a meaning only in `where`"),
+        ("uper(\"a\")", "Did you mean `upper`?"),
+        ("", "<expression>:1:1"),
+    ] {
+        let output = home.tranship(&["eval", expression]);
+        assert!(output.code == 1 && output.out.is_empty() && output.err.contains(told), "{expression}: {output:?}");
+    }
+    let output = Home::new().tranship(&["eval", "local.zones"]);
+    assert!(output.code == 1 && output.err.contains("<expression>:1:"), "{output:?}");
+    home.write("broken.hcl", "locals {\n  x = [1\n}\n");
+    let output = home.tranship(&["eval", "local.zones"]);
+    assert!(output.code == 1 && output.out.is_empty() && output.err.contains("broken.hcl:2:7"), "{output:?}");
+    assert_eq!(home.tranship(&["eval"]).code, 3);
+}
+
+#[test]
+fn a_sensitive_value_is_not_printed() {
+    let home = Home::new();
+    home.write("main.hcl", CONFIGURATION);
+    for expression in [
+        "var.password",
+        "local.hidden",
+        "[length(var.password)]",
+        "{ a = [for c in [var.password] : c] }",
+        "var",
+        "upper(local.hidden)",
+    ] {
+        assert_eq!(said(&home.tranship(&["eval", expression])), (0, "(sensitive value)\n", ""), "{expression}");
+        let output = home.tranship(&["eval", "--json", expression]);
+        assert!(output.code == 1 && output.out.is_empty(), "{output:?}");
+    }
+    for expression in [
+        "var.password + 1",
+        "tonumber(local.hidden)",
+        "local.zones[var.password]",
+        "file(var.password)",
+        "regex(var.password, \"x\")",
+    ] {
+        let output = home.tranship(&["eval", expression]);
+        assert!(
+            output.code == 1 && !output.err.contains("canary") && output.out.is_empty(),
+            "{expression}: {output:?}"
+        );
+    }
+}
+
+/// What Terraform's console prints for the same expressions, where it is installed.
+#[test]
+fn values_are_printed_as_terraforms_console_does() {
+    let home = Home::new();
+    // No text with a newline: Terraform's heredocs are one newline longer than the text, or indented.
+    let expressions = [
+        "1",
+        "1.5",
+        "true",
+        "null",
+        "\"a\"",
+        "[]",
+        "{}",
+        "[1, [2, \"x\"]]",
+        "{ b = 1, a = { c = null, \"d e\" = [] } }",
+        "toset([\"b\", \"a\"])",
+        "upper(\"a\")",
+        "\"é \\\" ${1 + 1}\"",
+        "100000000000000000000",
+    ];
+    home.write("expressions", &(expressions.join("\n") + "\n"));
+    if home.sh("command -v terraform").code != 0 {
+        eprintln!("SKIPPED: no comparison with `terraform console`, because terraform is not on PATH");
+        return;
+    }
+    let each = "while read -r e; do printf '%s\\n' \"$e\" | CHECKPOINT_DISABLE=1 terraform console; done <expressions";
+    let theirs = home.sh(each);
+    assert_eq!(theirs.code, 0, "{theirs:?}");
+    let ours: String = expressions.iter().map(|expression| home.tranship(&["eval", expression]).out).collect();
+    assert_eq!(ours, theirs.out);
+}
+
+#[test]
+fn the_language_explains_itself() {
+    let home = Home::new();
+    let list = home.tranship(&["explain"]);
+    assert!(list.code == 0 && list.out.contains("\n  storage     A Gitaly storage"), "{list:?}");
+    assert!(home.tranship(&["explain", "storage"]).out.starts_with("storage \"NAME\"  (any number of them)\n"));
+    assert_eq!(home.tranship(&["explain", "--functions"]).out, home.tranship(&["explain", "functions"]).out);
+    let json = home.tranship(&["explain", "--json", "storage.weight"]).out;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&json["type"], &json["range"]), (&"whole number".into(), &"from 0 to 100".into()));
+    let output = home.tranship(&["explain", "storage.limits.disk_celing"]);
+    assert!(output.code == 1 && output.out.is_empty(), "{output:?}");
+    assert!(output.err.contains("Did you mean `storage.limits.disk_ceiling`?"), "{output:?}");
+    for arguments in [&["explain", "a", "b"] as &[&str], &["explain", "--markdown", "storage"]] {
+        assert_eq!(home.tranship(arguments).code, 3, "{arguments:?}");
+    }
+}
+
+/// The reference in the examples is what the program prints. `UPDATE=1` rewrites it.
+#[test]
+fn the_reference_is_generated() {
+    let printed = Home::new().tranship(&["explain", "--markdown"]).out;
+    let file = project().join("examples/REFERENCE.md");
+    if std::env::var_os("UPDATE").is_some_and(|value| value == "1") {
+        fs_err::write(&file, &printed).expect("rewritten");
+    }
+    assert!(
+        fs_err::read_to_string(file).expect("the reference") == printed,
+        "examples/REFERENCE.md: UPDATE=1 rewrites it"
+    );
+}

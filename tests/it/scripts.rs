@@ -50,7 +50,8 @@ fn the_readme() {
 #[test]
 fn the_examples() {
     let folders = project().join("examples").read_dir_utf8().expect("examples");
-    let mut names: Vec<String> = folders.map(|entry| entry.expect("entry").file_name().to_owned()).collect();
+    let folders = folders.map(|entry| entry.expect("entry")).filter(|entry| entry.path().is_dir());
+    let mut names: Vec<String> = folders.map(|entry| entry.file_name().to_owned()).collect();
     names.sort();
     run(names.iter().map(|name| (project().join("examples").join(name).join("README.md"), Home::of_example(name))));
 }

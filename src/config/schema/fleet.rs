@@ -12,7 +12,7 @@ pub(super) const TRANSHIP: BlockSpec = BlockSpec {
             "required_version",
             Version,
             Optional,
-            "The versions of tranship that may use this configuration.",
+            "The versions of tranship that may use this configuration; left out, any.",
             "required_version = \">= 0.1\"",
         ),
         attribute(
@@ -32,7 +32,7 @@ pub(super) const VARIABLE: BlockSpec = BlockSpec {
             "type",
             Type,
             Optional,
-            "What values it takes; others are converted or refused.",
+            "What values it takes; others are converted or refused. Left out, any value.",
             "type = list(string)",
         ),
         attribute(
@@ -42,8 +42,14 @@ pub(super) const VARIABLE: BlockSpec = BlockSpec {
             "The value when none is given; without it one must be given.",
             "default = \"v18.2.0\"",
         ),
-        attribute("description", Text, Optional, "For people.", "description = \"Gitaly's version.\""),
-        attribute("sensitive", Bool, Default("false"), "Its value appears in no output.", "sensitive = true"),
+        attribute("description", Text, Optional, "What it is for, for people.", "description = \"Gitaly's version.\""),
+        attribute(
+            "sensitive",
+            Bool,
+            Default("false"),
+            "Its value, and what is made of it, appears in no output.",
+            "sensitive = true",
+        ),
         attribute(
             "nullable",
             Bool,
@@ -65,7 +71,7 @@ pub(super) const VARIABLE: BlockSpec = BlockSpec {
                 "error_message",
                 Text,
                 Required,
-                "What to say when it is not.",
+                "What to say when it is not, as a sentence.",
                 "error_message = \"A version starts with v.\"",
             ),
         ],
@@ -80,8 +86,8 @@ pub(super) const GITLAB: BlockSpec = BlockSpec {
     attributes: &[
         attribute("url", Text, Required, "GitLab's own address, without /api/v4.", "url = \"https://gitlab.example.com\""),
         attribute("internal_url", Text, Optional, "What a pod's Gitaly calls for its hooks.", "internal_url = \"http://gitlab-webservice:8181\""),
-        attribute("token", Secret, Required, "An administrator's token.", "token = { env = \"GITLAB_TOKEN\" }"),
-        attribute("ca", Text, Optional, "A PEM file with a private CA.", "ca = \"/etc/ssl/gitlab-ca.pem\""),
+        attribute("token", Secret, Required, "An administrator's token, with the scopes `api` and, where Admin Mode is on, `admin_mode`.", "token = { env = \"GITLAB_TOKEN\" }"),
+        attribute("ca", Text, Optional, "A PEM file with a private CA; left out, the system's. A relative path begins at the configuration's folder.", "ca = \"/etc/ssl/gitlab-ca.pem\""),
         // Safe anywhere: GitLab's default worker process has 20 threads for all its jobs. Ten times that would only
         // queue, and what is queued is read-only already (the freeze starts at the POST, not at the copy).
         attribute("max_moves", Whole(1, U32), Default("8"), "Moves outstanding at once: not more than GitLab has worker slots for them, or repositories wait read-only.", "max_moves = 16").unit("moves"),
@@ -95,14 +101,14 @@ pub(super) const GITALY: BlockSpec = BlockSpec {
             "token",
             Secret,
             Optional,
-            "The token of all Gitalys, unless a storage has its own.",
+            "The token of all Gitalys, unless a storage has its own; left out, none is sent.",
             "token = { file = \"/run/secrets/gitaly-token\" }",
         ),
         attribute(
             "ca",
             Text,
             Optional,
-            "A PEM file with the CA of all tls:// Gitalys.",
+            "A PEM file with the CA of all tls:// Gitalys; left out, the system's. A relative path begins at the configuration's folder.",
             "ca = \"/etc/ssl/gitaly-ca.pem\"",
         ),
     ],
@@ -111,8 +117,20 @@ pub(super) const GITALY: BlockSpec = BlockSpec {
 
 pub(super) const PROMETHEUS: BlockSpec = BlockSpec {
     attributes: &[
-        attribute("url", Text, Required, "Its address.", "url = \"http://prometheus.monitoring:9090\""),
-        attribute("token", Secret, Optional, "A bearer token.", "token = { env = \"PROMETHEUS_TOKEN\" }"),
+        attribute(
+            "url",
+            Text,
+            Required,
+            "Its address, without /api/v1.",
+            "url = \"http://prometheus.monitoring:9090\"",
+        ),
+        attribute(
+            "token",
+            Secret,
+            Optional,
+            "A bearer token; left out, none is sent.",
+            "token = { env = \"PROMETHEUS_TOKEN\" }",
+        ),
     ],
     ..block("prometheus", &[], false, "Where gates ask.")
 };
@@ -159,21 +177,29 @@ pub(super) const SANDBOX: BlockSpec = BlockSpec {
             "real_limit = 50",
         )
         .unit("projects"),
-        attribute("seed", Whole(0, u64::MAX as i128), Default("1"), "Seed of everything that is drawn.", "seed = 7"),
+        attribute(
+            "seed",
+            Whole(0, u64::MAX as i128),
+            Default("1"),
+            "Seed of everything that is drawn: the same seed gives the same world.",
+            "seed = 7",
+        ),
         attribute(
             "speed",
             Whole(1, 1_000_000),
             Default("60"),
             "Seconds of the fleet's clock per second.",
             "speed = 60",
-        ),
+        )
+        .unit("seconds per second"),
         attribute(
             "workers",
             Whole(1, 10_000),
             Default("8"),
             "GitLab's move workers; also the moves outstanding at once.",
             "workers = 8",
-        ),
+        )
+        .unit("workers"),
         attribute(
             "gitlab_version",
             Text,
@@ -219,8 +245,10 @@ pub(super) const SANDBOX: BlockSpec = BlockSpec {
         },
         BlockSpec {
             attributes: &[
-                attribute("nth", Whole(1, U32), Default("1"), "The how-manyth occasion it strikes, from 1.", "nth = 5"),
-                attribute("count", Whole(1, U32), Default("1"), "How many occasions from the nth on.", "count = 2"),
+                attribute("nth", Whole(1, U32), Default("1"), "The how-manyth occasion it strikes, from 1.", "nth = 5")
+                    .unit("occasions"),
+                attribute("count", Whole(1, U32), Default("1"), "How many occasions from the nth on.", "count = 2")
+                    .unit("occasions"),
             ],
             ..block("fault", &["kind"], true, "Something that goes wrong, to see what happens.")
         },
@@ -249,11 +277,23 @@ pub(super) const STORAGE: BlockSpec = BlockSpec {
             "dial",
             Text,
             Optional,
-            "As tranship dials it, where that differs.",
+            "As tranship dials it, where that differs; left out, `address`.",
             "dial = \"tcp://localhost:8075\"",
         ),
-        attribute("token", Secret, Optional, "Its own token.", "token = { env = \"GITALY_01_TOKEN\" }"),
-        attribute("ca", Text, Optional, "Its own CA, a PEM file.", "ca = \"/etc/ssl/gitaly-01-ca.pem\""),
+        attribute(
+            "token",
+            Secret,
+            Optional,
+            "Its own token; left out, that of the `gitaly` block.",
+            "token = { env = \"GITALY_01_TOKEN\" }",
+        ),
+        attribute(
+            "ca",
+            Text,
+            Optional,
+            "Its own CA, a PEM file; left out, that of the `gitaly` block.",
+            "ca = \"/etc/ssl/gitaly-01-ca.pem\"",
+        ),
         attribute(
             "weight",
             Whole(0, 100),
@@ -288,7 +328,7 @@ pub(super) const STORAGE: BlockSpec = BlockSpec {
             "metrics",
             TextMap,
             Optional,
-            "Prometheus labels of this server.",
+            "Prometheus labels of this server: what `target.selector` stands for in a gate's query.",
             "metrics = { instance = \"gitaly-01:9236\" }",
         ),
     ],
@@ -307,5 +347,10 @@ pub(super) const STORAGE: BlockSpec = BlockSpec {
         ],
         ..block("limits", &[], false, "What moves may do to it.")
     }],
-    ..block("storage", &["name"], true, "A Gitaly storage.")
+    ..block(
+        "storage",
+        &["name"],
+        true,
+        "A Gitaly storage: one that exists and is observed, or, with `pod`, one that is deployed.",
+    )
 };

@@ -2,10 +2,12 @@
 //! decoder checks by it and the reference is printed from it, so that they cannot drift apart.
 
 mod fleet;
+mod names;
 mod pods;
 mod release;
 
 use fleet::{GITALY, GITLAB, LOCALS, PROMETHEUS, SANDBOX, STORAGE, TRANSHIP, VARIABLE};
+pub use names::NAMES;
 use pods::{KUBERNETES, POD_SPEC};
 use release::{ASSIGNMENT, FREEZE, GATE, HOOK, IMPORT, MOVED, POLICY, PROMOTE, ROLLOUT, VERIFY, WINDOW};
 
@@ -153,6 +155,58 @@ impl Shape {
     }
 }
 
+impl Shape {
+    /// The type without its article and without what it is limited to.
+    pub fn kind(self) -> String {
+        match self {
+            Self::OneOf(_) => "string".to_owned(),
+            Self::Bool => "bool".to_owned(),
+            Self::Whole(..) => "whole number".to_owned(),
+            Self::Number(..) => "number".to_owned(),
+            Self::Size => "size".to_owned(),
+            Self::Wholes(..) => "list of whole numbers".to_owned(),
+            Self::Secret => "reference to a secret".to_owned(),
+            Self::References(kind) => format!("references to {kind} blocks"),
+            Self::ReferenceOr(kind, _) => format!("reference to a {kind}, or string"),
+            other => {
+                let text = other.describe();
+                let text = text.split(", like").next().unwrap_or_default();
+                text.strip_prefix("a ").or_else(|| text.strip_prefix("an ")).unwrap_or(text).to_owned()
+            }
+        }
+    }
+
+    /// What is allowed beyond the type; `None`: everything, or what the type's name says.
+    pub fn range(self) -> Option<String> {
+        let after = |words: &str| self.describe().split_once(words).map(|(_, rest)| rest.to_owned());
+        match self {
+            Self::OneOf(_) => after("one of "),
+            Self::Bool => Some("true or false".to_owned()),
+            Self::Whole(_, to) if to >= U32 => after(", "),
+            Self::Whole(..) => after("number "),
+            Self::Number(f64::NEG_INFINITY, _) => None,
+            Self::Number(_, f64::INFINITY) => after(", "),
+            Self::Number(..) => after("number "),
+            Self::Wholes(..) => after("numbers ").map(|range| format!("each {range}")),
+            Self::Size => Some(
+                "above 0; in strings the units k, M, G, T, P (powers of 1000) and Ki, Mi, Gi, Ti, Pi (powers of 1024)"
+                    .to_owned(),
+            ),
+            Self::Duration => Some("not negative; the units h, m, s, ms, us, ns, like \"1h30m\"".to_owned()),
+            Self::Secret => after(": "),
+            Self::Reference(kind) => Some(format!("{kind}.NAME")),
+            Self::References(kind) => Some(format!("[{kind}.NAME, …], {kind}.NAME[\"KEY\"] or values({kind}.NAME)")),
+            Self::ReferenceOr(kind, words) => Some(format!("{kind}.NAME, or {}", quoted(words))),
+            Self::Address => Some("KIND.NAME; it is not evaluated".to_owned()),
+            Self::Type => Some(
+                "string, number, bool, any, list(…), set(…), map(…), tuple([…]) or object({ NAME = … })".to_owned(),
+            ),
+            Self::Version => Some("comparisons with =, >, >=, <, <=, ~ and ^, separated by commas".to_owned()),
+            _ => None,
+        }
+    }
+}
+
 fn quoted(words: &[&str]) -> String {
     words.iter().map(|w| format!("{w:?}")).collect::<Vec<_>>().join(", ")
 }
@@ -231,5 +285,35 @@ mod tests {
                 assert!(body.has_attribute(attribute.name), "{}", attribute.example);
             }
         });
+    }
+
+    /// Numbers that count nothing.
+    const PLAIN: &[&str] = &["seed", "weight", "priority", "cgroups.count"];
+
+    #[test]
+    fn every_number_has_a_unit_and_every_row_a_type_and_a_range() {
+        walk(&ROOT, &mut |spec| {
+            for attribute in spec.attributes {
+                let AttributeSpec { name, shape, unit, .. } = attribute;
+                let path = format!("{}.{name}", spec.name);
+                let counts = matches!(shape, Shape::Whole(..) | Shape::Number(..) | Shape::Wholes(..) | Shape::Size);
+                assert!(!counts || !unit.is_empty() || PLAIN.iter().any(|p| p == name || *p == path), "{path}");
+                assert!(!shape.kind().is_empty() && shape.range().is_none_or(|r| !r.is_empty()), "{path}");
+            }
+        });
+        for (shape, kind, range) in [
+            (Shape::Whole(0, 100), "whole number", Some("from 0 to 100")),
+            (Shape::Whole(1, U32), "whole number", Some("at least 1")),
+            (Shape::Number(0.0, 1.0), "number", Some("from 0 to 1")),
+            (Shape::Number(0.0, f64::INFINITY), "number", Some("at least 0")),
+            (Shape::Wholes(1, 100), "list of whole numbers", Some("each from 1 to 100")),
+            (Shape::OneOf(&["a", "b"]), "string", Some("\"a\", \"b\"")),
+            (Shape::Text, "string", None),
+            (Shape::Any, "any value", None),
+            (Shape::Reference("pod_spec"), "reference to a pod_spec", Some("pod_spec.NAME")),
+            (Shape::Where, "condition over `repository`", None),
+        ] {
+            assert_eq!((shape.kind().as_str(), shape.range().as_deref()), (kind, range));
+        }
     }
 }

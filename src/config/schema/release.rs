@@ -32,7 +32,7 @@ pub(super) const ASSIGNMENT: BlockSpec = BlockSpec {
             "Of assignments that claim one repository, the highest wins.",
             "priority = 10",
         ),
-        attribute("description", Text, Optional, "For people.", "description = \"Large ones first.\""),
+        attribute("description", Text, Optional, "What it is for, for people.", "description = \"Large ones first.\""),
     ],
     ..block("assignment", &["name"], true, "Which repositories belong where.")
 };
@@ -118,14 +118,16 @@ pub(super) const GATE: BlockSpec = BlockSpec {
             Optional,
             "The answer must not be above.",
             "max = 0.5",
-        ),
+        )
+        .unit("as the query's answer"),
         attribute(
             "min",
             Number(f64::NEG_INFINITY, f64::INFINITY),
             Optional,
             "The answer must not be below.",
             "min = 0.99",
-        ),
+        )
+        .unit("as the query's answer"),
         attribute("for", Duration, Optional, "How long it must have held.", "for = \"5m\""),
         attribute(
             "baseline",
@@ -140,7 +142,8 @@ pub(super) const GATE: BlockSpec = BlockSpec {
             Optional,
             "Answer over baseline must not be above.",
             "max_ratio = 1.2",
-        ),
+        )
+        .unit("ratio"),
         attribute("approval", Bool, Default("false"), "A person must approve.", "approval = true"),
     ],
     ..block("gate", &["name"], true, "A condition on metrics, or an approval. Has an effect where a rollout names it.")
@@ -209,7 +212,7 @@ pub(super) const POLICY: BlockSpec = BlockSpec {
             "condition = plan.moves.count <= 5000",
         ),
         attribute("error_message", Text, Required, "What to say when it is not.", "error_message = \"Split this.\""),
-        attribute("description", Text, Optional, "For people.", "description = \"Small steps.\""),
+        attribute("description", Text, Optional, "What it is for, for people.", "description = \"Small steps.\""),
     ],
     ..block("policy", &["name"], true, "A rule over the finished plan.")
 };
@@ -230,7 +233,8 @@ pub(super) const PROMOTE: BlockSpec = BlockSpec {
             Optional,
             "Upper bound of the failure rate, at 95 % confidence.",
             "failures = 0.01",
-        ),
+        )
+        .unit("share of the moves"),
     ],
     later: true,
     ..block("promote", &[], false, "This environment may apply only what another one has proven.")

@@ -17,9 +17,12 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
             "True when the expression gives a value, false when it is an error.",
             |_| Ok(true.into()),
         ),
-        row("try", &[("expressions", Any)], "The value of the first expression that is no error.", |a| {
-            Ok(a.any(0).clone())
-        })
+        row(
+            "try",
+            &[("expression", Any), ("expressions", Any)],
+            "The value of the first expression that is no error.",
+            |a| Ok(a.any(0).clone()),
+        )
         .variadic(),
         row(
             "coalesce",
