@@ -154,7 +154,9 @@ impl Converter<'_> {
 
     /// Converts a template. A lone interpolation in quotes is the value itself, whatever its type.
     fn template(&self, elements: &[&Element], span: Span, out: &mut Diagnostics, place: Place) -> Node {
-        if place == Place::Quotes && let [Element::Interpolation(only)] = elements {
+        if place == Place::Quotes
+            && let [Element::Interpolation(only)] = elements
+        {
             return self.expression(&only.expr, out);
         }
         let mut parts = Vec::with_capacity(elements.len());

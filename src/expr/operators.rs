@@ -46,7 +46,9 @@ pub(crate) fn logic(env: &Env<'_>, deciding: bool, left: &Node, right: &Node) ->
     let operand = |node: &Node| match env.value(node)? {
         Value::Bool(truth) => Ok(Some(truth)),
         Value::Unknown => Ok(None),
-        other => truth(other).map(Some).map_err(|other| env.wrong_type(node, if deciding { "a bool beside `||`" } else { "a bool beside `&&`" }, &other)),
+        other => truth(other).map(Some).map_err(|other| {
+            env.wrong_type(node, if deciding { "a bool beside `||`" } else { "a bool beside `&&`" }, &other)
+        }),
     };
     let first = operand(left)?;
     if first == Some(deciding) {

@@ -7,12 +7,12 @@ mod wanted;
 use proptest::prelude::*;
 
 use super::scope::Scope;
-use terraform::Answer;
-use wanted::Case;
 use super::syntax::parse_expression;
 use crate::diag::SourceId;
 use crate::expr::{Field, FieldValue, Predicate, Row, Truth, Value, evaluate, functions};
 use std::collections::BTreeMap;
+use terraform::Answer;
+use wanted::Case;
 
 fn value(text: &str) -> Result<Value, String> {
     let names: BTreeMap<String, Value> = [
@@ -263,6 +263,7 @@ fn expressions_give_what_terraform_gives() {
         std::fs::write(root.join(name), bytes).expect("writable");
     }
     let mut cases = generate::calls();
+    cases.extend(generate::drawn());
     cases.extend(generate::forms());
     let texts: Vec<&str> = cases.iter().map(|(_, text)| text.as_str()).collect();
     let Some(theirs) = terraform::answers(folder.path(), &texts) else {
@@ -298,7 +299,12 @@ fn expressions_give_what_terraform_gives() {
     }
     let compared: usize = counts.values().sum();
     let least = counts.iter().min_by_key(|(_, n)| **n).expect("some");
-    println!("{compared} expressions compared with Terraform, {} functions, at least {} of one ({})", counts.len() - 1, least.1, least.0);
+    println!(
+        "{compared} expressions compared with Terraform, {} functions, at least {} of one ({})",
+        counts.len() - 1,
+        least.1,
+        least.0
+    );
     println!("{unknown} left out, which Terraform would know only after an apply");
     println!("{} differ as wanted:", excused.iter().sum::<usize>());
     for ((reason, _), count) in wanted::TABLE.iter().zip(&excused) {

@@ -53,7 +53,12 @@ pub(super) fn answers(folder: &Path, expressions: &[&str]) -> Option<Vec<Answer>
     let told = String::from_utf8_lossy(&output.stdout);
     let lines = told.lines().filter(|line| line.starts_with("  "));
     let answers: Vec<Answer> = lines.map(|line| answer(line.trim().trim_end_matches(','))).collect();
-    assert_eq!(answers.len(), expressions.len(), "terraform console: {told}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        answers.len(),
+        expressions.len(),
+        "terraform console: {told}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Some(answers)
 }
 

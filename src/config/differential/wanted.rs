@@ -44,14 +44,17 @@ pub(super) const TABLE: &[Row] = &[
         c.both().is_some_and(|(ours, theirs)| ours == theirs.replace("-0", "0") && theirs.contains("-0"))
     }),
     ("a number has at most 38 digits before and 37 behind its point; what has more is refused, never rounded", |c| {
-        c.we_refuse("out of range") && !c.has("9999-12") || c.we_refuse("too many digits") || c.we_refuse("this must be a number") && c.has("1e999")
+        c.we_refuse("out of range") && !c.has("9999-12")
+            || c.we_refuse("too many digits")
+            || c.we_refuse("this must be a number") && matches!(c.theirs, Answer::Json(n) if n.len() > 38)
     }),
     ("division by zero is an error; Terraform has 1 / 0 for infinite and n % 0 for n", |c| {
         c.we_refuse("Division by zero") || c.has("1 / 0")
     }),
-    ("the side of && and || that is not needed is not looked at, and the branch of a conditional that is not chosen neither: what it is does not matter", |c| {
-        c.function == "(forms)" && c.they_refuse() && (c.has("&&") || c.has("||") || c.has("true ?"))
-    }),
+    (
+        "the side of && and || that is not needed is not looked at, and the branch of a conditional that is not chosen neither: what it is does not matter",
+        |c| c.function == "(forms)" && c.they_refuse() && (c.has("&&") || c.has("||") || c.has("true ?")),
+    ),
     ("the branch of a conditional that is chosen is the value as it is; Terraform brings both to one type", |c| {
         c.has("true ?")
     }),
@@ -59,14 +62,22 @@ pub(super) const TABLE: &[Row] = &[
         c.they_refuse() && (c.has("toset(") || c.has("setunion("))
     }),
     ("sets of lists are ordered element by element; Terraform's order comes from a hash", |c| {
-        c.both().is_some_and(|(ours, theirs)| c.has("[[], [[]]]") && sorted(ours) == sorted(theirs))
+        let sets = c.has("toset(") || c.text.starts_with("set");
+        c.both().is_some_and(|(ours, theirs)| sets && theirs.starts_with("[[") && sorted(ours) == sorted(theirs))
     }),
     ("null is of any type, also beside a list or an object", |c| {
-        c.has("null") && (c.they_refuse() && c.function.starts_with("set") || c.function == "coalesce" && c.we_refuse("one type"))
+        let unifies = c.function.starts_with("set") || matches!(c.function, "distinct" | "tolist" | "toset");
+        c.has("null") && (c.they_refuse() && unifies || c.function == "coalesce")
     }),
-    ("a list and a tuple are one, a map and an object too: they are equal when their elements are, and a default of `lookup` stays what it is", |c| {
-        c.has("lookup(tomap(") || c.has("tolist([1]) ==") || c.has("== tomap(") || c.text.starts_with("co") && c.has("tolist(")
-    }),
+    (
+        "a list and a tuple are one, a map and an object too: they are equal when their elements are, and a default of `lookup` stays what it is",
+        |c| {
+            c.has("lookup(tomap(")
+                || c.has("tolist([1]) ==")
+                || c.has("== tomap(")
+                || c.text.starts_with("co") && c.has("tolist(")
+        },
+    ),
     ("the keys of a YAML map stand on one line each", |c| c.has("multi\\nkey")),
     ("what an alias of YAML names is whole before the alias", |c| c.has("&a a: *a")),
     ("signum takes any number; Terraform's takes whole ones only", |c| c.function == "signum" && c.they_refuse()),
@@ -80,14 +91,18 @@ pub(super) const TABLE: &[Row] = &[
         c.function == "substr" && c.has(", 0)")
     }),
     ("a repetition may count above 1,000", |c| c.has("a{1001}") && c.they_refuse()),
-    ("timecmp takes what timeadd takes: RFC 3339 to the letter", |c| c.function == "timecmp" && c.we_refuse("RFC 3339")),
+    ("timecmp takes what timeadd takes: RFC 3339 to the letter", |c| {
+        c.function == "timecmp" && c.we_refuse("RFC 3339")
+    }),
     ("years end with 9999, as in RFC 3339", |c| c.function == "timeadd" && c.we_refuse("the time is out of range")),
     ("merge takes no empty list", |c| c.text == "merge(null, [])"),
+    ("a JSON text ends where its value ends", |c| c.function == "jsondecode" && c.we_refuse("trailing characters")),
     ("a YAML map may begin with a tab", |c| c.has("\\ta: 1")),
     ("YAML's \\u may write a character in two halves, as JSON does", |c| c.has("\\\\ud83d") && c.they_refuse()),
-    ("a text is its bytes: what looks the same but is composed of other code points is another text, with another digest", |c| {
-        c.has("e\\u0301")
-    }),
+    (
+        "a text is its bytes: what looks the same but is composed of other code points is another text, with another digest",
+        |c| c.has("e\\u0301"),
+    ),
     ("range gives up to a million numbers; Terraform's 1,024", |c| c.has("range(2000)") && c.they_refuse()),
 ];
 
@@ -101,7 +116,9 @@ fn near(ours: &str, theirs: &str) -> bool {
             a == b || {
                 long |= a.len().max(b.len()) > 12;
                 match (a.parse::<f64>(), b.parse::<f64>()) {
-                    (Ok(a), Ok(b)) => (a - b).abs() <= a.abs().max(b.abs()) * 4e-15 || a == 0.0 && b.abs() < 1.0 && long,
+                    (Ok(a), Ok(b)) => {
+                        (a - b).abs() <= a.abs().max(b.abs()) * 4e-15 || a == 0.0 && b.abs() < 1.0 && long
+                    }
                     _ => false,
                 }
             }

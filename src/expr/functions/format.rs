@@ -99,7 +99,9 @@ fn format<'v>(a: &Arguments<'_>, value: impl Fn(usize) -> &'v Value) -> Result<V
         rest = at.0;
         let argument = chosen.unwrap_or(next);
         if !"vtsqbdoxXeEfgG".contains(letter) {
-            return Err(wrong(&format!("there is no verb %{letter}; there are %s, %d, %f, %e, %g, %t, %v, %q, %x, %o, %b.")));
+            return Err(wrong(&format!(
+                "there is no verb %{letter}; there are %s, %d, %f, %e, %g, %t, %v, %q, %x, %o, %b."
+            )));
         }
         if argument >= a.len() {
             return Err(wrong(&format!("there is no value {argument} for %{letter}: {} given.", given(a.len() - 1))));
@@ -113,7 +115,10 @@ fn format<'v>(a: &Arguments<'_>, value: impl Fn(usize) -> &'v Value) -> Result<V
         let message = if used == 0 {
             "the format has no verb, so no value can be used.".to_owned()
         } else {
-            format!("the format uses the first {} only, so this one is not used.", if used == 1 { "value".to_owned() } else { format!("{used} values") })
+            format!(
+                "the format uses the first {} only, so this one is not used.",
+                if used == 1 { "value".to_owned() } else { format!("{used} values") }
+            )
         };
         return Err(Wrong::argument(used + 1, message));
     }

@@ -111,7 +111,8 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
                     Value::Set(items) => items.len(),
                     Value::Object(entries) => entries.len(),
                     other => {
-                        let message = format!("only a list, set, map or string has a length; this is {}.", other.kind());
+                        let message =
+                            format!("only a list, set, map or string has a length; this is {}.", other.kind());
                         return Err(Wrong::argument(0, message));
                     }
                 };
@@ -132,10 +133,12 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
                 Ok(Value::list(found.map(|(value, _)| value.clone())))
             },
         ),
-        row("one", &[("list", List)], "The only element, or null when there is none.", |a| match a.items(0).as_slice() {
-            [] => Ok(Value::Null),
-            [only] => Ok((*only).clone()),
-            more => Err(Wrong::argument(0, format!("at most one element is expected; there are {}.", more.len()))),
+        row("one", &[("list", List)], "The only element, or null when there is none.", |a| {
+            match a.items(0).as_slice() {
+                [] => Ok(Value::Null),
+                [only] => Ok((*only).clone()),
+                more => Err(Wrong::argument(0, format!("at most one element is expected; there are {}.", more.len()))),
+            }
         }),
         row(
             "range",

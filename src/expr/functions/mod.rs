@@ -123,7 +123,10 @@ impl Takes {
                 };
                 let items: Vec<&Value> = value.elements().into_iter().flatten().collect();
                 if let Some((i, wrong)) = items.iter().enumerate().find(|(_, v)| convert(v, &inner).is_err()) {
-                    return Err((Some(i), format!("this element is {}", describe(wrong).trim_start_matches("this is "))));
+                    return Err((
+                        Some(i),
+                        format!("this element is {}", describe(wrong).trim_start_matches("this is ")),
+                    ));
                 }
                 to(value, Type::List(Box::new(inner))).map_err(|found| (None, found))
             }
@@ -255,10 +258,10 @@ pub fn all() -> &'static BTreeMap<&'static str, Function> {
             convert::TABLE,
             times::TABLE,
         ]
-            .into_iter()
-            .flat_map(|make| make())
-            .map(|f| (f.name, f))
-            .collect()
+        .into_iter()
+        .flat_map(|make| make())
+        .map(|f| (f.name, f))
+        .collect()
     });
     &TABLE
 }

@@ -141,13 +141,9 @@ mod tests {
 
     #[test]
     fn what_is_quoted_means_itself() {
-        for (text, expected) in [
-            (r"a\Qb.c\Ed.", r"ab\.cd."),
-            (r"\\Q.", r"\\Q."),
-            (r"\Q(", r"\("),
-            (r"\Qa\E\Q\E\d", r"a\d"),
-            (r"x\", r"x\"),
-        ] {
+        for (text, expected) in
+            [(r"a\Qb.c\Ed.", r"ab\.cd."), (r"\\Q.", r"\\Q."), (r"\Q(", r"\("), (r"\Qa\E\Q\E\d", r"a\d"), (r"x\", r"x\")]
+        {
             assert_eq!(unquoted(text), expected, "{text}");
         }
     }

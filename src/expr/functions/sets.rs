@@ -35,8 +35,8 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
 
 fn combined(a: &Arguments<'_>, with: impl Fn(&mut BTreeSet<Value>, &BTreeSet<Value>)) -> Result<Value, Wrong> {
     let types: Vec<Type> = (0..a.len()).filter_map(|i| common(a.items(i).into_iter())).collect();
-    let wanted =
-        Type::unify(&types).ok_or_else(|| Wrong::from("the elements of all sets must have one type; here they differ."))?;
+    let wanted = Type::unify(&types)
+        .ok_or_else(|| Wrong::from("the elements of all sets must have one type; here they differ."))?;
     let set = |i: usize| -> Result<BTreeSet<Value>, Wrong> {
         a.items(i).into_iter().map(|v| convert(v, &wanted).map_err(|e| Wrong::argument(i, e.to_string()))).collect()
     };

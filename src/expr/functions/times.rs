@@ -81,8 +81,7 @@ impl Time {
         };
         // A leap second is none of Terraform's.
         let second = small(17).filter(|s| *s < 60)?;
-        let local =
-            DateTime::new(digits(0, 4)?, small(5)?, small(8)?, small(11)?, small(14)?, second, nanos).ok()?;
+        let local = DateTime::new(digits(0, 4)?, small(5)?, small(8)?, small(11)?, small(14)?, second, nanos).ok()?;
         let offset = match zone.as_bytes() {
             [b'Z'] => 0,
             [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
@@ -138,7 +137,17 @@ pub(crate) fn print(time: Timestamp, offset: Offset) -> String {
 /// Writes a time in the form that a format asks for.
 fn formatted(format: &str, time: &Time) -> Result<String, String> {
     const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
         "December",
     ];
     let t = &time.local;
@@ -182,8 +191,20 @@ fn formatted(format: &str, time: &Time) -> Result<String, String> {
             "m" => t.minute().to_string(),
             "ss" => format!("{:02}", t.second()),
             "s" => t.second().to_string(),
-            "Z" => if time.offset == 0 { "Z".to_owned() } else { time.zone(":") },
-            "ZZZ" => if time.offset == 0 { "UTC".to_owned() } else { time.zone("") },
+            "Z" => {
+                if time.offset == 0 {
+                    "Z".to_owned()
+                } else {
+                    time.zone(":")
+                }
+            }
+            "ZZZ" => {
+                if time.offset == 0 {
+                    "UTC".to_owned()
+                } else {
+                    time.zone("")
+                }
+            }
             "ZZZZ" => time.zone(""),
             "ZZZZZ" => time.zone(":"),
             word if first.is_ascii_alphabetic() => {
