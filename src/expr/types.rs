@@ -304,7 +304,7 @@ fn written(text: &str) -> Option<Number> {
             None => ("", text.strip_prefix('+').unwrap_or(text)),
         };
         let zero = if digits.starts_with('.') { "0" } else { "" };
-        let ends = digits.len() > 1 && digits.ends_with('.');
+        let ends = digits.len() > 1 && digits.ends_with('.') && !digits.contains(['e', 'E']);
         Number::parse(&format!("{sign}{zero}{}", if ends { digits.trim_end_matches('.') } else { digits }))
             .filter(|_| digits.matches('.').count() < 2)
     })

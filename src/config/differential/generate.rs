@@ -2,7 +2,9 @@
 //! language itself. The same on every run.
 
 /// Most expressions of one function and one number of arguments.
-const MOST: usize = 600;
+const MOST: usize = 400;
+/// Expressions of one function whose arguments are drawn.
+const DRAWN: usize = 150;
 
 type Pool = &'static [&'static str];
 
@@ -870,6 +872,191 @@ pub(super) fn calls() -> Vec<(&'static str, String)> {
         }
     }
     found
+}
+
+/// Arguments drawn from pieces that mean something to a function: the same on every run.
+pub(super) fn drawn() -> Vec<(&'static str, String)> {
+    const LETTERS: Pool = &[
+        "a", "b", "Z", "0", "9", "é", "ß", "日", "👍", "ö̈", " ", "\\n", "\\t", "\\r\\n", "-", "_", ".", "\\\"", "\\\\",
+        "%", "$", "/", ",", ":", "'", "#", "word", " x", "\\u0001", "İ", "ǆ", "\u{3000}", "}", "&",
+    ];
+    const CSV: Pool = &["a", "b", ",", ",", "\\\"", "\\n", "\\n", "\\r\\n", " ", "é", "\\\"x\\\"", "a,b\\n"];
+    const JSON: Pool = &[
+        "1",
+        "-2.5e3",
+        "\\\"a\\\"",
+        "\\\"b\\\"",
+        ":",
+        ",",
+        "{",
+        "}",
+        "[",
+        "]",
+        "true",
+        "null",
+        " ",
+        "{\\\"a\\\":1}",
+        "[1,2]",
+        "\\n",
+        "\\\"a\\\":",
+    ];
+    const YAML: Pool = &[
+        "a",
+        "b",
+        ": ",
+        "- ",
+        "\\n",
+        "\\n",
+        "  ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ", ",
+        "'",
+        "\\\"",
+        "1",
+        "true",
+        "~",
+        "a: 1\\n",
+        "- x\\n",
+        "  - y\\n",
+        "  b: 2\\n",
+        "|\\n  t\\n",
+        "#c\\n",
+    ];
+    const BASE64: Pool = &["a", "G", "k", "=", "==", "/", "+", "8", "w", "6", "aGk=", "w6k=", "\\n", "-"];
+    const DIGITS: Pool = &["1", "2", "9", "0", "5", ".", "00", "e1", "e-2"];
+    const ITEMS: Pool = &[
+        "1",
+        "2",
+        "-1.5",
+        "\"a\"",
+        "\"b\"",
+        "\"1\"",
+        "\"\"",
+        "true",
+        "false",
+        "null",
+        "[]",
+        "[1]",
+        "[\"a\"]",
+        "{}",
+        "{ a = 1 }",
+        "{ a = \"x\" }",
+        "{ b = 1 }",
+        "toset([\"a\"])",
+        "[1, \"a\"]",
+        "\"true\"",
+        "[[2]]",
+    ];
+    const PLAIN: Pool =
+        &["\"a\"", "\"b\"", "\"c\"", "\"\"", "\"é\"", "\"10\"", "\"9\"", "1", "2", "0.5", "true", "null"];
+    let mut draw = Draw(7);
+    let mut found = Vec::new();
+    let mut add = |names: &[&'static str], make: &mut dyn FnMut() -> String| {
+        for name in names {
+            found.extend((0..DRAWN).map(|_| (*name, format!("{name}({})", make()))));
+        }
+    };
+    let quoted = |draw: &mut Draw, pool: Pool, most| format!("\"{}\"", draw.pieces(pool, most).concat());
+    add(
+        &[
+            "chomp",
+            "lower",
+            "upper",
+            "strrev",
+            "title",
+            "trimspace",
+            "base64encode",
+            "md5",
+            "sha256",
+            "urlencode",
+            "yamlencode",
+            "jsonencode",
+            "length",
+            "tobool",
+            "tonumber",
+            "tostring",
+        ],
+        &mut || quoted(&mut draw, LETTERS, 8),
+    );
+    add(&["csvdecode"], &mut || quoted(&mut draw, CSV, 10));
+    add(&["jsondecode"], &mut || quoted(&mut draw, JSON, 6));
+    add(&["yamldecode"], &mut || quoted(&mut draw, YAML, 7));
+    add(&["base64decode"], &mut || quoted(&mut draw, BASE64, 4));
+    add(&["abs", "ceil", "floor", "signum", "jsonencode", "tostring", "yamlencode"], &mut || {
+        const ENDS: Pool = &["", "", "", ".5", ".25", ".001", ".999999999999", "e3", "e-3", ".5e2", "e12"];
+        let sign = if draw.below(2) == 0 { "-" } else { "" };
+        format!("{sign}{}{}", draw.below(10_000) * draw.below(1_000_000), ENDS[draw.below(ENDS.len())])
+    });
+    add(&["tonumber", "tostring"], &mut || quoted(&mut draw, DIGITS, 4));
+    let list = |draw: &mut Draw, pool: Pool| format!("[{}]", draw.pieces(pool, 4).join(", "));
+    for pool in [ITEMS, PLAIN] {
+        add(
+            &[
+                "alltrue",
+                "anytrue",
+                "compact",
+                "distinct",
+                "flatten",
+                "one",
+                "reverse",
+                "sort",
+                "sum",
+                "tolist",
+                "toset",
+                "length",
+                "jsonencode",
+                "yamlencode",
+                "coalescelist",
+                "setunion",
+                "concat",
+                "can",
+            ],
+            &mut || list(&mut draw, pool),
+        );
+        add(&["coalesce"], &mut || draw.pieces(pool, 3).join(", "));
+        add(&["try"], &mut || format!("tonumber({})", draw.pieces(pool, 1).concat()));
+    }
+    add(&["keys", "values", "tomap", "transpose", "merge", "length", "jsonencode", "yamlencode"], &mut || {
+        let keys = ["a", "b", "\"x y\"", "c"];
+        let values = draw.pieces(ITEMS, 4);
+        let entries: Vec<String> = keys.iter().zip(values).map(|(k, v)| format!("{k} = {v}")).collect();
+        format!("{{ {} }}", entries.join(", "))
+    });
+    add(&["transpose"], &mut || format!("{{ a = {}, b = {} }}", list(&mut draw, PLAIN), list(&mut draw, PLAIN)));
+    add(&["formatdate"], &mut || {
+        const PARTS: Pool = &[
+            "YYYY", "YY", "MM", "M", "DD", "D", "hh", "HH", "h", "mm", "ss", "EEE", "ZZZ", "Z", "AA", " ", "-", "'x'",
+            "Q",
+        ];
+        let format = draw.pieces(PARTS, 5).join(":");
+        format!(
+            "\"{format}\", \"20{:02}-{:02}-{:02}T{:02}:{:02}:05Z\"",
+            draw.below(99),
+            1 + draw.below(12),
+            1 + draw.below(28),
+            draw.below(24),
+            draw.below(60)
+        )
+    });
+    found
+}
+
+/// Draws numbers; Knuth's generator.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+
+    fn pieces(&mut self, pool: Pool, most: usize) -> Vec<&'static str> {
+        let size = 1 + self.below(most);
+        (0..size).map(|_| pool[self.below(pool.len())]).collect()
+    }
 }
 
 /// Operators, paths, splats, templates and `for` over the same values.

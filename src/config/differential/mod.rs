@@ -263,6 +263,7 @@ fn expressions_give_what_terraform_gives() {
         std::fs::write(root.join(name), bytes).expect("writable");
     }
     let mut cases = generate::calls();
+    cases.extend(generate::drawn());
     cases.extend(generate::forms());
     let texts: Vec<&str> = cases.iter().map(|(_, text)| text.as_str()).collect();
     let Some(theirs) = terraform::answers(folder.path(), &texts) else {

@@ -46,7 +46,7 @@ pub(super) const TABLE: &[Row] = &[
     ("a number has at most 38 digits before and 37 behind its point; what has more is refused, never rounded", |c| {
         c.we_refuse("out of range") && !c.has("9999-12")
             || c.we_refuse("too many digits")
-            || c.we_refuse("this must be a number") && c.has("1e999")
+            || c.we_refuse("this must be a number") && matches!(c.theirs, Answer::Json(n) if n.len() > 38)
     }),
     ("division by zero is an error; Terraform has 1 / 0 for infinite and n % 0 for n", |c| {
         c.we_refuse("Division by zero") || c.has("1 / 0")
@@ -62,11 +62,12 @@ pub(super) const TABLE: &[Row] = &[
         c.they_refuse() && (c.has("toset(") || c.has("setunion("))
     }),
     ("sets of lists are ordered element by element; Terraform's order comes from a hash", |c| {
-        c.both().is_some_and(|(ours, theirs)| c.has("[[], [[]]]") && sorted(ours) == sorted(theirs))
+        let sets = c.has("toset(") || c.text.starts_with("set");
+        c.both().is_some_and(|(ours, theirs)| sets && theirs.starts_with("[[") && sorted(ours) == sorted(theirs))
     }),
     ("null is of any type, also beside a list or an object", |c| {
-        c.has("null")
-            && (c.they_refuse() && c.function.starts_with("set") || c.function == "coalesce" && c.we_refuse("one type"))
+        let unifies = c.function.starts_with("set") || matches!(c.function, "distinct" | "tolist" | "toset");
+        c.has("null") && (c.they_refuse() && unifies || c.function == "coalesce")
     }),
     (
         "a list and a tuple are one, a map and an object too: they are equal when their elements are, and a default of `lookup` stays what it is",
@@ -95,6 +96,7 @@ pub(super) const TABLE: &[Row] = &[
     }),
     ("years end with 9999, as in RFC 3339", |c| c.function == "timeadd" && c.we_refuse("the time is out of range")),
     ("merge takes no empty list", |c| c.text == "merge(null, [])"),
+    ("a JSON text ends where its value ends", |c| c.function == "jsondecode" && c.we_refuse("trailing characters")),
     ("a YAML map may begin with a tab", |c| c.has("\\ta: 1")),
     ("YAML's \\u may write a character in two halves, as JSON does", |c| c.has("\\\\ud83d") && c.they_refuse()),
     (

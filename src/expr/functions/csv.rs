@@ -1,6 +1,6 @@
 //! CSV as RFC 4180 has it. Our own, as the usual library takes broken quotes for text where Terraform refuses them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Arguments;
@@ -13,6 +13,9 @@ use crate::expr::Value;
 pub(super) fn decode(a: &Arguments<'_>, text: &str) -> Result<Value, String> {
     let mut reader = Reader { rest: text, line: 1 };
     let Some((_, names)) = reader.record()? else { return Err("its first line must name the columns.".to_owned()) };
+    if names.iter().collect::<BTreeSet<_>>().len() < names.len() {
+        return Err("its first line names a column twice.".to_owned());
+    }
     let mut rows = Vec::new();
     while let Some((line, fields)) = reader.record()? {
         if fields.len() != names.len() {
@@ -24,9 +27,6 @@ pub(super) fn decode(a: &Arguments<'_>, text: &str) -> Result<Value, String> {
         }
         a.spend(fields.len() as u64).map_err(|wrong| wrong.message)?;
         let row: BTreeMap<String, Value> = names.iter().cloned().zip(fields.into_iter().map(Value::from)).collect();
-        if row.len() < names.len() {
-            return Err("its first line names a column twice.".to_owned());
-        }
         rows.push(Value::Object(Arc::new(row)));
     }
     Ok(rows.into())

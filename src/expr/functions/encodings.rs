@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use md5::Md5;
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::Takes::{Any, Text};
@@ -41,9 +42,9 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
             Ok(out.into())
         }),
         row("jsondecode", &[("text", Text)], "The value that a JSON text writes.", |a| {
-            let json: serde_json::Value =
-                serde_json::from_str(a.text(0)).map_err(|e| Wrong::argument(0, format!("this is not JSON: {e}.")))?;
-            from_json(json).map_err(|m| Wrong::argument(0, m))
+            let wrong = |told: &str| Wrong::argument(0, format!("this is not JSON: {told}."));
+            let json: &RawValue = serde_json::from_str(a.text(0)).map_err(|e| wrong(&e.to_string()))?;
+            from_json(json).map_err(|told| wrong(&told))
         })
         .bulky(),
         row(
@@ -130,19 +131,26 @@ pub(super) fn json(value: &Value, out: &mut String) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn from_json(json: serde_json::Value) -> Result<Value, String> {
-    Ok(match json {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(truth) => truth.into(),
-        serde_json::Value::Number(number) => {
-            Number::parse(&number.to_string()).ok_or("a number in it is out of range.")?.into()
-        }
-        serde_json::Value::String(text) => text.into(),
-        serde_json::Value::Array(items) => {
+/// Reads JSON part by part, as its numbers are exact and the library's are floats. The library bounds the depth.
+fn from_json(json: &RawValue) -> Result<Value, String> {
+    let text = json.get();
+    let told = |e: serde_json::Error| e.to_string();
+    Ok(match text.bytes().next() {
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(text).map_err(told)?;
             Value::from(items.into_iter().map(from_json).collect::<Result<Vec<_>, _>>()?)
         }
-        serde_json::Value::Object(entries) => Value::object(
-            entries.into_iter().map(|(k, v)| Ok((k, from_json(v)?))).collect::<Result<BTreeMap<_, _>, String>>()?,
-        ),
+        Some(b'{') => {
+            let entries: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(told)?;
+            Value::object(
+                entries.into_iter().map(|(k, v)| Ok((k, from_json(v)?))).collect::<Result<BTreeMap<_, _>, String>>()?,
+            )
+        }
+        Some(b'"') => serde_json::from_str::<String>(text).map_err(told)?.into(),
+        Some(b'-' | b'0'..=b'9') => {
+            Number::parse(text).ok_or_else(|| format!("the number {text:.60} in it has too many digits"))?.into()
+        }
+        Some(b'n') => Value::Null,
+        first => Value::Bool(first == Some(b't')),
     })
 }

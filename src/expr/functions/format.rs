@@ -279,7 +279,7 @@ impl Verb {
 ///
 /// # Errors
 /// Something in it is unknown, or the text would be too long.
-pub fn json_text(value: &Value) -> Result<String, String> {
+fn json_text(value: &Value) -> Result<String, String> {
     let mut out = String::new();
     json(value, &mut out).map_err(|wrong| wrong.message)?;
     Ok(out)

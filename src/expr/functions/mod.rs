@@ -15,7 +15,6 @@ mod strings;
 mod times;
 mod yaml;
 
-pub use format::json_text;
 pub(crate) use regexes::pattern;
 pub use times::duration as parse_duration;
 pub(crate) use times::{Time, print as print_time};
