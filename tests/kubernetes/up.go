@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"net"
@@ -38,8 +37,8 @@ type plane struct {
 	ended chan error
 }
 
-// up starts everything, writes DIR/ready once tests may begin, and stays until it is told to end, a program ends, or
-// the process OWNER is gone. Then everything is killed: nothing in it outlives a run.
+// up starts everything, writes DIR/ready once tests may begin, and stays until it is told to end, a program ends, DIR is
+// removed, or the process OWNER is gone. Then everything is killed: nothing in it outlives a run.
 func up(dir string, owner []string) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
@@ -49,7 +48,7 @@ func up(dir string, owner []string) error {
 	if err := os.WriteFile(filepath.Join(dir, "pid"), []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
 		return err
 	}
-	gone, err := watch(owner)
+	gone, err := watch(filepath.Join(dir, "pid"), owner)
 	if err != nil {
 		return err
 	}
@@ -74,28 +73,37 @@ func up(dir string, owner []string) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-gone:
-		return fmt.Errorf("ending, since process %s is gone", owner[0])
+	case why := <-gone:
+		return why
 	case err := <-running.ended:
 		return err
 	}
 }
 
-// watch closes the channel when a process is gone.
-func watch(owner []string) (<-chan struct{}, error) {
-	gone := make(chan struct{})
-	if len(owner) == 0 {
-		return gone, nil
-	}
-	pid, err := strconv.Atoi(owner[0])
-	if err != nil {
-		return nil, fmt.Errorf("OWNER is a process id, not %q", owner[0])
-	}
-	go func() {
-		for !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			time.Sleep(500 * time.Millisecond)
+// watch tells when a process is gone, or the file that has this process's id.
+func watch(file string, owner []string) (<-chan error, error) {
+	gone := make(chan error, 1)
+	pid := os.Getpid()
+	if len(owner) > 0 {
+		given, err := strconv.Atoi(owner[0])
+		if err != nil {
+			return nil, fmt.Errorf("OWNER is a process id, not %q", owner[0])
 		}
-		close(gone)
+		pid = given
+	}
+	mine := strconv.Itoa(os.Getpid())
+	go func() {
+		for {
+			time.Sleep(500 * time.Millisecond)
+			if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+				gone <- fmt.Errorf("ending, since process %d is gone", pid)
+				return
+			}
+			if held, err := os.ReadFile(file); err != nil || string(held) != mine {
+				gone <- fmt.Errorf("ending, since %s is gone", file)
+				return
+			}
+		}
 	}()
 	return gone, nil
 }
@@ -145,11 +153,14 @@ func (p *plane) start(ctx context.Context) error {
 	if err := p.run("kube-controller-manager",
 		"--kubeconfig="+in("kube-controller-manager.kubeconfig"), "--root-ca-file="+in("ca.crt"),
 		"--leader-elect=false", "--secure-port=0", "--profiling=false", "--controllers="+wanted,
+		// All tests at once.
+		"--kube-api-qps=500", "--kube-api-burst=500", "--concurrent-statefulset-syncs=16",
 	); err != nil {
 		return err
 	}
 	if err := p.run("kube-scheduler",
 		"--kubeconfig="+in("kube-scheduler.kubeconfig"), "--leader-elect=false", "--secure-port=0", "--profiling=false",
+		"--kube-api-qps=500", "--kube-api-burst=500",
 	); err != nil {
 		return err
 	}

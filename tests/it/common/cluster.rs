@@ -27,9 +27,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// How long a condition may take on a loaded machine. It holds within a second or two.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The administrator's kubeconfig; none where `./tests/run` could not start a control plane, which is then said.
+/// The administrator's kubeconfig, its context being `tranship-test`; none where `./tests/run` could not start a control
+/// plane, which is then said.
 pub(crate) fn kubeconfig() -> Option<Utf8PathBuf> {
     let found = std::env::var("TRANSHIP_TEST_KUBECONFIG").ok().filter(|path| !path.is_empty());
     if found.is_none() {
@@ -201,7 +202,8 @@ impl Target {
         self.api::<Pod>().patch(pod, &PatchParams::default(), &patch).await.expect("patched");
     }
 
-    /// The kubeconfig of a new ServiceAccount that may do only what these rules of a Role say.
+    /// The kubeconfig of a new ServiceAccount that may do only what these rules of a Role say. As JSON, which is YAML, it
+    /// can be written to a file.
     pub(crate) async fn restricted(&self, account: &str, rules: &Value) -> Kubeconfig {
         let meta = json!({"name": account});
         let made = json!({"metadata": meta});
