@@ -1,10 +1,12 @@
 //! Pod storages: what becomes of them in the cluster, and what of it a plan changes.
 
+mod diff;
 mod gitaly;
 mod merge;
 mod objects;
 mod statefulset;
 
+pub use diff::changes;
 pub use objects::service_name;
 pub use statefulset::{claim_name, pod_name};
 

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use crate::plan::pods::FieldChange;
+use super::FieldChange;
 
 /// Of the metadata, and beside it.
 const VOLATILE: [&str; 4] = ["managedFields", "resourceVersion", "generation", "creationTimestamp"];
 
 /// The fields that differ, sorted by path.
-pub(crate) fn changes(live: &Value, then: &Value) -> Vec<FieldChange> {
+pub fn changes(live: &Value, then: &Value) -> Vec<FieldChange> {
     let mut found = Vec::new();
     walk("", Some(&bare(live)), Some(&bare(then)), &mut found);
     found
