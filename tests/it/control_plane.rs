@@ -198,7 +198,10 @@ async fn an_orphaned_pod_stays_and_keeps_its_subdomain(target: &Target) {
     let owner = owner.await;
     let adopted = target.api::<Pod>().get(POD).await.expect("a pod");
     assert_eq!(uid(&adopted), uid(&before), "it was not made again");
-    assert_eq!(adopted.metadata.owner_references.as_ref().expect("an owner")[0].uid, owner.metadata.uid.expect("a uid"));
+    assert_eq!(
+        adopted.metadata.owner_references.as_ref().expect("an owner")[0].uid,
+        owner.metadata.uid.expect("a uid")
+    );
     assert_eq!(subdomain(&adopted), Some("gitaly-a"));
     target.api::<Pod>().delete(POD, &DeleteParams::default()).await.expect("deleted");
     let after = target.until_ready(POD, Some(uid(&before))).await;
@@ -345,7 +348,8 @@ async fn an_eviction_heeds_the_disruption_budget(target: &Target) {
     let selector = json!({"matchLabels": {"app": "gitaly-a"}});
     let budget = json!({"metadata": {"name": "g"}, "spec": {"maxUnavailable": 0, "selector": selector}});
     target.apply::<PodDisruptionBudget>(&budget).await.expect("applied");
-    let counted = |budget: &PodDisruptionBudget| budget.status.as_ref().is_some_and(|status| status.current_healthy == 1);
+    let counted =
+        |budget: &PodDisruptionBudget| budget.status.as_ref().is_some_and(|status| status.current_healthy == 1);
     target.until::<PodDisruptionBudget>("g", "counted", counted).await;
     let status = refused(target.api::<Pod>().evict(POD, &EvictParams::default()).await);
     assert_eq!((status.code, status.reason.as_str()), (429, "TooManyRequests"));

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-
 use super::{Halt, Hand, Learned, Next, PAUSE, Said, Settled, Step, Write, failed, stale, text, uid_of};
 use crate::apply::event::Outcome;
 use crate::apply::port::{Apply, Cluster, Delete, PortResult};
