@@ -32,6 +32,7 @@ pub(super) fn sort(status: &Status) -> Sort {
         // A budget that the server has not counted yet says when to come back.
         429 if has_cause(status, "DisruptionBudget") && asked_wait(status) == 0 => Sort::Refusal,
         429 => Sort::Busy,
+        500 if is_untyped(status) => Sort::Refusal,
         500.. => Sort::Trouble,
         _ => Sort::Refusal,
     }
@@ -44,6 +45,11 @@ fn has_cause(status: &Status, reason: &str) -> bool {
 /// Seconds until the server wants to be asked again; 0: it does not say.
 fn asked_wait(status: &Status) -> u32 {
     status.details.as_ref().map_or(0, |details| details.retry_after_seconds)
+}
+
+/// A field that the server does not know, or of another type: the server calls that its own error.
+fn is_untyped(status: &Status) -> bool {
+    status.message.contains("failed to create typed patch object")
 }
 
 fn causes(status: &Status) -> impl Iterator<Item = &StatusCause> {
@@ -75,6 +81,7 @@ pub(super) fn refusal(status: &Status, kind: &str) -> Refusal {
         // An apply that names another uid than the live object's: its precondition, told as a field that cannot change.
         (422, _) if causes(status).any(|cause| cause.field == "metadata.uid") => Why::Conflict,
         (422, _) => Why::Invalid,
+        (500, _) if is_untyped(status) => Why::Invalid,
         (403, _) => Why::Forbidden,
         (404, _) => Why::NotFound,
         (429, _) => Why::Budget,
