@@ -129,7 +129,11 @@ impl Project {
         }
         let ports = live::connect(&target)?;
         let request = request(&self.desired);
-        let options = plan::Options { target: selection.target.clone(), exclude: selection.exclude.clone() };
+        let options = plan::Options {
+            target: selection.target.clone(),
+            exclude: selection.exclude.clone(),
+            adopt: selection.adopt,
+        };
         Ok(Session {
             project: self,
             ports,

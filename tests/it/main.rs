@@ -18,6 +18,8 @@ mod live_gitaly_real;
 #[cfg(feature = "sandbox")]
 mod live_gitlab;
 #[cfg(feature = "sandbox")]
+mod live_kubernetes;
+#[cfg(feature = "sandbox")]
 mod live_observe;
 mod readme;
 #[cfg(feature = "sandbox")]
