@@ -205,6 +205,9 @@ pub(crate) struct Selection {
     /// Not this address; `*` matches any text
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) exclude: Vec<String>,
+    /// Takes over objects and fields in the cluster that others own; the plan shows which
+    #[arg(long)]
+    pub(crate) adopt: bool,
     /// At most this many moves outstanding at once; lowers the configuration's number, never raises it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) parallelism: Option<u32>,
@@ -305,7 +308,7 @@ pub(crate) struct Plan {
 #[derive(Debug, Args)]
 pub(crate) struct Apply {
     /// A plan saved by `tranship plan --out`
-    #[arg(conflicts_with_all = ["target", "exclude"])]
+    #[arg(conflicts_with_all = ["target", "exclude", "adopt"])]
     pub(crate) file: Option<camino::Utf8PathBuf>,
     #[command(flatten)]
     pub(crate) variables: Variables,
@@ -336,7 +339,7 @@ pub(crate) struct Show {
 #[derive(Debug, Args)]
 pub(crate) struct Graph {
     /// A saved plan; left out, one is made
-    #[arg(conflicts_with_all = ["target", "exclude"])]
+    #[arg(conflicts_with_all = ["target", "exclude", "adopt"])]
     pub(crate) file: Option<camino::Utf8PathBuf>,
     #[command(flatten)]
     pub(crate) variables: Variables,

@@ -145,7 +145,11 @@ impl Project {
         let ports = live::connect_with(&target, Patience::default(), Some(talk.of_limits()))?;
         let reading = Reading::new(&self.desired, listing, talk.clone());
         let request = request(&self.desired);
-        let options = plan::Options { target: selection.target.clone(), exclude: selection.exclude.clone() };
+        let options = plan::Options {
+            target: selection.target.clone(),
+            exclude: selection.exclude.clone(),
+            adopt: selection.adopt,
+        };
         Ok(Session {
             project: self,
             ports,

@@ -48,6 +48,7 @@ impl<'a> Planner<'a, '_> {
                 reason: format!("assigned elsewhere by {}", names.join(", ")),
             });
         }
+        actions.extend(self.pods.actions.iter().cloned());
         actions.extend(proofs.iter().map(|storage| Action {
             address: Address::new("drain", storage.as_str()),
             change: Change::ProveEmpty { storage: (*storage).clone() },
@@ -96,7 +97,8 @@ impl<'a> Planner<'a, '_> {
         let storages = self.storages(&items);
         let moves = self.moves(&items);
         drop(items);
-        let preflight = std::mem::replace(&mut self.preflight, Preflight::new(self.desired, self.observed, self.state));
+        let preflight =
+            std::mem::replace(&mut self.preflight, Preflight::new(self.desired, self.observed, self.state, self.pods));
         let mut plan = Plan {
             format: Plan::FORMAT,
             environment: self.desired.environment.clone(),
@@ -106,7 +108,7 @@ impl<'a> Planner<'a, '_> {
             actions,
             edges,
             moves,
-            drift: diff::drift(self.desired, self.observed, self.state, &sources.occupied),
+            drift: diff::drift(self.desired, self.observed, self.state, self.pods, &sources.occupied),
             findings: preflight.finish(),
             report: std::mem::take(&mut self.report).finish(),
             quarantined: self.quarantined(),
@@ -125,6 +127,8 @@ impl<'a> Planner<'a, '_> {
         let same =
             |(name, weight): (&StorageName, &Weight)| (name.clone(), WeightChange { before: *weight, after: *weight });
         let mut weights: BTreeMap<_, _> = self.observed.gitlab.weights.iter().map(same).collect();
+        let known = actions.iter().filter(|action| matches!(action.change, Change::AwaitKnown { .. }));
+        weights.extend(known.map(|action| same((action.change.storage(), &Weight::ZERO))));
         for action in actions {
             if let Change::SetWeight { storage, to, .. } = &action.change
                 && let Some(change) = weights.get_mut(storage)
@@ -185,7 +189,7 @@ impl<'a> Planner<'a, '_> {
 
     fn storages(&self, items: &[Item<'a>]) -> BTreeMap<StorageName, StoragePlan> {
         let plan = |(name, storage): (&StorageName, &DesiredStorage)| {
-            let disk = self.observed.storages.get(name).and_then(|facts| facts.disk.known());
+            let disk = self.disk(name);
             let plan = StoragePlan {
                 max_moves: storage.limits.max_moves.max(1),
                 disk_ceiling_permille: storage.limits.disk_ceiling_permille,
@@ -385,7 +389,7 @@ mod tests {
         let world = World::drain(&[1, 2]);
         let lines = |target: &[&str], exclude: &[&str]| {
             let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
-            let plan = world.plan_with(&Options { target: own(target), exclude: own(exclude) });
+            let plan = world.plan_with(&Options { target: own(target), exclude: own(exclude), ..Options::default() });
             assert!(!plan.drain_is_stuck());
             plan.actions.iter().map(|a| a.address.to_string()).collect::<Vec<_>>()
         };

@@ -75,12 +75,16 @@ pub fn stale(plan: &Plan, configuration: &str, state: &State, observed: &Observe
     }
     let before = reasons.len();
     let mut weights = BTreeSet::new();
+    let awaited = |storage: &StorageName| {
+        plan.actions.iter().any(|a| matches!(&a.change, Change::AwaitKnown { storage: one, .. } if one == storage))
+    };
     for action in &plan.actions {
         if let Change::SetWeight { storage, from, .. } = &action.change {
             weights.insert(storage);
             match observed.gitlab.weights.get(storage) {
                 Some(now) if now == from => {}
                 Some(now) => reasons.push(format!("the weight of {storage} was {from} and is now {now}")),
+                None if awaited(storage) => {}
                 None => reasons.push(format!("GitLab does not know {storage} any more")),
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::pods::Pods;
 use super::report::Report;
 use super::{Drift, WaitingOn};
 use crate::model::{Desired, Observed, Reading, StorageName, Weight};
@@ -38,19 +39,31 @@ pub(super) fn weights<'a>(
     desired: &'a Desired,
     observed: &'a Observed,
     state: &State,
+    pods: &Pods<'a>,
     report: &mut Report<'a>,
 ) -> Weights<'a> {
     let mut weights = Weights::default();
     let mut awaited = None;
     for (name, storage) in &desired.storages {
-        let Some(to) = wanted(storage) else { continue };
+        let Some(to) = wanted(storage) else {
+            if pods.unknown.contains(name) {
+                report.storage(name, false, to_know(desired, name), 0, []);
+            }
+            continue;
+        };
         match observed.gitlab.weights.get(name) {
             Some(from) if *from == to => {}
             Some(from) => weights.steps.push(WeightStep { storage: name, from: *from, to }),
+            // What GitLab comes to list takes nothing at first.
+            None if pods.learned.contains(name) => {
+                if to != Weight::ZERO {
+                    weights.steps.push(WeightStep { storage: name, from: Weight::ZERO, to });
+                }
+            }
             // A drained storage may be taken out of GitLab's configuration: that is how its life ends.
             None if storage.drain && is_drained(state, name) => {}
             None => {
-                report.storage(name, storage.drain, WaitingOn::GitlabToKnow { storage: name.clone() }, 0, []);
+                report.storage(name, storage.drain, to_know(desired, name), 0, []);
                 if to != Weight::ZERO {
                     awaited = awaited.or(Some(name));
                 }
@@ -66,10 +79,16 @@ pub(super) fn weights<'a>(
         weights.held = zeroes.into_iter().map(|step| (step.storage, awaited)).collect();
         for storage in weights.held.keys() {
             let drains = desired.storages.get(*storage).is_some_and(|s| s.drain);
-            report.storage(storage, drains, WaitingOn::GitlabToKnow { storage: awaited.clone() }, 0, []);
+            report.storage(storage, drains, to_know(desired, awaited), 0, []);
         }
     }
     weights
+}
+
+/// What waits for GitLab to be told of a storage.
+pub(super) fn to_know(desired: &Desired, storage: &StorageName) -> WaitingOn {
+    let endpoint = desired.storages.get(storage).and_then(|declared| declared.endpoint.as_ref());
+    WaitingOn::GitlabToKnow { storage: storage.clone(), address: endpoint.map(ToString::to_string) }
 }
 
 /// True when tranship proved a storage empty.
@@ -97,6 +116,7 @@ pub(super) fn drift(
     desired: &Desired,
     observed: &Observed,
     state: &State,
+    pods: &Pods<'_>,
     occupied: &BTreeMap<&StorageName, u64>,
 ) -> Vec<Drift> {
     let mut found = BTreeSet::new();
@@ -123,6 +143,10 @@ pub(super) fn drift(
                 add("drained", "empty", repositories(count, " that GitLab does not list there"));
             }
         }
+    }
+    for one in &pods.drift {
+        let Drift { address, fact, recorded, observed } = one.clone();
+        found.insert((address, fact, recorded, observed));
     }
     found.into_iter().map(|(address, fact, recorded, observed)| Drift { address, fact, recorded, observed }).collect()
 }
@@ -187,7 +211,7 @@ mod tests {
         world.observed.gitlab.weights.remove(&name("new"));
         let plan = world.plan();
         assert!(plan.is_empty() && !plan.is_blocked() && plan.drain_is_stuck());
-        let waits = WaitingOn::GitlabToKnow { storage: name("new") };
+        let waits = WaitingOn::GitlabToKnow { storage: name("new"), address: None };
         assert!(plan.report.iter().all(|row| row.reason == waits));
         assert!(plan.report.iter().any(|row| row.subject == "storage.old" && row.count == 2 && row.blocks_drain));
         // Another storage takes new repositories: the source is fenced already, its moves wait.

@@ -202,7 +202,7 @@ mod tests {
     fn a_proof_that_was_not_selected_is_told() {
         let options = |target: &[&str], exclude: &[&str]| {
             let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
-            crate::plan::Options { target: own(target), exclude: own(exclude) }
+            crate::plan::Options { target: own(target), exclude: own(exclude), ..Default::default() }
         };
         for options in [options(&[], &["drain.old"]), options(&["assignment.all"], &[])] {
             let plan = World::drain(&[1]).plan_with(&options);

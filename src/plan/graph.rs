@@ -10,6 +10,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef as _;
 
 use super::diff::all_zero;
+use super::pods::{ChangeClass, touches_template};
 use super::select::Selection;
 use super::{Action, ActionId, Change, Edge};
 use crate::diag::Diagnostic;
@@ -78,20 +79,36 @@ impl Link {
     }
 }
 
+/// The actions of one pod storage.
+#[derive(Debug, Default)]
+struct PodNodes {
+    objects: Vec<NodeIndex>,
+    set: Option<NodeIndex>,
+    restarts: bool,
+    disk: Option<NodeIndex>,
+    pod: Option<NodeIndex>,
+    ready: Option<NodeIndex>,
+    known: Option<NodeIndex>,
+    /// And whether it rises.
+    weight: Option<(NodeIndex, bool)>,
+}
+
 /// Actions and what each depends on.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     graph: DiGraph<Action, Link>,
+    /// Where the moves of a wave off a storage go.
+    towards: BTreeMap<(u32, StorageName), BTreeSet<StorageName>>,
 }
 
 impl Graph {
-    /// Makes the graph of these actions.
-    pub(super) fn new(actions: Vec<Action>) -> Self {
+    /// Makes the graph of these actions. `towards`: where the moves of each wave off each storage go.
+    pub(super) fn new(actions: Vec<Action>, towards: BTreeMap<(u32, StorageName), BTreeSet<StorageName>>) -> Self {
         let mut graph = DiGraph::new();
         for action in actions {
             graph.add_node(action);
         }
-        let mut this = Self { graph };
+        let mut this = Self { graph, towards };
         this.connect();
         this
     }
@@ -152,9 +169,88 @@ impl Graph {
             let nodes = moves_off.get(storage).into_iter().flatten();
             edges.extend(nodes.map(|node| (*node, proof, Link::need(reason.clone()))));
         }
+        edges.extend(self.pod_edges());
         for (from, to, link) in edges {
             self.graph.add_edge(from, to, link);
         }
+    }
+
+    /// Objects before the StatefulSet, that before the pod, that before it is ready and known, and all that before weight
+    /// and moves. One restart after the other: what a bad image does to the first storage, it does to no other.
+    fn pod_edges(&self) -> Vec<(NodeIndex, NodeIndex, Link)> {
+        let mut pods: BTreeMap<&StorageName, PodNodes> = BTreeMap::new();
+        for node in self.graph.node_indices() {
+            let Some(action) = self.graph.node_weight(node) else { continue };
+            let change = &action.change;
+            let of = pods.entry(change.storage()).or_default();
+            match change {
+                Change::ApplyObject { manifest, class, .. } if manifest.key.kind == ObjectKind::StatefulSet => {
+                    of.set = Some(node);
+                    of.restarts = *class == ChangeClass::RollsPod;
+                }
+                Change::RecreateStatefulSet { changes, .. } => {
+                    of.set = Some(node);
+                    of.restarts = touches_template(changes);
+                }
+                Change::ApplyObject { .. } => of.objects.push(node),
+                Change::GrowDisk { .. } => of.disk = Some(node),
+                Change::ReplacePod { .. } => of.pod = Some(node),
+                Change::AwaitReady { .. } => of.ready = Some(node),
+                Change::AwaitKnown { .. } => of.known = Some(node),
+                Change::SetWeight { from, to, .. } => of.weight = Some((node, to > from)),
+                Change::Moves { .. } | Change::ProveEmpty { .. } | Change::Forget { .. } => {}
+            }
+        }
+        let mut edges = Vec::new();
+        for (storage, of) in &pods {
+            let mut need = |from: Option<NodeIndex>, to: Option<NodeIndex>, reason: String| {
+                edges.extend(from.zip(to).map(|(from, to)| (from, to, Link::need(reason))));
+            };
+            let next = of.set.or(of.pod).or(of.ready);
+            for object in &of.objects {
+                need(Some(*object), next, format!("the pod of {storage} needs it when it starts"));
+            }
+            need(
+                of.set,
+                of.pod.or(of.ready),
+                format!("{storage} is ready only when its StatefulSet is as it should be"),
+            );
+            need(of.pod, of.ready, format!("{storage} is ready only when its new pod is"));
+            need(of.ready, of.known, format!("GitLab learns of {storage} when it is ready"));
+            let (raised, weight) =
+                (of.weight.filter(|(_, rises)| *rises).map(|(node, _)| node), of.weight.map(|(node, _)| node));
+            need(of.ready, raised, format!("{storage} takes new repositories only when it is ready"));
+            need(of.known, weight, format!("GitLab must list {storage} before it has a weight"));
+            if let (Some(disk), Some(set)) = (of.disk, of.set) {
+                edges.push((disk, set, Link::order("a restart gives the file system its new size")));
+            }
+        }
+        let restarts: Vec<&PodNodes> = pods.values().filter(|of| of.restarts).collect();
+        for pair in restarts.windows(2) {
+            if let [PodNodes { ready: Some(before), .. }, PodNodes { set: Some(after), .. }] = pair {
+                edges.push((*before, *after, Link::order("one storage restarts after the other")));
+            }
+        }
+        for node in self.graph.node_indices() {
+            let Some(change) = self.graph.node_weight(node).map(|action| &action.change) else { continue };
+            let source = pods.get(change.storage());
+            if let (Change::Moves { .. } | Change::ProveEmpty { .. }, Some(ready)) =
+                (change, source.and_then(|of| of.ready))
+            {
+                edges.push((ready, node, Link::order("its pod starts anew first")));
+            }
+            let Change::Moves { position, source, .. } = change else { continue };
+            for to in self.towards.get(&(*position, source.clone())).into_iter().flatten() {
+                let Some(of) = pods.get(to) else { continue };
+                let steps = [
+                    (of.ready, format!("repositories move to {to} only when it is ready")),
+                    (of.known, format!("GitLab must list {to} before anything moves there")),
+                    (of.disk, format!("{to} must have room for what moves there")),
+                ];
+                edges.extend(steps.into_iter().filter_map(|(step, reason)| Some((step?, node, Link::need(reason)))));
+            }
+        }
+        edges
     }
 
     /// Takes away what was not asked for: what is excluded and all that needs it; and weights and proofs that no
@@ -387,7 +483,7 @@ mod tests {
         for turn in 0..actions.len() {
             let mut list = actions.to_vec();
             list.rotate_left(turn);
-            let (order, found) = lines(Graph::new(list));
+            let (order, found) = lines(Graph::new(list, BTreeMap::new()));
             assert_eq!(order, expected);
             assert_eq!(found, edges);
         }
@@ -397,7 +493,7 @@ mod tests {
     fn many_weights_do_not_make_the_product_of_edges() {
         let mut list: Vec<_> = (0..200).map(|n| set(&format!("new-{n:03}"), 0, 1)).collect();
         list.extend((0..200).map(|n| set(&format!("old-{n:03}"), 1, 0)));
-        let (order, edges) = lines(Graph::new(list));
+        let (order, edges) = lines(Graph::new(list, BTreeMap::new()));
         assert_eq!(edges.len(), 200 + 199);
         assert_eq!(order[200], "weight.old-000");
     }
@@ -412,8 +508,8 @@ mod tests {
         }
         let selected = |target: &[&str], exclude: &[&str]| {
             let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
-            let options = Options { target: own(target), exclude: own(exclude) };
-            let mut graph = Graph::new(list.clone());
+            let options = Options { target: own(target), exclude: own(exclude), ..Options::default() };
+            let mut graph = Graph::new(list.clone(), BTreeMap::new());
             let selection = Selection::new(&world.desired, &options).expect("named");
             graph.select(&selection, &world.observed.gitlab.weights);
             lines(graph)
@@ -429,7 +525,7 @@ mod tests {
 
     #[test]
     fn a_cycle_is_told_with_its_members() {
-        let mut graph = Graph::new(vec![prove("a"), prove("b"), prove("c")]);
+        let mut graph = Graph::new(vec![prove("a"), prove("b"), prove("c")], BTreeMap::new());
         let nodes: Vec<_> = graph.graph.node_indices().collect();
         graph.graph.add_edge(nodes[0], nodes[1], Link::order(""));
         graph.graph.add_edge(nodes[1], nodes[0], Link::order(""));

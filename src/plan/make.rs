@@ -7,13 +7,14 @@ use super::diff;
 use super::drain::{self, Sources};
 use super::graph::Graph;
 use super::placement::{Item, Names, Room, need};
+use super::pods::Pods;
 use super::preflight::Preflight;
 use super::report::Report;
 use super::select::Selection;
 use super::waves::Waves;
 use super::{Change, Level, MISSING_REFERENCE, Options, Plan, WaitingOn};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::model::{Bytes, Container, Desired, MoveRecord, Observed, Reading, Repository, StorageName};
+use crate::model::{Bytes, Container, Desired, DiskSpace, MoveRecord, Observed, Repository, StorageName};
 use crate::state::State;
 
 /// Makes the plan. Pure: same input, same bytes, in any order of listing.
@@ -31,6 +32,7 @@ pub fn make(desired: &Desired, observed: &Observed, state: &State, options: &Opt
     let live = live_moves(observed);
     let named = desired.assignments.iter().flat_map(|a| a.from.iter().chain(&a.to));
     let names = Names::new(desired.storages.keys().chain(observed.storages.keys()).chain(named));
+    let pods = Pods::look(desired, observed, state, options.adopt);
     let mut planner = Planner {
         desired,
         observed,
@@ -40,7 +42,8 @@ pub fn make(desired: &Desired, observed: &Observed, state: &State, options: &Opt
         names: &names,
         live: &live,
         lossy: BTreeSet::new(),
-        preflight: Preflight::new(desired, observed, state),
+        pods: &pods,
+        preflight: Preflight::new(desired, observed, state, &pods),
         report: Report::default(),
     };
     planner.run()
@@ -90,13 +93,14 @@ pub(super) struct Planner<'a, 'b> {
     pub(super) live: &'a BTreeMap<Container, &'a MoveRecord>,
     /// Sources of an unreleased possible loss.
     lossy: BTreeSet<&'a StorageName>,
+    pub(super) pods: &'a Pods<'a>,
     pub(super) preflight: Preflight<'a>,
     pub(super) report: Report<'a>,
 }
 
 impl<'a> Planner<'a, '_> {
     fn run(&mut self) -> Result<Plan, Diagnostics> {
-        let weights = diff::weights(self.desired, self.observed, self.state, &mut self.report);
+        let weights = diff::weights(self.desired, self.observed, self.state, self.pods, &mut self.report);
         self.losses();
         let ordered = in_order(&self.observed.repositories);
         let mut sources =
@@ -118,7 +122,7 @@ impl<'a> Planner<'a, '_> {
             &mut self.preflight,
             &mut self.report,
         );
-        let mut graph = Graph::new(self.actions(&weights.steps, &items, &waves, &proofs));
+        let mut graph = Graph::new(self.actions(&weights.steps, &items, &waves, &proofs), self.towards(&items));
         self.leave_out(&mut graph, &mut items);
         self.assemble(graph, items, waves, &sources)
     }
@@ -218,7 +222,7 @@ impl<'a> Planner<'a, '_> {
         }
         // Fencing first: what cannot be fenced does not move.
         if let Some(awaited) = held.get(source) {
-            return Some(WaitingOn::GitlabToKnow { storage: (*awaited).clone() });
+            return Some(diff::to_know(self.desired, awaited));
         }
         self.preflight.route(source, claimer.assignment)
     }
@@ -251,8 +255,8 @@ impl<'a> Planner<'a, '_> {
     /// Gives each item a destination, and takes those away that fit nowhere.
     fn place(&mut self, items: &mut Vec<Item<'a>>, ordered: &[&Repository]) {
         let mut room = Room::new(self.names);
-        for (name, facts) in &self.observed.storages {
-            if let Reading::Known(disk) = facts.disk {
+        for name in self.observed.storages.keys().chain(self.pods.coming.keys().copied()) {
+            if let Some(disk) = self.disk(name) {
                 let limits = self.desired.storages.get(name).map(|s| s.limits).unwrap_or_default();
                 room.add(name, disk, limits.disk_ceiling_permille);
             }
@@ -281,6 +285,28 @@ impl<'a> Planner<'a, '_> {
             let repositories = items.into_iter().map(|item| item.repository).collect();
             self.report.repositories(source, drains, reason, repositories);
         }
+    }
+
+    /// The disk of a storage when moves to it begin: of one that this plan makes, its empty volume.
+    pub(super) fn disk(&self, storage: &StorageName) -> Option<DiskSpace> {
+        let known = self.observed.storages.get(storage).and_then(|facts| facts.disk.known()).copied();
+        let coming = self.pods.coming.get(storage).map(|one| DiskSpace { available: one.size, used: Bytes(0) });
+        let mut disk = coming.or(known)?;
+        let grown = self.pods.growth.get(storage).copied().unwrap_or(0);
+        disk.available = Bytes(disk.available.0.saturating_add(grown));
+        Some(disk)
+    }
+
+    /// Where the moves of each wave off each storage go.
+    fn towards(&self, items: &[Item<'a>]) -> BTreeMap<(u32, StorageName), BTreeSet<StorageName>> {
+        let mut towards: BTreeMap<(u32, StorageName), BTreeSet<StorageName>> = BTreeMap::new();
+        for group in items.chunk_by(|a, b| (a.wave, a.source) == (b.wave, b.source)) {
+            let Some(first) = group.first() else { continue };
+            let numbers: BTreeSet<u32> = group.iter().filter_map(|item| item.destination).collect();
+            let names = numbers.into_iter().filter_map(|number| self.names.name(number)).cloned();
+            towards.entry((first.wave, first.repository.storage.clone())).or_default().extend(names);
+        }
+        towards
     }
 
     /// Takes away moves of waves that were not selected, and sorts the rest into the order of the plan.

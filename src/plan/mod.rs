@@ -398,6 +398,8 @@ pub enum WaitingOn {
     GitlabToKnow {
         /// The storage.
         storage: StorageName,
+        /// Where GitLab would dial it; `None` on the embedded fleet.
+        address: Option<String>,
     },
     /// Somebody's move is under way.
     Move {
@@ -532,4 +534,6 @@ pub struct Options {
     pub target: Vec<String>,
     /// Not these.
     pub exclude: Vec<String>,
+    /// Take over objects and fields in the cluster that others own.
+    pub adopt: bool,
 }

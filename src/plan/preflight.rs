@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Finding, Level, WaitingOn};
+use super::pods::Pods;
+use super::{Finding, Level, WaitingOn, diff};
 use crate::model::{Assignment, Desired, Observed, Reading, ServerFacts, StorageName, TokenFacts};
 use crate::state::State;
 
@@ -12,6 +13,7 @@ pub(super) struct Preflight<'a> {
     desired: &'a Desired,
     observed: &'a Observed,
     state: &'a State,
+    pods: &'a Pods<'a>,
     findings: BTreeSet<Finding>,
     /// Storages that were asked for.
     needed: BTreeSet<&'a StorageName>,
@@ -19,8 +21,9 @@ pub(super) struct Preflight<'a> {
 
 impl<'a> Preflight<'a> {
     /// Begins without findings.
-    pub(super) fn new(desired: &'a Desired, observed: &'a Observed, state: &'a State) -> Self {
-        Self { desired, observed, state, findings: BTreeSet::new(), needed: BTreeSet::new() }
+    pub(super) fn new(desired: &'a Desired, observed: &'a Observed, state: &'a State, pods: &'a Pods<'a>) -> Self {
+        let findings = pods.findings.iter().cloned().collect();
+        Self { desired, observed, state, pods, findings, needed: BTreeSet::new() }
     }
 
     /// Adds a finding.
@@ -42,6 +45,7 @@ impl<'a> Preflight<'a> {
             let drained = self.state.storage(storage).is_some_and(|record| record.drained.is_some());
             if let Reading::Unknown(cause) = &facts.server
                 && !self.needed.contains(storage)
+                && !self.excused(storage)
                 && !drained
                 && self.desired.storages.contains_key(storage)
             {
@@ -59,9 +63,11 @@ impl<'a> Preflight<'a> {
     pub(super) fn route(&mut self, source: &'a StorageName, assignment: &'a Assignment) -> Option<WaitingOn> {
         // GitLab refuses a move off a storage that it does not list as well as one to it.
         let mut ends = std::iter::once(source).chain(&assignment.to);
-        let unknown = ends.find(|storage| !self.observed.gitlab.weights.contains_key(*storage));
-        if let Some(storage) = unknown {
-            return Some(WaitingOn::GitlabToKnow { storage: storage.clone() });
+        let listed = |storage: &StorageName| {
+            self.observed.gitlab.weights.contains_key(storage) || self.pods.learned.contains(storage)
+        };
+        if let Some(storage) = ends.find(|storage| !listed(storage)) {
+            return Some(diff::to_know(self.desired, storage));
         }
         let mut blocked = (!self.source(source)).then_some(source);
         for destination in &assignment.to {
@@ -70,6 +76,16 @@ impl<'a> Preflight<'a> {
             }
         }
         blocked.map(|storage| WaitingOn::Storage { storage: storage.clone() })
+    }
+
+    /// True for a storage that this plan makes.
+    fn is_coming(&self, storage: &StorageName) -> bool {
+        self.pods.coming.contains_key(storage)
+    }
+
+    /// True for a storage that is away for a reason that is told elsewhere.
+    fn excused(&self, storage: &StorageName) -> bool {
+        self.is_coming(storage) || self.pods.mending.contains(storage) || self.pods.refused.contains(storage)
     }
 
     /// Asks whether a storage can be read from, and emptied.
@@ -85,6 +101,9 @@ impl<'a> Preflight<'a> {
 
     /// Asks whether a storage can take repositories, as far as its Gitaly tells.
     pub(super) fn receives(&mut self, storage: &'a StorageName) -> bool {
+        if self.is_coming(storage) {
+            return true;
+        }
         let Some(server) = self.server(storage) else { return false };
         if !server.writeable {
             let message = format!("{storage} is to take repositories and is not writeable.");
@@ -96,7 +115,9 @@ impl<'a> Preflight<'a> {
 
     fn destination(&mut self, storage: &'a StorageName) -> bool {
         let receives = self.receives(storage);
-        if receives && let Some(Reading::Unknown(cause)) = self.observed.storages.get(storage).map(|facts| &facts.disk)
+        if receives
+            && !self.is_coming(storage)
+            && let Some(Reading::Unknown(cause)) = self.observed.storages.get(storage).map(|facts| &facts.disk)
         {
             let message = format!("The room on {storage} is not known ({cause}), and nothing moves there without.");
             let help = "Find out why Gitaly's DiskStatistics fails there, and plan again.";
@@ -111,6 +132,13 @@ impl<'a> Preflight<'a> {
         let first = self.needed.insert(storage);
         let server = match self.observed.storages.get(storage).map(|facts| &facts.server) {
             Some(Reading::Known(server)) => server,
+            _ if self.pods.mending.contains(storage) => {
+                let message =
+                    format!("{storage} cannot be asked now; this plan may bring it back. What goes there waits.");
+                self.add(Level::Notice, "storage-away", storage.as_str(), message, "Plan again when it is back.");
+                return None;
+            }
+            _ if self.excused(storage) => return None,
             other => {
                 if first {
                     let cause = match other {
@@ -167,6 +195,10 @@ impl<'a> Preflight<'a> {
 
     /// Between two names of one filesystem GitLab copies nothing: that looks like a move and is none.
     fn pair(&mut self, source: &StorageName, destination: &StorageName) -> bool {
+        // A new disk gets its id when its Gitaly starts: compared just before its first moves.
+        if self.is_coming(destination) {
+            return true;
+        }
         let server = |name: &StorageName| self.observed.storages.get(name).and_then(|facts| facts.server.known());
         let (Some(from), Some(to)) = (server(source), server(destination)) else { return false };
         let nameless = from.filesystem_id.is_empty() || to.filesystem_id.is_empty();
@@ -193,21 +225,23 @@ impl<'a> Preflight<'a> {
 
     /// Compares versions of a pair that moves run between.
     pub(super) fn versions(&mut self, source: &StorageName, destination: &StorageName) {
-        let server = |name: &StorageName| self.observed.storages.get(name).and_then(|facts| facts.server.known());
-        let (Some(from), Some(to)) = (server(source), server(destination)) else { return };
+        let running = |name: &StorageName| {
+            let server = self.observed.storages.get(name).and_then(|facts| facts.server.known());
+            let coming = self.pods.coming.get(name).and_then(|one| one.version.clone());
+            server.map(|server| server.version.clone()).or(coming)
+        };
+        let (Some(from), Some(to)) = (running(source), running(destination)) else { return };
         let subject = format!("{source}, {destination}");
-        match (version(&from.version), version(&to.version)) {
+        match (version(&from), version(&to)) {
             (Some(old), Some(new)) if new < old => {
-                let message =
-                    format!("{destination} runs Gitaly {}, older than {source}'s {}.", to.version, from.version);
+                let message = format!("{destination} runs Gitaly {to}, older than {source}'s {from}.");
                 let help = "Bring the destination to the source's version first: an older Git may not read what a newer one wrote.";
                 self.add(Level::Danger, "destination-older", &subject, message, help);
             }
             (Some(_), Some(_)) => {}
             _ => {
                 let message = format!(
-                    "The Gitaly versions of {source} ({:?}) and {destination} ({:?}) cannot be compared.",
-                    from.version, to.version
+                    "The Gitaly versions of {source} ({from:?}) and {destination} ({to:?}) cannot be compared."
                 );
                 self.add(
                     Level::Notice,
@@ -345,7 +379,7 @@ mod tests {
     fn nothing_moves_off_a_storage_that_gitlab_does_not_know() {
         let mut world = World::drain(&[1, 2]);
         world.observed.gitlab.weights.remove(&crate::plan::fixture::name("old"));
-        let waits = vec![WaitingOn::GitlabToKnow { storage: crate::plan::fixture::name("old") }];
+        let waits = vec![WaitingOn::GitlabToKnow { address: None, storage: crate::plan::fixture::name("old") }];
         assert_eq!(seen(&world), (vec![], waits, 0));
         let plan = world.plan();
         assert!(plan.report[0].count == 2 && plan.drain_is_stuck());

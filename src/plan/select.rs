@@ -6,6 +6,7 @@ use crate::model::{Address, Assignment, Desired, StorageName};
 use crate::state::State;
 
 use super::Options;
+use super::pods;
 use super::waves::wave_names;
 
 /// The options, checked against what exists.
@@ -47,6 +48,9 @@ impl<'a> Selection<'a> {
             known
                 .extend(["weight", "drain", "moves"].map(|kind| Address::new(kind, storage.name.as_str()).to_string()));
             known.extend(self.waves.iter().map(|wave| moves_address(&storage.name, wave).to_string()));
+        }
+        for (name, storage) in &pods::wanted(self.desired).storages {
+            known.extend(pods::addresses(name, storage).iter().map(Address::to_string));
         }
         known.sort();
         known.dedup();
@@ -113,6 +117,10 @@ impl<'a> Selection<'a> {
     fn action_names(&self, action: &Address, storage: &StorageName) -> Vec<String> {
         let mut names = self.names_of(storage);
         names.push(action.to_string());
+        // `pod.gitaly-a` names all that is done to its objects.
+        if &*action.kind == "pod" {
+            names.push(Address::new("pod", storage.as_str()).to_string());
+        }
         names
     }
 }

@@ -9,7 +9,7 @@ pub mod draw;
 mod fleet;
 mod git;
 mod gitaly;
-mod kubernetes;
+pub mod kubernetes;
 pub mod memory;
 mod process;
 mod rest;

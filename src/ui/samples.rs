@@ -164,7 +164,7 @@ pub(super) fn everything() -> Plan {
             free: Bytes(1 << 30),
             needed: Bytes(3 << 29),
         },
-        WaitingOn::GitlabToKnow { storage: storage("third") },
+        WaitingOn::GitlabToKnow { storage: storage("third"), address: Some("tcp://third.internal:8075".into()) },
         WaitingOn::Move { state: "started".into(), destination: "second".into() },
         WaitingOn::Field { assignment: address("assignment.heavy") },
         WaitingOn::Release,

@@ -34,7 +34,7 @@ pub(super) fn waiting_on(reason: &WaitingOn) -> Advice {
                 "Enlarge a disk, raise `limits.disk_ceiling`, or name another storage in the assignment's `to`.".into(),
             )
         }
-        WaitingOn::GitlabToKnow { storage } => (
+        WaitingOn::GitlabToKnow { storage, address: _ } => (
             format!("GitLab does not know the storage {storage}"),
             "Declare it in GitLab (gitlab.rb or the chart's values), reconfigure, then plan again.".into(),
         ),

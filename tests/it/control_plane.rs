@@ -43,7 +43,7 @@ const ROWS: &[(&str, Row)] = rows![
 ];
 
 /// Holds all rows at once against a target, each in a namespace of its own; tells all that do not hold.
-async fn hold(target: &Target) {
+pub(crate) async fn hold(target: &Target) {
     let rows = ROWS.iter().map(|(name, row)| async move {
         let target = target.another().await;
         let ended = AssertUnwindSafe(row(&target)).catch_unwind().await;

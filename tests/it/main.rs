@@ -1,6 +1,8 @@
 //! The integration tests: one binary, so that linking is paid once.
 
 mod cli;
+#[cfg(feature = "sandbox")]
+mod cluster_contract;
 mod common;
 mod control_plane;
 mod first_move;
@@ -20,6 +22,8 @@ mod live_gitaly;
 mod live_gitaly_real;
 #[cfg(feature = "sandbox")]
 mod live_gitlab;
+#[cfg(feature = "sandbox")]
+mod live_kubernetes;
 #[cfg(feature = "sandbox")]
 mod live_observe;
 mod readme;

@@ -4,7 +4,6 @@
 //! Each action reads what it relies on just before it writes. A write whose answer was lost is judged by reading back.
 //! Nothing that holds data is ever deleted: a pod is not data, and a StatefulSet is deleted without its pod.
 
-mod compare;
 mod disk;
 mod known;
 mod object;

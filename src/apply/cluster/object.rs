@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::compare::changes;
 use super::{Halt, Hand, Learned, Next, PAUSE, Said, Settled, Step, Write, failed, stale, text, uid_of};
 use crate::apply::event::Outcome;
 use crate::apply::port::{Apply, Cluster, Delete, PortResult};
 use crate::model::StorageName;
-use crate::model::cluster::{Answer, Manifest, ObjectKey, ObjectKind};
-use crate::plan::pods::{self, FieldChange};
+use crate::model::cluster::{Answer, FIELD_MANAGER, Manifest, ObjectKey, ObjectKind};
+use crate::plan::pods::{self, FieldChange, changes};
 use crate::state::journal::Record as Entry;
 
 /// Seconds by the fleet's clock until a StatefulSet that was deleted is gone: the garbage collector lets its pod go first.
@@ -26,15 +25,22 @@ pub(super) struct Expected {
     pub(super) changes: Vec<FieldChange>,
 }
 
-/// True and the live object when it is as a manifest says: an apply would change nothing. For a write that nobody saw
-/// the end of.
+/// True when tranship has applied it.
+fn is_ours(live: &Value) -> bool {
+    let managers = live.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let ours = |entry: &Value| text(entry, "/manager") == FIELD_MANAGER && text(entry, "/operation") == "Apply";
+    managers.into_iter().flatten().any(ours)
+}
+
+/// The live object when it is as a manifest says, and ours: an apply would change nothing. For a write that nobody saw the
+/// end of.
 pub(crate) async fn applied(cluster: &dyn Cluster, manifest: &Manifest, force: bool) -> PortResult<Option<Value>> {
     let Some(live) = cluster.get(&manifest.key).await? else { return Ok(None) };
     let then = match cluster.apply(manifest, Apply { dry_run: true, force }).await? {
         Answer::Accepted(then) => then,
         Answer::Refused(_) => return Ok(None),
     };
-    Ok(changes(&live, &then).is_empty().then_some(live))
+    Ok((is_ours(&live) && changes(&live, &then).is_empty()).then_some(live))
 }
 
 fn learned(manifest: &Manifest, live: &Value) -> Option<Learned> {
@@ -71,7 +77,8 @@ impl Write for Applying {
             return Ok(Next::Send(planned.map(ToOwned::to_owned)));
         }
         let found = changes(&live, &hand.dry_run(manifest, *force).await?);
-        if found.is_empty() {
+        // Taking an object over changes its owner, also where it changes nothing else.
+        if found.is_empty() && (!*force || is_ours(&live)) {
             return Ok(Next::Over(live));
         }
         if same && found == expected.changes {

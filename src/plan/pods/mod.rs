@@ -1,12 +1,20 @@
 //! Pod storages: what becomes of them in the cluster, and what of it a plan changes.
 
+mod around;
+mod diff;
 mod gitaly;
+mod look;
 mod merge;
 mod objects;
+mod say;
 mod statefulset;
+mod verdict;
 
+pub use diff::changes;
+pub(super) use look::{Pods, addresses};
 pub use objects::service_name;
 pub use statefulset::{claim_name, pod_name};
+pub(super) use verdict::touches_template;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -103,12 +103,29 @@ fn address(store: &Store, service: &mut Value, dry_run: bool) {
         let free = free.find(|address| !taken.contains(&address.as_str())).unwrap_or_default();
         set(service, &["spec", "clusterIP"], if dry_run { "10.96.0.0".to_owned() } else { free });
     }
+    if matches!(text(service, "/spec/type"), "NodePort" | "LoadBalancer") {
+        ports(store, service);
+    }
     let address = text(service, "/spec/clusterIP").to_owned();
     with(service, &["spec"], |spec| {
         spec.insert("clusterIPs".to_owned(), json!([address]));
         spec.entry("ipFamilies").or_insert_with(|| json!(["IPv4"]));
         spec.entry("ipFamilyPolicy").or_insert_with(|| "SingleStack".into());
     });
+}
+
+/// Gives a service's ports ports on the nodes.
+fn ports(store: &Store, service: &mut Value) {
+    let taken: Vec<i64> =
+        store.all("Service", None).flat_map(|s| items(s, "/spec/ports")).map(|p| number(p, "/nodePort")).collect();
+    let mut free = (30_000..32_768).filter(|port| !taken.contains(port));
+    let mut all = items(service, "/spec/ports").to_vec();
+    for port in all.iter_mut().filter(|port| number(port, "/nodePort") == 0) {
+        if let Some(free) = free.next() {
+            set(port, &["nodePort"], free);
+        }
+    }
+    set(service, &["spec", "ports"], all);
 }
 
 /// Carries over what a service was given when it was made.

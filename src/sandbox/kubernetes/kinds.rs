@@ -57,9 +57,9 @@ impl Kind {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
     }
 
-    /// As errors name it: `apps/v1, Kind=StatefulSet`; the core's has an empty group before its slash.
+    /// As errors name it: `apps/v1, Kind=StatefulSet`.
     pub(super) fn shown(&self) -> String {
-        format!("{}/{}, Kind={}", self.group, self.version, self.kind)
+        format!("{}, Kind={}", self.api_version(), self.kind)
     }
 
     /// What its objects are made of.

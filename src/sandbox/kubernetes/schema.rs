@@ -230,6 +230,7 @@ impl Type {
         match self {
             Self::Text => Some(Value::from("")),
             Self::Integer => Some(Value::from(0)),
+            Self::Quantity => Some(Value::from("0")),
             Self::Boolean => Some(Value::from(false)),
             Self::Struct(_) => Some(Value::Object(Map::new())),
             _ => None,

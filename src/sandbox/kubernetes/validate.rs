@@ -30,6 +30,7 @@ const STATEFUL_SET: &str = "updates to statefulset spec for fields other than 'r
                             'minReadySeconds' are forbidden";
 const CLAIM: &str =
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+const PORT: &str = "must be between 1 and 65535, inclusive";
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 
 fn is_label(name: &str) -> bool {
@@ -242,6 +243,10 @@ fn stateful_set(object: &Value, new: bool) -> Vec<Fault> {
         let must = "must be 'RollingUpdate' or 'OnDelete'";
         faults.push(Fault::invalid("spec.updateStrategy", &strategy, must));
     }
+    if let (Some(rolling), "OnDelete") = (strategy.get("rollingUpdate"), text(&strategy, "/type")) {
+        let only = "only allowed for updateStrategy 'RollingUpdate'";
+        faults.push(Fault::invalid("spec.updateStrategy.rollingUpdate", rolling, only));
+    }
     for which in ["whenDeleted", "whenScaled"] {
         let value = text(object, &format!("/spec/persistentVolumeClaimRetentionPolicy/{which}"));
         if !matches!(value, "Retain" | "Delete") {
@@ -334,11 +339,6 @@ fn pod_spec(spec: &Value, field: &str, claims: &[&str]) -> Vec<Fault> {
             faults.extend(container_faults(container, &at, &volumes));
         }
     }
-    if let Some(fault) =
-        not_negative(spec, "/terminationGracePeriodSeconds", &format!("{field}.terminationGracePeriodSeconds"))
-    {
-        faults.push(fault);
-    }
     faults
 }
 
@@ -416,7 +416,11 @@ fn service(object: &Value) -> Vec<Fault> {
         names.push(name);
         if !(1..=65535).contains(&number(port, "/port")) {
             let value = port.get("port").cloned().unwrap_or_else(|| 0.into());
-            faults.push(Fault::invalid(format!("{at}.port"), &value, "must be between 1 and 65535, inclusive"));
+            faults.push(Fault::invalid(format!("{at}.port"), &value, PORT));
+        }
+        let target = port.get("targetPort").filter(|t| t.as_i64().is_some_and(|n| !(1..=65535).contains(&n)));
+        if let Some(target) = target {
+            faults.push(Fault::invalid(format!("{at}.targetPort"), target, PORT));
         }
     }
     let known = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];

@@ -63,9 +63,10 @@ impl Place<'_> {
         Key::new(self.kind, self.namespace, self.name)
     }
 
-    /// As errors of an apply name it.
-    fn shown(&self) -> String {
-        format!("{}/{}; {}", self.namespace, self.name, self.kind.shown().trim_start_matches('/'))
+    /// As errors of an apply name what was sent.
+    fn shown(&self, sent: &Value) -> String {
+        let (namespace, name) = (text(sent, "/metadata/namespace"), text(sent, "/metadata/name"));
+        format!("{namespace}/{name}; {}", self.kind.shown())
     }
 
     fn reset(&self) -> &'static str {
@@ -100,6 +101,9 @@ impl Store {
             let fault = Fault::required("fieldManager", "is required for apply patch");
             return Err(Refused::invalid_options("PatchOptions", &[fault]));
         }
+        if !patch.is_object() {
+            return Err(Refused::bad_request("error decoding YAML: it is no object"));
+        }
         let found = (text(patch, "/apiVersion"), text(patch, "/kind"));
         if found != (kind.api_version().as_str(), kind.kind) {
             let (version, kind) = found;
@@ -115,7 +119,10 @@ impl Store {
                 [one] => one.clone(),
                 many => format!("errors:\n  {}", many.join("\n  ")),
             };
-            return Err(Refused::internal(format!("failed to create typed patch object ({}): {wrong}", place.shown())));
+            return Err(Refused::internal(format!(
+                "failed to create typed patch object ({}): {wrong}",
+                place.shown(patch)
+            )));
         }
         let live = self.find(&place.key()).cloned();
         let (given, other) = (text(patch, "/metadata/name"), text(patch, "/metadata/namespace"));
@@ -138,8 +145,8 @@ impl Store {
         if admission::has_bad_quantity(kind, &merged) {
             return Err(Refused::internal(format!(
                 "failed to convert new object ({}) to proper version: unable to convert unstructured object to {}: {}",
-                place.shown(),
-                kind.shown().trim_start_matches('/'),
+                place.shown(patch),
+                kind.shown(),
                 quantity::INVALID
             )));
         }
@@ -183,7 +190,7 @@ impl Store {
         fill(kind, &mut object);
         let mut managers = Managers::default();
         let manager = Manager::updater(&options.manager, &kind.api_version(), "");
-        let empty = json!({ "metadata": {}, "spec": {}, "status": {} });
+        let empty = json!({ "metadata": {}, "spec": { "containers": null }, "status": {} });
         managers.update(&kind.of(), &empty, &object, &manager, &kind.api_version(), place.reset(), &written(now));
         self.make(place, object, managers, options, now).map(|object| (201, object))
     }
@@ -368,7 +375,7 @@ impl Store {
             _ => 0,
         };
         let lingers = grace > 0 || (how.orphan && kind.kind == "StatefulSet") || self.is_used(kind, &object);
-        if text(&object, "/metadata/deletionTimestamp").is_empty() {
+        if lingers && text(&object, "/metadata/deletionTimestamp").is_empty() {
             let end = now.checked_add(jiff::SignedDuration::from_secs(grace)).unwrap_or(now);
             set(&mut object, &["metadata", "deletionTimestamp"], written(end));
             set(&mut object, &["metadata", "deletionGracePeriodSeconds"], grace);
@@ -380,16 +387,16 @@ impl Store {
                 set(&mut object, &["metadata", "finalizers"], json!(["orphan"]));
             }
         }
-        let answer = if lingers {
+        // Of these the server gives the object back also when it is gone at once, of others a Status.
+        let told = ["Pod", "Service", "ServiceAccount", "ResourceQuota", "PersistentVolume", "PersistentVolumeClaim"];
+        let answer = if lingers || told.contains(&kind.kind) {
             object.clone()
         } else {
-            json!({
-                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-                "details": {
-                    "name": name, "group": kind.group, "kind": kind.plural,
-                    "uid": text(&object, "/metadata/uid"),
-                },
-            })
+            let mut details = json!({ "name": name, "kind": kind.plural, "uid": text(&object, "/metadata/uid") });
+            if !kind.group.is_empty() {
+                set(&mut details, &["group"], kind.group);
+            }
+            json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
         };
         if how.dry_run {
             return Ok((200, answer));

@@ -1,0 +1,406 @@
+//! What a plan says about pod storages: each finding with its code, level, message and the way out.
+
+use super::FieldChange;
+use super::verdict::touches_template;
+use crate::model::cluster::{FieldConflict, ObjectKey, Refusal, Why};
+use crate::model::{Bytes, DesiredStorage, ServerFacts, StorageName};
+use crate::plan::{Finding, Level};
+use crate::state::Tenths;
+
+/// The role that tranship needs, printed by a command.
+const ROLE: &str = "Print the Role that tranship needs, and let somebody apply it: tranship render rbac";
+
+/// Makes a finding.
+pub(super) fn finding(level: Level, code: &str, subject: &str, message: String, help: &str) -> Finding {
+    Finding {
+        level,
+        code: code.to_owned(),
+        subject: subject.to_owned(),
+        message,
+        help: help.to_owned(),
+        blocks_drain: false,
+    }
+}
+
+fn error(code: &str, subject: &str, message: String, help: &str) -> Finding {
+    finding(Level::Error, code, subject, message, help)
+}
+
+/// The cluster could not be read at all.
+pub(super) fn cluster_unknown(cause: &str) -> Finding {
+    let message = format!("The cluster could not be read ({cause}), and the configuration has pod storages.");
+    let help =
+        "See that the API server answers, and that kubeconfig, context and credentials are right: kubectl auth whoami";
+    error("cluster-unknown", "cluster", message, help)
+}
+
+/// A storage of the state is not declared any more.
+pub(super) fn forgotten(storage: &StorageName) -> Finding {
+    let message = format!(
+        "{storage} is not declared any more: tranship forgets it and deletes nothing. Its pod, its volume and what is on it \
+         stay."
+    );
+    let help = format!(
+        "What is left of it: kubectl get sts,svc,cm,sa,pdb,pvc -l tranship/storage={storage}. To manage it again, declare it again."
+    );
+    finding(Level::Notice, "storage-forgotten", storage.as_str(), message, &help)
+}
+
+/// A storage is declared, but no longer with a pod.
+pub(super) fn let_go(storage: &StorageName) -> Finding {
+    let message =
+        format!("{storage} has no pod in the configuration any more: its objects in the cluster stay as they are.");
+    let help = "It is observed by its address now. If that was not meant, give it its `pod` back.";
+    finding(Level::Notice, "pod-let-go", storage.as_str(), message, help)
+}
+
+/// An object that tranship applied is not wanted any more.
+pub(super) fn left_over(storage: &StorageName, key: &str) -> Finding {
+    let message = format!("{key} was made for {storage}, and the configuration does not ask for it any more.");
+    let help = format!("tranship deletes nothing. If nobody needs it: kubectl delete {}", key.to_ascii_lowercase());
+    finding(Level::Notice, "object-left", storage.as_str(), message, &help)
+}
+
+/// An object exists that tranship did not make.
+pub(super) fn foreign(key: &ObjectKey, storage: &DesiredStorage, managers: &[String]) -> Finding {
+    let whose = if managers.is_empty() { "somebody else".to_owned() } else { managers.join(", ") };
+    let message = format!("{key} exists already, and tranship did not make it: it was written by {whose}.");
+    error("object-foreign", storage.name.as_str(), message, &ways_out(storage))
+}
+
+/// Fields of an object belong to others.
+pub(super) fn owned(key: &ObjectKey, storage: &DesiredStorage, fields: &[FieldConflict]) -> Finding {
+    let message = format!("{key} has fields that others own and that would change: {}.", owners(fields));
+    error("field-owned", storage.name.as_str(), message, &ways_out(storage))
+}
+
+fn owners(fields: &[FieldConflict]) -> String {
+    let named: Vec<String> = fields.iter().take(5).map(|f| format!("{} ({})", f.field, f.manager)).collect();
+    let more = if fields.len() > named.len() { ", …" } else { "" };
+    format!("{}{more}", named.join(", "))
+}
+
+fn ways_out(storage: &DesiredStorage) -> String {
+    let address = &storage.address;
+    format!(
+        "Let one manager own it. To take it over, once: tranship plan --adopt. To say so for good: import {{ to = {address} }}. \
+         Otherwise give the storage another `name`."
+    )
+}
+
+/// Objects or fields are taken over, as asked.
+pub(super) fn taken_over(key: &ObjectKey, fields: &[FieldConflict]) -> Finding {
+    let what = if fields.is_empty() { String::new() } else { format!(", with {}", owners(fields)) };
+    let message = format!("{key} is taken over from its owner{what}.");
+    let help = "Its former owner will want it back: take it out of that chart or script.";
+    finding(Level::Danger, "object-adopted", &key.to_string(), message, help)
+}
+
+/// The server refused an object.
+pub(super) fn refused(key: &ObjectKey, refusal: &Refusal) -> Finding {
+    if let Some(rights) = rights(refusal) {
+        return rights;
+    }
+    let (message, help) = match refusal.why {
+        Why::NotFound if refusal.message.contains("namespaces") => {
+            let message = format!("The namespace of the `kubernetes` block does not exist: {}", refusal.message);
+            return error("namespace-missing", "namespace", message, "Make it: kubectl create namespace NAME");
+        }
+        Why::NotFound => (
+            format!("The cluster does not know {}: {}", key.kind, refusal.message),
+            "Install what brings this kind, or take its block out of the pod_spec.",
+        ),
+        Why::Invalid if refusal.message.contains("field is immutable") || refusal.message.contains("selector") => (
+            format!("{key} cannot become what the configuration asks for: {}", refusal.message),
+            "What cannot be changed needs another object: declare a storage under a new `name`, and move the repositories.",
+        ),
+        _ => (
+            format!("The cluster refuses {key}: {}", refusal.message),
+            "The words are the API server's own: change what they name.",
+        ),
+    };
+    error("object-refused", &key.to_string(), message, help)
+}
+
+/// A refusal for want of rights, by the verb and resource that it names.
+fn rights(refusal: &Refusal) -> Option<Finding> {
+    if refusal.why != Why::Forbidden {
+        return None;
+    }
+    let quoted = |text: &str| Some(text.strip_prefix('"')?.split('"').next()?.to_owned());
+    let (_, rest) = refusal.message.split_once(" cannot ")?;
+    let (verb, rest) = rest.split_once(" resource ")?;
+    let resource = quoted(rest)?;
+    let group = rest.split_once("in API group ").and_then(|(_, rest)| quoted(rest)).unwrap_or_default();
+    let resource = if group.is_empty() { resource } else { format!("{resource}.{group}") };
+    let message = format!("tranship's account may not {verb} {resource}: {}", refusal.message);
+    Some(error("rights-missing", &resource, message, ROLE))
+}
+
+/// A dry run was not made or not answered.
+pub(super) fn not_tried(key: &ObjectKey, cause: &str) -> Finding {
+    let message = format!("What the cluster would do with {} is not known: {cause}.", key.kind);
+    error("not-tried", "cluster", message, "See to the cause, then plan again: what is not known is not applied.")
+}
+
+/// A StatefulSet is made anew.
+pub(super) fn recreated(storage: &StorageName, changes: &[FieldChange]) -> Vec<Finding> {
+    let fields: Vec<&str> = changes.iter().map(|change| change.path.as_str()).take(5).collect();
+    let restart =
+        if touches_template(changes) { "restarts with its new template" } else { "goes on without a restart" };
+    let message = format!(
+        "The StatefulSet {storage} is made anew, as {} cannot be changed: it is deleted without its pod and its volume, \
+         waited for until it is gone, and applied again under the same name. The pod is taken over and {restart}.",
+        fields.join(", ")
+    );
+    let help = "Should the pod fail in the seconds between, it starts again only when the StatefulSet is back.";
+    let mut findings = vec![finding(Level::Danger, "statefulset-recreated", storage.as_str(), message, help)];
+    if changes.iter().any(|change| change.path == ".spec.serviceName") && !touches_template(changes) {
+        let message = format!("The pod of {storage} keeps its old DNS name until it restarts.");
+        let help = format!("When that may be: tranship rotate {storage}");
+        findings.push(finding(Level::Notice, "dns-after-rotation", storage.as_str(), message, &help));
+    }
+    findings
+}
+
+/// Another class for a volume that exists.
+pub(super) fn other_class(storage: &StorageName, claim: &str, class: &str, wanted: &str) -> Finding {
+    let message = format!(
+        "The volume of {storage} ({claim}) has the class {class:?}, and a claim keeps its class: it cannot get {wanted:?}."
+    );
+    error("disk-class", storage.as_str(), message, NEW_STORAGE)
+}
+
+/// Other access modes for a volume that exists.
+pub(super) fn other_modes(storage: &StorageName, claim: &str) -> Finding {
+    let message = format!("The volume of {storage} ({claim}) has other access modes, and a claim keeps them.");
+    error("disk-modes", storage.as_str(), message, NEW_STORAGE)
+}
+
+const NEW_STORAGE: &str = "Declare another storage with the disk that you want, and move the repositories there.";
+
+/// A smaller disk.
+pub(super) fn shrinks(storage: &DesiredStorage, claim: &str, from: Bytes, to: Bytes) -> Finding {
+    let message = format!(
+        "The volume of {} ({claim}) has {from}, and the configuration says {to}: a volume cannot shrink.",
+        storage.name
+    );
+    let help = format!(
+        "Set its size to {} or more, or declare another storage and move the repositories there.",
+        crate::model::quantity::Size(from)
+    );
+    error("disk-shrinks", storage.name.as_str(), message, &help)
+}
+
+/// The server refuses to grow a claim.
+pub(super) fn cannot_grow(storage: &StorageName, claim: &str, refusal: &Refusal) -> Finding {
+    if let Some(rights) = rights(refusal) {
+        return rights;
+    }
+    let message = format!("The volume of {storage} ({claim}) cannot grow: {}", refusal.message);
+    let help = "A class with allowVolumeExpansion grows its volumes. Otherwise declare another storage and move the repositories there.";
+    error("disk-cannot-grow", storage.as_str(), message, help)
+}
+
+/// A volume has grown, and its file system waits for a restart.
+pub(super) fn resize_pending(storage: &StorageName, claim: &str) -> Finding {
+    let message = format!("The volume of {storage} ({claim}) has grown; its file system grows when the pod restarts.");
+    finding(
+        Level::Notice,
+        "resize-pending",
+        storage.as_str(),
+        message,
+        &format!("When that may be: tranship rotate {storage}"),
+    )
+}
+
+/// The claim's volume is gone.
+pub(super) fn claim_lost(storage: &StorageName, claim: &str) -> Finding {
+    let message = format!("The claim {claim} of {storage} is Lost: the volume behind it is gone.");
+    error(
+        "claim-lost",
+        storage.as_str(),
+        message,
+        "Bring the volume back before anything else; do not delete the claim.",
+    )
+}
+
+/// Another claim than the recorded one.
+pub(super) fn other_claim(storage: &StorageName, claim: &str, recorded: &str, now: Option<&str>) -> Finding {
+    let message = format!(
+        "The claim {claim} is not the one that {storage} had (uid {recorded}, now {}): another volume is behind it.",
+        now.unwrap_or("none")
+    );
+    let help = "Bring the old claim and volume back. If the change was meant, forget the old one: tranship state rm for this storage.";
+    error("claim-of-another", storage.as_str(), message, help)
+}
+
+/// A claim exists before the StatefulSet does.
+pub(super) fn claim_exists(storage: &DesiredStorage, claim: &str, label: Option<&str>, accepted: bool) -> Finding {
+    let name = &storage.name;
+    let whose = match label {
+        Some(label) if label == name.as_str() => format!("an earlier {name}"),
+        Some(label) => format!("the storage {label}"),
+        None => "somebody else".to_owned(),
+    };
+    let message =
+        format!("The claim {claim} exists already, from {whose}: {name} would start on its volume and what is on it.");
+    if accepted {
+        let help = "If that is not meant, remove the claim by hand, or give the storage another `name`.";
+        return finding(Level::Danger, "claim-exists", name.as_str(), message, help);
+    }
+    let help = format!(
+        "Give the storage another `name`. If its data is meant to be {name}'s: tranship plan --adopt, or import {{ to = {} }}",
+        storage.address
+    );
+    error("claim-of-another", name.as_str(), message, &help)
+}
+
+/// An empty or another disk behind a known storage.
+pub(super) fn other_disk(storage: &StorageName, recorded: &str, server: &ServerFacts) -> Option<Finding> {
+    let now = server.filesystem_id.as_str();
+    (now != recorded).then(|| {
+        let message = format!(
+            "{storage} had the filesystem id {recorded}, and now has {}: an empty or another disk is behind it.",
+            if now.is_empty() { "none" } else { now }
+        );
+        let help =
+            "Bring the old disk back. If the change was meant, forget the old id: tranship state rm for this storage.";
+        error("filesystem-id-changed", storage.as_str(), message, help)
+    })
+}
+
+/// Admission refused a Pod of the template. `beside`: the storage's own pod exists, so that a quota may count both.
+pub(super) fn pod_refused(storage: &StorageName, refusal: &Refusal, beside: bool) -> Finding {
+    if let Some(rights) = rights(refusal) {
+        return rights;
+    }
+    if beside && refusal.message.contains("exceeded quota") {
+        let message =
+            format!("A new pod of {storage} could not be tried beside the one that runs: {}", refusal.message);
+        let help =
+            "The quota has room for the running pod only. If the new one asks for no more, it fits in its place.";
+        return finding(Level::Notice, "pod-not-tried", storage.as_str(), message, help);
+    }
+    let message = format!("The StatefulSet would be accepted, and its pod never made: {}", refusal.message);
+    error("pod-refused", storage.as_str(), message, "The words are the API server's own: change what they name.")
+}
+
+/// The cluster would not give the pod the class that it must have.
+pub(super) fn not_guaranteed(storage: &StorageName, class: &str) -> Finding {
+    let message = format!(
+        "The pod of {storage} would be {class}, not Guaranteed: something in the cluster changes its resources."
+    );
+    let help = "Look at LimitRanges of the namespace and at what injects containers: every container needs requests that equal its limits.";
+    error("pod-not-guaranteed", storage.as_str(), message, help)
+}
+
+/// A StatefulSet waits for its pod to be deleted.
+pub(super) fn waits_for_a_delete(storage: &StorageName) -> Finding {
+    let message = format!(
+        "The StatefulSet {storage} has updateStrategy OnDelete: its new template takes effect when the pod restarts."
+    );
+    finding(
+        Level::Notice,
+        "pod-outdated",
+        storage.as_str(),
+        message,
+        &format!("When that may be: tranship rotate {storage}"),
+    )
+}
+
+/// The new image is older than what runs.
+pub(super) fn older(storage: &StorageName, now: &str, then: &str) -> Finding {
+    let message =
+        format!("{storage} runs Gitaly {now} and would get {then}: an older Git may not read what a newer one wrote.");
+    finding(
+        Level::Danger,
+        "gitaly-older",
+        storage.as_str(),
+        message,
+        "Give the pod_spec the image of a version that is not older.",
+    )
+}
+
+/// What is known of a restart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Restart {
+    /// Repositories on the storage; `None`: not known.
+    pub(super) held: Option<u64>,
+    /// How long the last measured one took.
+    pub(super) seconds: Option<Tenths>,
+    /// `rotation_budget`, seconds.
+    pub(super) budget: Option<u32>,
+}
+
+/// A storage with repositories is away while its pod restarts.
+pub(super) fn restarts(storage: &StorageName, restart: Restart) -> Finding {
+    let held = match restart.held {
+        Some(1) => "1 repository on it cannot".to_owned(),
+        Some(number) => format!("{number} repositories on it cannot"),
+        None => "an unknown number of repositories on it cannot".to_owned(),
+    };
+    let long = match restart.seconds {
+        Some(seconds) => format!("for about {seconds}, as its last measured restart"),
+        None => "for as long as it takes: not measured yet".to_owned(),
+    };
+    let over =
+        restart.budget.zip(restart.seconds).filter(|(budget, seconds)| u64::from(seconds.0) > u64::from(*budget) * 10);
+    let budget = over.map_or(String::new(), |(budget, _)| format!(" That is above its rotation_budget of {budget} s."));
+    let message = format!("The pod of {storage} restarts: {held} be reached {long}.{budget}");
+    let help = format!("Apply when that can be borne. To measure it: tranship rotate {storage}");
+    finding(Level::Danger, "pod-restarts", storage.as_str(), message, &help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::cluster::ObjectKind;
+
+    fn refusal(why: Why, message: &str) -> Refusal {
+        Refusal { why, message: message.to_owned(), conflicts: Vec::new() }
+    }
+
+    fn key() -> ObjectKey {
+        ObjectKey { kind: ObjectKind::StatefulSet, name: "x".to_owned() }
+    }
+
+    #[test]
+    fn missing_rights_are_told_by_verb_and_resource() {
+        let message = "statefulsets.apps \"x\" is forbidden: User \"ci\" cannot patch resource \"statefulsets\" in API group \"apps\" in the namespace \"gitaly\"";
+        let said = refused(&key(), &refusal(Why::Forbidden, message));
+        assert_eq!((said.code.as_str(), said.subject.as_str()), ("rights-missing", "statefulsets.apps"));
+        assert!(said.message.starts_with("tranship's account may not patch statefulsets.apps"));
+        assert!(said.help.contains("tranship render rbac"));
+        // Admission is no want of rights.
+        let quota = "pods \"x-0\" is forbidden: exceeded quota: q, requested: cpu=8, used: cpu=0, limited: cpu=4";
+        assert_eq!(refused(&key(), &refusal(Why::Forbidden, quota)).code, "object-refused");
+        let name = StorageName::new("x").expect("a name");
+        assert_eq!(pod_refused(&name, &refusal(Why::Forbidden, quota), false).level, Level::Error);
+        assert_eq!(pod_refused(&name, &refusal(Why::Forbidden, quota), true).level, Level::Notice);
+    }
+
+    #[test]
+    fn one_cause_for_many_objects_is_told_once() {
+        let other = ObjectKey { kind: ObjectKind::ConfigMap, name: "y".to_owned() };
+        let missing = refusal(Why::NotFound, "namespaces \"gitaly\" not found");
+        assert_eq!(refused(&key(), &missing), refused(&other, &missing));
+    }
+
+    #[test]
+    fn a_restart_is_told_with_what_is_known_of_it() {
+        let name = StorageName::new("x").expect("a name");
+        let said = |held, seconds: Option<u32>, budget| {
+            restarts(&name, Restart { held, seconds: seconds.map(Tenths), budget }).message
+        };
+        assert_eq!(
+            said(Some(3), Some(74), Some(30)),
+            "The pod of x restarts: 3 repositories on it cannot be reached for about 7.4 s, as its last measured restart."
+        );
+        assert!(
+            said(None, None, None).contains("an unknown number of repositories")
+                && said(None, None, None).contains("not measured yet")
+        );
+        assert!(said(Some(1), Some(301), Some(30)).ends_with("above its rotation_budget of 30 s."));
+    }
+}
