@@ -153,6 +153,8 @@ pub trait Gitaly: Send + Sync {
     async fn objects_exist(&self, storage: &StorageName, path: &str, ids: &[String]) -> PortResult<Vec<bool>>;
     /// RepositoryInfo's size, bytes.
     async fn size(&self, storage: &StorageName, path: &str) -> PortResult<Bytes>;
+    /// GetObjectPool: the relative path of the pool that a repository borrows from; `None` without one.
+    async fn pool(&self, storage: &StorageName, path: &str) -> PortResult<Option<String>>;
     /// WalkRepos: relative paths of all repositories on the storage, sorted, without those that start with `+`.
     async fn walk(&self, storage: &StorageName) -> PortResult<Vec<String>>;
 }

@@ -380,6 +380,7 @@ mod tests {
             destination: StorageName::new("new").expect("name"),
             assignment: Address::new("assignment", assignment),
             bytes: Bytes(1),
+            shared: Bytes(0),
             empty: false,
         }
     }

@@ -131,7 +131,9 @@ impl Reading {
         signals: &Signals,
     ) -> Result<(), Failure> {
         let wanted = plan::unmeasured(desired, observed);
-        signals.or_stop(live::measure(ports, observed, &wanted)).await
+        signals.or_stop(live::measure(ports, observed, &wanted)).await?;
+        let pools = plan::pools_wanted(desired, observed);
+        signals.or_stop(live::ask_pools(ports, observed, pools)).await
     }
 
     /// Takes note of what a run moved, for later readings of an inventory.

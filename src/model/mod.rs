@@ -18,7 +18,7 @@ pub use desired::{
 };
 pub use name::{Bytes, Container, ContainerKind, NameError, RepositoryRole, StorageName, Weight};
 pub use observed::{
-    Cursor, DiskSpace, GitlabFacts, ListFacts, Listed, MoveRecord, MoveState, Observed, Reading, Repository,
+    Cursor, DiskSpace, GitlabFacts, ListFacts, Listed, MoveRecord, MoveState, Observed, PoolFacts, Reading, Repository,
     ServerFacts, StorageFacts, TokenFacts, Unlisted, Unreadable,
 };
 pub use path::{PathClass, class_of, relative_path};

@@ -50,12 +50,23 @@ pub struct Observed {
     pub repositories: Vec<Repository>,
     /// What the lists of each of these storages did not give. A storage that is not here was not listed.
     pub lists: BTreeMap<StorageName, ListFacts>,
+    /// Object pools that repositories on a storage borrow from, by their fork network; only those that were asked for.
+    pub pools: BTreeMap<(StorageName, u64), PoolFacts>,
     /// When the lists were read, if not just now: an inventory, or a listing that was interrupted before.
     pub listed: Option<Listed>,
     /// The cluster, where the configuration has pod storages.
     pub cluster: Option<Reading<ClusterFacts>>,
     /// Moves that have not ended, anybody's; sorted by container.
     pub moves: Vec<MoveRecord>,
+}
+
+/// An object pool: what forks have in common, stored once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolFacts {
+    /// Relative path on its storage.
+    pub path: String,
+    /// Bytes; `None` when that could not be asked.
+    pub size: Option<Bytes>,
 }
 
 /// When GitLab's lists were read, by the fleet's clock.
@@ -209,6 +220,8 @@ pub struct Repository {
     pub empty: Option<bool>,
     /// The project it was forked from, if any.
     pub fork_parent: Option<u64>,
+    /// Where that project is, where GitLab says so.
+    pub parent_storage: Option<StorageName>,
     /// Seconds since 1970.
     pub last_activity: Option<i64>,
     /// Seconds since 1970.

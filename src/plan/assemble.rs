@@ -1,12 +1,14 @@
 //! Turns what was decided into actions, and puts the plan together, with what must be said about it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 
 use super::diff::{self, WeightStep};
 use super::drain::Sources;
 use super::estimate::estimate;
 use super::graph::Graph;
 use super::make::Planner;
+use super::networks::pool_need;
 use super::placement::{Item, need};
 use super::preflight::Preflight;
 use super::select::moves_address;
@@ -204,6 +206,7 @@ impl<'a> Planner<'a, '_> {
         };
         let mut storages: BTreeMap<_, _> = self.desired.storages.iter().map(plan).collect();
         let mut sums: BTreeMap<u32, [u64; 4]> = BTreeMap::new();
+        let mut pools: BTreeMap<(u32, u32, Option<NonZeroU64>), (Bytes, usize)> = BTreeMap::new();
         for item in items {
             let [_, _, outgoing, count] = sums.entry(item.source).or_default();
             *outgoing = outgoing.saturating_add(item.bytes.0);
@@ -212,7 +215,14 @@ impl<'a> Planner<'a, '_> {
                 let [incoming, count, _, _] = sums.entry(destination).or_default();
                 *incoming = incoming.saturating_add(need(item.bytes).0);
                 *count += 1;
+                if item.shared.0 > 0 {
+                    pools.entry((destination, item.source, item.network)).or_insert((item.shared, 0)).1 += 1;
+                }
             }
+        }
+        for ((destination, ..), (pool, members)) in pools {
+            let [incoming, ..] = sums.entry(destination).or_default();
+            *incoming = incoming.saturating_add(pool_need(pool, members, self.desired.max_moves.max(1)));
         }
         for (number, [incoming, incoming_count, outgoing, outgoing_count]) in sums {
             if let Some(storage) = self.names.name(number).and_then(|name| storages.get_mut(name)) {
@@ -234,6 +244,7 @@ impl<'a> Planner<'a, '_> {
                 destination: self.names.name(item.destination?)?.clone(),
                 assignment: item.claimer.assignment.address.clone(),
                 bytes: item.bytes,
+                shared: item.shared,
                 empty: repository.empty == Some(true),
             })
         }));

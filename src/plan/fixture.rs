@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::diag::{SourceId, Span};
-use crate::expr::Predicate;
+use crate::expr::tree::{Binary, Kind, Node, Step, StepKind};
+use crate::expr::{Predicate, Value};
 use crate::model::{
     Address, Assignment, Bytes, Connection, Container, ContainerKind, Desired, DesiredStorage, DiskSpace, GitlabFacts,
     Limits, ListFacts, Observed, Reading, Repository, Rollout, ServerFacts, StorageFacts, StorageName, TokenFacts,
@@ -35,6 +36,7 @@ pub(super) fn repository(id: u64, storage: &str, bytes: u64) -> Repository {
         archived: Some(false),
         empty: Some(bytes == 0),
         fork_parent: None,
+        parent_storage: None,
         last_activity: None,
         created: None,
     }
@@ -70,6 +72,24 @@ pub(super) fn assignment(label: &str, from: &[&str], to: &[&str], priority: i64)
 
 pub(super) fn wave(label: &str, sample: Option<u64>) -> Wave {
     Wave { name: label.to_owned(), filter: Predicate::always(), sample, span: span(0) }
+}
+
+/// `repository.<field> <operator> <number>`.
+pub(super) fn compare(field: &str, operator: Binary, number: u64) -> Node {
+    let node = |kind| Box::new(Node::new(kind, span(0)));
+    let step = Step { kind: StepKind::Attribute(field.to_owned()), span: span(0) };
+    let left = node(Kind::Path(node(Kind::Name("repository".to_owned())), vec![step]));
+    let right = node(Kind::Literal(Value::from(number)));
+    Node::new(Kind::Binary(operator, left, right), span(0))
+}
+
+pub(super) fn filter(node: &Node) -> Predicate {
+    Predicate::compile(node, &BTreeMap::<String, Value>::new()).expect("compiles")
+}
+
+/// `repository.id == <id>`.
+pub(super) fn where_id(id: u64) -> Predicate {
+    filter(&compare("id", Binary::Equal, id))
 }
 
 /// A world: what is desired, observed and recorded.
@@ -108,6 +128,7 @@ impl World {
                 storages: BTreeMap::new(),
                 repositories: Vec::new(),
                 lists: BTreeMap::new(),
+                pools: BTreeMap::new(),
                 listed: None,
                 cluster: None,
                 moves: Vec::new(),

@@ -6,6 +6,7 @@ use super::assign::{Claim, Claimer, Claims, Faults};
 use super::diff;
 use super::drain::{self, Sources};
 use super::graph::Graph;
+use super::networks;
 use super::placement::{Item, Names, Room, need};
 use super::pods::Pods;
 use super::preflight::Preflight;
@@ -173,6 +174,8 @@ impl<'a> Planner<'a, '_> {
                         None => {
                             let network = self.claims.networks.among(repository);
                             let bytes = repository.size.unwrap_or_default();
+                            let shared =
+                                network.map_or(Bytes(0), |network| networks::pool_of(self.observed, source, network));
                             items.push(Item {
                                 repository,
                                 claimer,
@@ -181,6 +184,7 @@ impl<'a> Planner<'a, '_> {
                                 wave: 0,
                                 network,
                                 bytes,
+                                shared,
                             });
                             continue;
                         }
@@ -253,7 +257,7 @@ impl<'a> Planner<'a, '_> {
     }
 
     /// Gives each item a destination, and takes those away that fit nowhere.
-    fn place(&mut self, items: &mut Vec<Item<'a>>, ordered: &[&Repository]) {
+    fn place(&mut self, items: &mut Vec<Item<'a>>, ordered: &[&'a Repository]) {
         let mut room = Room::new(self.names);
         for name in self.observed.storages.keys().chain(self.pods.coming.keys().copied()) {
             if let Some(disk) = self.disk(name) {
@@ -269,7 +273,9 @@ impl<'a> Planner<'a, '_> {
                 room.reserve(&destination, need(size));
             }
         }
-        room.place(items, self.claims.groups);
+        let homes = networks::homes(ordered, self.claims, self.names);
+        room.place(items, self.claims.groups, &homes, self.desired.max_moves.max(1));
+        self.networks(items, &homes);
         let mut homeless: BTreeMap<(u32, u32), Vec<Item<'a>>> = BTreeMap::new();
         for item in items.iter().filter(|item| item.destination.is_none()) {
             homeless.entry((item.source, item.claimer.group)).or_default().push(*item);
@@ -279,7 +285,8 @@ impl<'a> Planner<'a, '_> {
             let Some(source) = self.names.name(source) else { continue };
             let destinations = items.first().map(|item| item.claimer.assignment.to.clone()).unwrap_or_default();
             let free = destinations.iter().map(|to| room.free(to)).max().unwrap_or_default();
-            let needed = items.iter().fold(0u64, |sum, item| sum.saturating_add(need(item.bytes).0));
+            let needed = |item: &Item<'_>| need(Bytes(item.bytes.0.saturating_add(item.shared.0))).0;
+            let needed = items.iter().fold(0u64, |sum, item| sum.saturating_add(needed(item)));
             let reason = WaitingOn::Room { destinations, free, needed: Bytes(needed) };
             let drains = self.drains(source);
             let repositories = items.into_iter().map(|item| item.repository).collect();

@@ -16,6 +16,7 @@ mod graph;
 #[cfg(test)]
 mod laws;
 mod make;
+mod networks;
 mod placement;
 pub mod pods;
 mod policy;
@@ -31,6 +32,7 @@ mod waves;
 
 pub use basis::{stale, state_digest};
 pub use make::make;
+pub use networks::pools_wanted;
 pub use placement::need;
 pub use policy::FIELDS as POLICY_FIELDS;
 pub(crate) use preflight::version;
@@ -318,8 +320,22 @@ pub struct PlannedMove {
     pub assignment: Address,
     /// Repository and wiki; 0 when GitLab gave no size.
     pub bytes: Bytes,
+    /// Of the object pool that it borrows from: its copy brings them along, until Gitaly's housekeeping takes them out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shared: Bytes,
     /// GitLab says that it has no commit: absence on Gitaly is then no surprise.
     pub empty: bool,
+}
+
+fn is_zero(bytes: &Bytes) -> bool {
+    bytes.0 == 0
+}
+
+impl PlannedMove {
+    /// Bytes that its copy brings.
+    pub fn copied(&self) -> Bytes {
+        Bytes(self.bytes.0.saturating_add(self.shared.0))
+    }
 }
 
 /// Something that changed outside of tranship.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::num::NonZeroU64;
 
 use super::assign::Claimer;
+use super::networks::{Homes, pool_need};
 use crate::model::{Bytes, Container, DiskSpace, Repository, StorageName};
 
 /// All storages that a plan may name, sorted: a storage is its place in it, so that a million repositories compare
@@ -50,6 +51,8 @@ pub(super) struct Item<'a> {
     /// Its size; 0 when GitLab gave none. Here too, because items are summed up in orders in which their repositories
     /// lie far apart in memory.
     pub(super) bytes: Bytes,
+    /// Of its object pool.
+    pub(super) shared: Bytes,
 }
 
 impl Item<'_> {
@@ -117,7 +120,9 @@ impl<'n, 'a> Room<'n, 'a> {
     /// Places every item; those that fit nowhere are left without a destination. `groups` is the number of different
     /// sets of destinations. Repositories of one network that may go to the same storages go together, so that they
     /// can share objects there; a network that fits nowhere as a whole is placed one by one.
-    pub(super) fn place(&mut self, items: &mut [Item<'_>], groups: usize) {
+    ///
+    /// A network goes where most of it is already, if it may. `at_once`: moves under way at most.
+    pub(super) fn place(&mut self, items: &mut [Item<'_>], groups: usize, homes: &Homes, at_once: u32) {
         let mut sums: BTreeMap<(u32, NonZeroU64), u64> = BTreeMap::new();
         for item in &*items {
             if let Some(network) = item.network {
@@ -137,15 +142,20 @@ impl<'n, 'a> Room<'n, 'a> {
             let Some(first) = unit.first() else { continue };
             let Some(slot) = candidates.get_mut(first.claimer.group as usize) else { continue };
             let heap = slot.get_or_insert_with(|| Candidates::new(&first.claimer.assignment.to, self));
-            let whole = unit.iter().fold(0u64, |sum, item| sum.saturating_add(need(item.bytes).0));
-            if let Some(best) = self.best_for(heap, Bytes(whole)) {
+            let own = unit.iter().fold(0u64, |sum, item| sum.saturating_add(need(item.bytes).0));
+            let whole = Bytes(own.saturating_add(pools(unit, at_once)));
+            let home = first.network.and_then(|network| self.home(homes.get(&network)?, &first.claimer.assignment.to));
+            let fits = |number: &u32, needed: Bytes, room: &Self| {
+                room.of(*number).is_some_and(|free| free >= i128::from(needed.0))
+            };
+            if let Some(best) = home.filter(|n| fits(n, whole, self)).or_else(|| self.best_for(heap, whole)) {
                 unit.iter_mut().for_each(|item| item.destination = Some(best));
-                self.take(best, Bytes(whole));
+                self.take(best, whole);
                 continue;
             }
             for item in unit {
-                let needed = need(item.bytes);
-                if let Some(best) = self.best_for(heap, needed) {
+                let needed = Bytes(need(item.bytes).0.saturating_add(pool_need(item.shared, 1, 1)));
+                if let Some(best) = home.filter(|n| fits(n, needed, self)).or_else(|| self.best_for(heap, needed)) {
                     item.destination = Some(best);
                     self.take(best, needed);
                 }
@@ -153,10 +163,26 @@ impl<'n, 'a> Room<'n, 'a> {
         }
     }
 
+    /// The storage of a set where most of a network is; the first of equals.
+    fn home(&self, members: &BTreeMap<u32, u64>, to: &[StorageName]) -> Option<u32> {
+        let numbers = to.iter().filter_map(|storage| self.names.number(storage));
+        let there = numbers.filter_map(|number| Some((*members.get(&number)?, Reverse(number))));
+        there.max().map(|(_, Reverse(number))| number)
+    }
+
     /// The storage of a set with most room, if that is enough.
     fn best_for(&self, heap: &mut Candidates, needed: Bytes) -> Option<u32> {
         heap.best(self).filter(|(_, free)| *free >= i128::from(needed.0)).map(|(best, _)| best)
     }
+}
+
+/// What the pools of one network take on its destination; its members may come from several storages.
+fn pools(unit: &[Item<'_>], at_once: u32) -> u64 {
+    let mut sources: BTreeMap<u32, (Bytes, usize)> = BTreeMap::new();
+    for item in unit.iter().filter(|item| item.shared.0 > 0) {
+        sources.entry(item.source).or_insert((item.shared, 0)).1 += 1;
+    }
+    sources.values().fold(0, |sum: u64, (pool, members)| sum.saturating_add(pool_need(*pool, *members, at_once)))
 }
 
 /// A set's storages, the one with most room on top. Room only shrinks, so an entry that was overtaken is found out
@@ -208,6 +234,7 @@ mod tests {
                 wave: 0,
                 network: None,
                 bytes: repository.size.unwrap_or_default(),
+                shared: Bytes(0),
             })
             .collect()
     }
@@ -229,7 +256,7 @@ mod tests {
             room.add(storage, disk(10_000, 0), 1000);
         }
         let mut placed = items(&list, &assignment);
-        room.place(&mut placed, 1);
+        room.place(&mut placed, 1, &Homes::new(), 8);
         let got: Vec<_> = placed
             .iter()
             .map(|i| (i.repository.container.id, i.destination.and_then(|n| numbers.name(n)).map(StorageName::as_str)))
@@ -246,7 +273,7 @@ mod tests {
         let mut room = Room::new(&numbers);
         room.add(&to, disk(1000, 0), 850);
         let mut placed = items(&list, &assignment);
-        room.place(&mut placed, 1);
+        room.place(&mut placed, 1, &Homes::new(), 8);
         assert_eq!(placed.iter().map(|i| i.destination.is_some()).collect::<Vec<_>>(), [false, true]);
         assert_eq!(room.free(&to), Bytes(850 - 110));
     }
@@ -260,7 +287,7 @@ mod tests {
         let mut room = Room::new(&numbers);
         room.add(&to, disk(1000, 900), 850);
         let mut placed = items(&list, &assignment);
-        room.place(&mut placed, 1);
+        room.place(&mut placed, 1, &Homes::new(), 8);
         assert!(placed[0].destination.is_none());
         assert_eq!(room.free(&to), Bytes(0));
     }
@@ -283,7 +310,7 @@ mod tests {
             for item in placed.iter_mut().filter(|item| item.repository.container.id.is_multiple_of(2)) {
                 item.network = NonZeroU64::new(2);
             }
-            room.place(&mut placed, 1);
+            room.place(&mut placed, 1, &Homes::new(), 8);
             let got: Vec<_> = placed.iter().map(|i| (i.repository.container.id, i.destination)).collect();
             assert_eq!(got, expected, "{disk_size}");
         }
@@ -313,6 +340,7 @@ mod tests {
                 wave: 0,
                 network: None,
                 bytes: repository.size.unwrap_or_default(),
+                shared: Bytes(0),
             }).collect();
             let numbers = Names::new(&names);
             let mut room = Room::new(&numbers);
@@ -321,7 +349,7 @@ mod tests {
                 room.add(storage, disk(*size, 0), 850);
                 plain.insert(storage, i128::from(*size) * 850 / 1000);
             }
-            room.place(&mut placed, 3);
+            room.place(&mut placed, 3, &Homes::new(), 8);
             for item in &placed {
                 let needed = i128::from(need(item.bytes).0);
                 let best = item.claimer.assignment.to.iter().max_by_key(|s| (plain[s], Reverse(*s))).expect("some");

@@ -48,22 +48,9 @@ impl Row for Watched<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::expr::tree::{Binary, Kind, Node, Step, StepKind};
-    use crate::expr::{Predicate, Value};
-    use crate::plan::fixture::{World, name, span};
-
-    /// `repository.<field> <operator> <number>`.
-    fn compare(field: &str, operator: Binary, number: u64) -> Node {
-        let node = |kind| Box::new(Node::new(kind, span(0)));
-        let step = Step { kind: StepKind::Attribute(field.to_owned()), span: span(0) };
-        let left = node(Kind::Path(node(Kind::Name("repository".to_owned())), vec![step]));
-        let right = node(Kind::Literal(Value::from(number)));
-        Node::new(Kind::Binary(operator, left, right), span(0))
-    }
-
-    fn filter(node: &Node) -> Predicate {
-        Predicate::compile(node, &std::collections::BTreeMap::<String, Value>::new()).expect("compiles")
-    }
+    use crate::expr::Predicate;
+    use crate::expr::tree::{Binary, Kind, Node};
+    use crate::plan::fixture::{World, compare, filter, name, span};
 
     fn asked(world: &World) -> Vec<u64> {
         unmeasured(&world.desired, &world.observed).into_iter().map(|c| c.id).collect()

@@ -276,8 +276,11 @@ impl Page {
 
     /// One line, complete on its own.
     fn one_move(&mut self, item: &PlannedMove, action: &Address) {
-        let PlannedMove { container, path, source, destination, assignment, bytes, empty } = item;
-        let size = if *empty { "empty".to_owned() } else { bytes.to_string() };
+        let PlannedMove { container, path, source, destination, assignment, bytes, shared, empty } = item;
+        let mut size = if *empty { "empty".to_owned() } else { bytes.to_string() };
+        if shared.0 > 0 {
+            let _ = write!(size, " and {shared} of its pool");
+        }
         let name = words::named(*container, path);
         let _ = writeln!(
             self.out,

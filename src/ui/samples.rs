@@ -76,6 +76,7 @@ pub(super) fn first_move(n: u64) -> Plan {
             destination: storage("second"),
             assignment: address("assignment.everything"),
             bytes: Bytes((id % 7) << 20),
+            shared: Bytes(0),
             empty: id % 7 == 0,
         })
         .collect();

@@ -169,6 +169,7 @@ fn migration(number: u64) -> Outcome<(Desired, Observed)> {
             archived: Some(id % 9 == 0),
             empty: Some(false),
             fork_parent: (id % 50 == 0).then_some(id / 2),
+            parent_storage: None,
             last_activity: Some(1_700_000_000),
             created: Some(1_600_000_000),
         });
@@ -189,6 +190,7 @@ fn fleet(kept: &[StorageName], draining: &[StorageName]) -> Outcome<(Desired, Ob
         storages: BTreeMap::new(),
         repositories: Vec::new(),
         lists: BTreeMap::new(),
+        pools: BTreeMap::new(),
         listed: None,
         cluster: None,
         moves: Vec::new(),

@@ -152,6 +152,8 @@ impl Tool {
         let mut observed = live::observe(&self.ports, &request).await.expect("observed");
         let unmeasured = plan::unmeasured(&self.desired, &observed);
         live::measure(&self.ports, &mut observed, &unmeasured).await;
+        let pools = plan::pools_wanted(&self.desired, &observed);
+        live::ask_pools(&self.ports, &mut observed, pools).await;
         plan::make(&self.desired, &observed, &self.state(), &Options::default()).expect("a plan")
     }
 

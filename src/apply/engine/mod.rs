@@ -363,7 +363,7 @@ impl<'a> Engine<'a> {
                     |d: &StorageName| slots.free(&source, d, foreign) && !measuring.contains(d) && !held.contains(d);
                 let Some((destination, at)) = wave.next(usable) else { break };
                 let Some(planned) = self.plan.moves.get(at) else { break };
-                if self.room.fits(&destination, planned.bytes) {
+                if self.room.fits(&destination, planned.copied()) {
                     self.launch(id, at, &source, &destination);
                 } else if !self.no_room(id, at, &destination) {
                     held.insert(destination);
@@ -376,10 +376,10 @@ impl<'a> Engine<'a> {
         let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return };
         let task = wave.begin(destination, at, planned.clone());
         self.slots.take(source, destination);
-        self.room.reserve(destination, planned.bytes);
+        self.room.reserve(destination, planned.copied());
         self.fresh.remove(destination);
         let towards = self.towards.entry(destination.clone()).or_default();
-        *towards = (towards.0 + need(planned.bytes).0, towards.1 + 1);
+        *towards = (towards.0 + need(planned.copied()).0, towards.1 + 1);
         let (mover, sender) = (self.mover.clone(), self.sender.clone());
         let work = async move { mover.attempt(task).await };
         guarded(
@@ -403,7 +403,7 @@ impl<'a> Engine<'a> {
         if let Some(why) = why {
             let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return false };
             wave.drop_front(destination);
-            self.skipped(at, format!("no room: it needs {}, {why}", need(planned.bytes)), false);
+            self.skipped(at, format!("no room: it needs {}, {why}", need(planned.copied())), false);
             return true;
         }
         if idle && self.measuring.insert(destination.clone()) {

@@ -24,13 +24,13 @@ impl Engine<'_> {
         let Some(planned) = self.plan.moves.get(at) else { return };
         self.slots.give(&planned.source, &planned.destination);
         if let Some(towards) = self.towards.get_mut(&planned.destination) {
-            *towards = (towards.0.saturating_sub(need(planned.bytes).0), towards.1.saturating_sub(1));
+            *towards = (towards.0.saturating_sub(need(planned.copied()).0), towards.1.saturating_sub(1));
         }
         let Some(wave) = self.waves.get_mut(&id) else { return };
         wave.in_flight -= 1;
         wave.flying.remove(&at);
         if !matches!(ended, Ended::Verified(_) | Ended::Quarantined { .. } | Ended::InDoubt { .. }) {
-            self.room.release(&planned.destination, planned.bytes);
+            self.room.release(&planned.destination, planned.copied());
         }
         match ended {
             Ended::Verified(verified) => {

@@ -13,6 +13,7 @@ use crate::model::{Bytes, DiskSpace, Reference, ServerFacts, StorageName};
 use crate::wire;
 use wire::commit_service_client::CommitServiceClient;
 use wire::internal_gitaly_client::InternalGitalyClient;
+use wire::object_pool_service_client::ObjectPoolServiceClient;
 use wire::ref_service_client::RefServiceClient;
 use wire::repository_service_client::RepositoryServiceClient;
 use wire::server_service_client::ServerServiceClient;
@@ -271,6 +272,16 @@ impl Gitaly for GrpcGitaly {
             let request = line.request(wire::RepositoryInfoRequest { repository: repository(storage, path) });
             let answer = RepositoryServiceClient::new(line.channel).repository_info(request).await?;
             Ok(Bytes(answer.into_inner().size))
+        })
+        .await
+    }
+
+    async fn pool(&self, storage: &StorageName, path: &str) -> PortResult<Option<String>> {
+        let (peer, call) = self.peer_of("GetObjectPool", storage, path)?;
+        peer.read(&call, WHOLE, self.first_wait, async |line| {
+            let request = line.request(wire::GetObjectPoolRequest { repository: repository(storage, path) });
+            let answer = ObjectPoolServiceClient::new(line.channel).get_object_pool(request).await?.into_inner();
+            Ok(answer.object_pool.and_then(|pool| pool.repository).map(|pool| pool.relative_path))
         })
         .await
     }

@@ -41,6 +41,7 @@ pub(super) struct Statistics {
 #[derive(Deserialize)]
 pub(super) struct Parent {
     id: u64,
+    repository_storage: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -79,7 +80,11 @@ impl Project {
             size,
             archived: Some(self.archived),
             empty: self.empty_repo,
-            fork_parent: self.forked_from_project.map(|p| p.id),
+            fork_parent: self.forked_from_project.as_ref().map(|p| p.id),
+            parent_storage: self
+                .forked_from_project
+                .and_then(|p| p.repository_storage)
+                .and_then(|name| StorageName::new(name).ok()),
             last_activity: self.last_activity_at.map(Timestamp::as_second),
             created: self.created_at.map(Timestamp::as_second),
         })
@@ -111,6 +116,7 @@ impl Item {
             archived: None,
             empty: None,
             fork_parent: None,
+            parent_storage: None,
             last_activity: self.updated_at.map(Timestamp::as_second),
             created: self.created_at.map(Timestamp::as_second),
         }))
@@ -210,6 +216,7 @@ mod tests {
         let repository = project.repository("call").expect("valid");
         assert_eq!(repository.size, Some(Bytes(5_242_880)));
         assert_eq!(repository.fork_parent, Some(7));
+        assert_eq!(repository.parent_storage.as_ref().map(StorageName::as_str), Some("x"));
         assert_eq!(repository.last_activity, Some(1_767_605_400));
         assert_eq!(repository.created, repository.last_activity);
         assert_eq!(repository.storage.as_str(), "default");

@@ -1,10 +1,13 @@
 //! One reading of the whole fleet, through the ports alone: servers and disks, GitLab's settings and moves (here), its
-//! lists (`lists`, page by page in `pages`), and the sizes that they lack (`sizes`).
+//! lists (`lists`, page by page in `pages`), and the sizes and object pools that they lack (`sizes`,
+//! `pools`).
 
 mod lists;
 mod pages;
+mod pools;
 mod sizes;
 
+pub use pools::ask_pools;
 pub use sizes::measure;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -145,7 +148,7 @@ pub async fn observe_with(ports: &Ports, request: &Request, lists: Lists<'_>) ->
             facts.walk = Some(walk);
         }
     }
-    Ok(Observed { as_of, gitlab, storages, repositories, lists, listed, cluster, moves })
+    Ok(Observed { as_of, gitlab, storages, repositories, lists, pools: BTreeMap::new(), listed, cluster, moves })
 }
 
 pub(super) fn reading<T>(result: PortResult<T>) -> Reading<T> {

@@ -472,7 +472,7 @@ impl<'a> One<'a, '_> {
 
     /// What it means that the pod restarts.
     fn restart(&self, pods: &mut Pods<'a>) {
-        let listed = self.observed.others.contains_key(self.name);
+        let listed = self.observed.lists.contains_key(self.name);
         let here = || self.observed.repositories.iter().filter(|r| r.storage == *self.name).count() as u64;
         let held = match self.facts.held.get(self.name) {
             Some(Reading::Known(number)) => Some(*number),

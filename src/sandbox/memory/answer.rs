@@ -13,7 +13,7 @@ pub(super) fn answered(status: u16, call: &str, message: &str) -> PortError {
     PortError { status: Some(status), ..PortError::new(PortErrorKind::Transient, call, message) }
 }
 
-pub(super) fn of_project(p: &Project) -> Repository {
+pub(super) fn of_project(world: &World, p: &Project) -> Repository {
     Repository {
         container: p.container(),
         path: p.path.clone().into_boxed_str(),
@@ -22,6 +22,7 @@ pub(super) fn of_project(p: &Project) -> Repository {
         archived: Some(p.archived),
         empty: Some(p.empty),
         fork_parent: p.fork_parent,
+        parent_storage: p.fork_parent.and_then(|id| world.project(id)).map(|parent| parent.storage.clone()),
         last_activity: Some(p.last_activity.as_second()),
         created: Some(p.created.as_second()),
     }
@@ -36,6 +37,7 @@ fn of_other(container: Container, path: String, storage: StorageName, created: T
         archived: None,
         empty: None,
         fork_parent: None,
+        parent_storage: None,
         last_activity: None,
         created: Some(created.as_second()),
     }
@@ -80,7 +82,7 @@ pub(super) fn page(
                 return Err(answered(500, call, "500 Internal Server Error"));
             }
             let next = shown.last().map(|last| Cursor { after: last.id, ..at });
-            Ok(Listing { found: shown.into_iter().map(of_project).collect(), next })
+            Ok(Listing { found: shown.into_iter().map(|p| of_project(world, p)).collect(), next })
         }
         ContainerKind::Snippet if !world.release.can(Ability::AllSnippets) => {
             Err(PortError { status: Some(404), ..PortError::new(PortErrorKind::NotFound, call, "404 Not Found") })

@@ -211,7 +211,7 @@ impl GitLab for Port {
             Ok(match kind {
                 ContainerKind::Project => match world.project(id).filter(|p| p.presence == Presence::Live) {
                     Some(p) if p.poisoned => return Err(answered(500, &call, "500 Internal Server Error")),
-                    found => found.map(of_project),
+                    found => found.map(|p| of_project(world, p)),
                 },
                 ContainerKind::Snippet => world.snippet(id).and_then(|s| of_snippet(world, s)),
                 ContainerKind::GroupWiki => world.group(id).and_then(of_group),
@@ -358,6 +358,10 @@ impl Gitaly for Port {
 
     async fn size(&self, storage: &StorageName, path: &str) -> PortResult<Bytes> {
         self.ask("size", storage, |shared, _| Ok(Bytes(shared.content.measure(storage, path)?.size))).await
+    }
+
+    async fn pool(&self, storage: &StorageName, path: &str) -> PortResult<Option<String>> {
+        self.ask("pool", storage, |shared, _| shared.content.pool(storage, path)).await
     }
 
     async fn walk(&self, storage: &StorageName) -> PortResult<Vec<String>> {

@@ -135,8 +135,17 @@ impl<R: std::io::Read> Blocks<R> {
         Ok(Some(block))
     }
 
+    /// A storage's name, sharing its text where it is one of the head's.
+    fn parent(&self, name: Option<&str>) -> Option<StorageName> {
+        let name = name?;
+        match self.storages.binary_search_by(|known| known.as_str().cmp(name)) {
+            Ok(at) => self.storages.get(at).cloned(),
+            Err(_) => StorageName::new(name).ok(),
+        }
+    }
+
     fn repository(&self, kind: ContainerKind) -> Result<Repository, Fault> {
-        let Line(id, storage, path, size, archived, empty, fork_parent, last_activity, created) =
+        let Line(id, storage, path, size, archived, empty, fork_parent, last_activity, created, parent) =
             serde_json::from_slice(&self.text).map_err(|e| self.fault(&format!("this is no repository: {e}")))?;
         let storage = self.storages.get(storage as usize).ok_or_else(|| {
             self.fault(&format!("the storage number {storage} is not among the {} of the head", self.storages.len()))
@@ -149,6 +158,7 @@ impl<R: std::io::Read> Blocks<R> {
             archived: archived.map(|n| n != 0),
             empty: empty.map(|n| n != 0),
             fork_parent,
+            parent_storage: self.parent(parent.as_deref()),
             last_activity,
             created,
         })

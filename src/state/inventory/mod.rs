@@ -165,7 +165,8 @@ struct Block {
     crc: u32,
 }
 
-/// One repository: id, place of its storage, path, bytes, archived, empty, parent, last activity, creation.
+/// One repository: id, place of its storage, path, bytes, archived, empty, parent, last activity, creation, the parent's
+/// storage.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line<'a>(
     u64,
@@ -177,6 +178,7 @@ struct Line<'a>(
     Option<u64>,
     Option<i64>,
     Option<i64>,
+    #[serde(borrow)] Option<std::borrow::Cow<'a, str>>,
 );
 
 fn crc(bytes: &[u8]) -> u32 {
@@ -206,6 +208,7 @@ fn encode(
             r.fork_parent,
             r.last_activity,
             r.created,
+            r.parent_storage.as_ref().map(|name| std::borrow::Cow::Borrowed(name.as_str())),
         );
         serde_json::to_writer(&mut lines, &line)?;
         lines.push(b'\n');

@@ -19,6 +19,7 @@ fn repository(kind: ContainerKind, id: u64, storage: &str) -> Repository {
         archived: project.then_some(id.is_multiple_of(3)),
         empty: project.then_some(false),
         fork_parent: id.is_multiple_of(5).then_some(1),
+        parent_storage: id.is_multiple_of(5).then(|| name(if id.is_multiple_of(10) { "a" } else { "elsewhere" })),
         last_activity: Some(-5),
         created: None,
     }
