@@ -172,6 +172,9 @@ impl Gitaly for PodGitaly {
     async fn size(&self, storage: &StorageName, path: &str) -> PortResult<Bytes> {
         self.others.size(storage, path).await
     }
+    async fn pool(&self, storage: &StorageName, path: &str) -> PortResult<Option<String>> {
+        self.others.pool(storage, path).await
+    }
     async fn walk(&self, storage: &StorageName) -> PortResult<Vec<String>> {
         self.others.walk(storage).await
     }
