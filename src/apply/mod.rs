@@ -4,12 +4,14 @@
 //! verifies every move, and writes the state after every step. [`recover`] takes up what an earlier run left in doubt.
 
 mod action;
+mod cluster;
 mod engine;
 pub mod event;
 mod journal;
 mod mover;
 mod poll;
 pub mod port;
+mod proof;
 mod recover;
 mod room;
 mod tally;

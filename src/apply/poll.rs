@@ -19,8 +19,8 @@ const PAGES: u32 = 3;
 #[derive(Default)]
 struct Inner {
     watched: BTreeMap<(ContainerKind, u64), oneshot::Sender<MoveRecord>>,
-    /// Live moves of others, as of the last page read.
-    foreign: usize,
+    /// Live moves of others, as of the last page read of each family.
+    foreign: BTreeMap<ContainerKind, usize>,
 }
 
 /// The poller. Dropping the last handle ends it.
@@ -76,13 +76,17 @@ impl Poller {
 
     /// Worker slots that others use now, as of the last page read.
     pub(crate) fn foreign(&self) -> usize {
-        lock(&self.inner).foreign
+        lock(&self.inner).foreign.values().sum()
     }
 }
 
 async fn poll(ports: &Ports, inner: &Mutex<Inner>, kind: ContainerKind) {
     let ids: Vec<u64> = lock(inner).watched.keys().filter(|k| k.0 == kind).map(|k| k.1).collect();
-    let Some(lowest) = ids.first().copied() else { return };
+    let Some(lowest) = ids.first().copied() else {
+        // Nothing is asked, so nothing is known of others.
+        lock(inner).foreign.remove(&kind);
+        return;
+    };
     let mut seen: BTreeMap<u64, MoveRecord> = BTreeMap::new();
     for page in 1..=PAGES {
         // A page that fails leaves its moves to be asked for one by one.
@@ -107,9 +111,8 @@ async fn poll(ports: &Ports, inner: &Mutex<Inner>, kind: ContainerKind) {
     }
     let mut inner = lock(inner);
     let ours: Vec<u64> = inner.watched.keys().filter(|k| k.0 == kind).map(|k| k.1).collect();
-    if kind == ContainerKind::Project {
-        inner.foreign = seen.values().filter(|r| !r.state.is_terminal() && !ours.contains(&r.id)).count();
-    }
+    let foreign = seen.values().filter(|r| !r.state.is_terminal() && !ours.contains(&r.id)).count();
+    inner.foreign.insert(kind, foreign);
     for id in ours {
         if let Some(record) = seen.get(&id).filter(|r| r.state.is_terminal())
             && let Some(sender) = inner.watched.remove(&(kind, id))

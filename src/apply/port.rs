@@ -1,12 +1,16 @@
 //! What the engine needs of the world, as traits. Adapters over the wire and the in-memory world implement them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use serde_json::Value;
+
+pub use crate::model::Cursor;
+use crate::model::cluster::{Answer, Manifest, ObjectKey, ObjectKind, Surroundings};
 use crate::model::{
     Bytes, Container, ContainerKind, DiskSpace, MoveRecord, Reference, Repository, ServerFacts, StorageName,
     TokenFacts, Weight,
@@ -45,12 +49,14 @@ pub struct PortError {
     pub help: Option<String>,
     /// How long the server asked us to wait.
     pub retry_after: Option<Duration>,
+    /// GitLab's HTTP status, where it answered: a listing's 500 may be one broken item's.
+    pub status: Option<u16>,
 }
 
 impl PortError {
     /// Makes an error without help.
     pub fn new(kind: PortErrorKind, call: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, call: call.into(), message: message.into(), help: None, retry_after: None }
+        Self { kind, call: call.into(), message: message.into(), help: None, retry_after: None, status: None }
     }
 
     /// True when the same call may succeed later without anybody doing anything.
@@ -71,6 +77,15 @@ pub struct Version {
     pub enterprise: Option<bool>,
 }
 
+/// One page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// What is on the storage; may be empty before the end.
+    pub found: Vec<Repository>,
+    /// Where it goes on; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
 /// GitLab's REST API, as far as it is needed. Adapters retry what is safe to repeat (all GETs, 429), with bounded
 /// backoff; a POST of a move is never repeated inside an adapter.
 #[async_trait]
@@ -83,19 +98,28 @@ pub trait GitLab: Send + Sync {
     async fn weights(&self) -> PortResult<BTreeMap<StorageName, Weight>>;
     /// `PUT /application/settings` with the whole map; returns the map of the answer. Replaces: callers read first.
     async fn put_weights(&self, weights: &BTreeMap<StorageName, Weight>) -> PortResult<BTreeMap<StorageName, Weight>>;
-    /// `GET /projects?repository_storage=…` by keyset pages, ascending id: the page after `after` (at most 100), empty
-    /// at the end. An item whose own field names another storage, or none, is an error: GitLab dropped the filter,
-    /// which means that the token has no administrator's rights.
-    async fn projects(&self, storage: &StorageName, after: u64) -> PortResult<Vec<Repository>>;
-    /// How many snippets, or group wikis, GitLab lists on a storage; 0 group wikis on an edition without them.
-    async fn count(&self, kind: ContainerKind, storage: &StorageName) -> PortResult<u64>;
-    /// One container as it is now (`GET /projects/:id`); `None` when it is gone.
+    /// One page of the containers of a kind that GitLab has on a storage, by their own field `repository_storage`.
+    ///
+    /// - Projects: `GET /projects` by keyset, ascending id, also those that wait for their deletion and hidden ones. An
+    ///   item whose own field names another storage, or none, is an error: GitLab dropped the filter, which means that
+    ///   the token has no administrator's rights.
+    /// - Snippets: `GET /snippets/all`; group wikis: `GET /groups`; by offset, so that rows are missed or come twice
+    ///   while any of them moves. Items of other storages, which an edition without the filter sends, are dropped, and so
+    ///   are those without a repository. No group wiki on an edition without them.
+    ///
+    /// [`PortErrorKind::NotFound`] when this GitLab has no such list. A 500 is told after few repetitions, as an error
+    /// with that [`PortError::status`]: one broken item makes its whole page fail for good.
+    async fn list(&self, kind: ContainerKind, storage: &StorageName, at: Cursor) -> PortResult<Listing>;
+    /// One container as it is now (`GET /projects/:id`); `None` when GitLab does not show it, or not on which storage it
+    /// is. That need not mean that it is gone: hidden projects, those that wait for their deletion and other people's
+    /// snippets are there all the same, and `moves_of` tells.
     async fn container(&self, container: Container) -> PortResult<Option<Repository>>;
     /// The disk path on Gitaly without suffix (`GET /projects/:id/storage`), for a path that was not where its id says.
     async fn disk_path(&self, container: Container) -> PortResult<Option<String>>;
     /// One page of the moves of a family, newest first; `page` from 1, 100 a page.
     async fn moves(&self, kind: ContainerKind, page: u32) -> PortResult<Vec<MoveRecord>>;
-    /// The newest moves of one container, newest first, at most `limit` (1 to 100).
+    /// The newest moves of one container, newest first, at most `limit` (1 to 100). [`PortErrorKind::NotFound`] when there
+    /// is no such container.
     async fn moves_of(&self, container: Container, limit: u32) -> PortResult<Vec<MoveRecord>>;
     /// One move; `None` when GitLab does not know it.
     async fn move_record(&self, kind: ContainerKind, id: u64) -> PortResult<Option<MoveRecord>>;
@@ -108,6 +132,11 @@ pub trait GitLab: Send + Sync {
 pub trait Gitaly: Send + Sync {
     /// ServerInfo, the entry of that storage. [`PortErrorKind::Refused`] when the server does not serve the name.
     async fn server(&self, storage: &StorageName) -> PortResult<ServerFacts>;
+    /// ServerInfo by one attempt over a connection of its own, answered or failed within about a second: for measuring
+    /// how long a server is away.
+    async fn probe(&self, storage: &StorageName) -> PortResult<ServerFacts> {
+        self.server(storage).await
+    }
     /// DiskStatistics, the entry of that storage; `None` when the server could not find out (both figures 0).
     async fn disk(&self, storage: &StorageName) -> PortResult<Option<DiskSpace>>;
     /// RepositoryExists.
@@ -128,6 +157,54 @@ pub trait Gitaly: Send + Sync {
     async fn walk(&self, storage: &StorageName) -> PortResult<Vec<String>>;
 }
 
+/// How an object is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Apply {
+    /// `dryRun=All`: nothing is stored.
+    pub dry_run: bool,
+    /// Takes fields over that another manager owns.
+    pub force: bool,
+}
+
+/// What a delete asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Delete {
+    /// `propagationPolicy: Orphan`: what it owns stays.
+    pub orphan: bool,
+    /// `preconditions.uid`: not another object of the same name.
+    pub uid: Option<String>,
+    /// `dryRun=All`.
+    pub dry_run: bool,
+}
+
+/// The Kubernetes API, within the configured namespace. Refusals are answers, not errors: errors are what kept the
+/// server from answering. Adapters retry reads and dry runs, never a write.
+#[async_trait]
+pub trait Cluster: Send + Sync {
+    /// `GET /version`, like `v1.34.4`.
+    async fn version(&self) -> PortResult<String>;
+    /// One LIST of a kind (all pages): whole objects, with managedFields. Empty for a kind that the server does not have.
+    async fn list(&self, kind: ObjectKind) -> PortResult<Vec<Value>>;
+    /// What is not ours and must be there: Secrets by name, classes, nodes, quota. What may not be read is unknown.
+    async fn surroundings(&self, secrets: &BTreeSet<String>) -> PortResult<Surroundings>;
+    /// One object; `None` when there is none.
+    async fn get(&self, key: &ObjectKey) -> PortResult<Option<Value>>;
+    /// Server-side apply with field manager `tranship` and strict field validation.
+    async fn apply(&self, manifest: &Manifest, how: Apply) -> PortResult<Answer>;
+    /// Dry-run POST of a Pod: admission's own word on a template, which an apply of its StatefulSet does not give.
+    async fn try_pod(&self, pod: &Manifest) -> PortResult<Answer>;
+    /// Sets a claim's `spec.resources.requests.storage` (a merge patch).
+    async fn grow(&self, claim: &str, size: Bytes, dry_run: bool) -> PortResult<Answer>;
+    /// Deletes an object. Callers delete pods, and StatefulSets with `orphan`; nothing that holds data.
+    async fn delete(&self, key: &ObjectKey, how: &Delete) -> PortResult<Answer>;
+    /// Evicts a pod under its disruption budget ([`Why::Budget`](crate::model::cluster::Why::Budget) when that forbids it).
+    async fn evict(&self, pod: &str, dry_run: bool) -> PortResult<Answer>;
+    /// The newest events of an object, oldest first, as `Reason: message`; at most 20.
+    async fn events(&self, key: &ObjectKey) -> PortResult<Vec<String>>;
+    /// SelfSubjectAccessReview for a verb on a resource in the namespace (`None`: it could not be asked).
+    async fn may(&self, verb: &str, kind: ObjectKind) -> PortResult<Option<bool>>;
+}
+
 /// Time. On the sandbox the fleet's clock runs faster than ours.
 #[async_trait]
 pub trait Clock: Send + Sync {
@@ -144,6 +221,8 @@ pub struct Ports {
     pub gitlab: std::sync::Arc<dyn GitLab>,
     /// The Gitalys.
     pub gitaly: std::sync::Arc<dyn Gitaly>,
+    /// The cluster, where the configuration has pod storages.
+    pub cluster: Option<std::sync::Arc<dyn Cluster>>,
     /// Time.
     pub clock: std::sync::Arc<dyn Clock>,
 }

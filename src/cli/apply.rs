@@ -1,6 +1,6 @@
 //! `apply`: lock, take up what was cut short, plan, ask, carry out, and plan again while the fleet moves on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -11,7 +11,7 @@ use super::context::{self, Context, Session};
 use super::exit::{self, Exit};
 use super::failure::Failure;
 use super::plan::read_saved;
-use crate::apply::event::Summary;
+use crate::apply::event::{Event, Summary};
 use crate::apply::{self, RunResult};
 use crate::model::{Address, Desired, Observed, StorageName};
 use crate::plan::{self, Change, Plan};
@@ -42,7 +42,7 @@ pub(super) async fn apply(context: &Context, args: &args::Apply) -> Result<Exit,
     let project = context::load(&context.terminal, &args.variables)?;
     let _lock = context::lock("apply")?;
     let saved = args.file.as_deref().map(read_saved).transpose()?;
-    let session = project.connect(&context.signals, &args.selection).await?;
+    let session = project.connect(context, &args.selection, &args.listing).await?;
     let mut apply = Apply::new(context, args, &session);
     let result = match apply.recover().await {
         Ok(()) => apply.carry_out(saved, asks).await,
@@ -102,15 +102,15 @@ impl<'a> Apply<'a> {
         let signals = &self.context.signals;
         let is_saved = saved.is_some();
         let mut state = self.session.state()?;
-        let observed = self.session.observe(signals).await?;
         let mut plan = match saved {
-            None => self.session.plan_from(&observed, &state)?,
+            None => self.session.plan(signals, &state).await?,
             Some(saved) => {
-                check_fresh(&saved, &self.session.project.desired, &state, &observed)?;
+                // Its moves look at their own repository each, right before they begin.
+                let facts = self.session.facts(signals).await?;
+                check_fresh(&saved, &self.session.project.desired, &state, &facts)?;
                 saved
             }
         };
-        drop(observed);
         if let Some(most) = self.args.selection.parallelism {
             plan.max_moves = plan.max_moves.min(most);
         }
@@ -191,19 +191,27 @@ impl<'a> Apply<'a> {
         let clock = Arc::clone(&ports.clock);
         let view = self.view.take();
         let shown = tokio::spawn(async move {
-            let mut view = view;
+            let (mut view, mut moved) = (view, BTreeMap::new());
             while let Some(event) = incoming.recv().await {
                 if let Some(view) = &mut view {
                     view.event(&event, clock.now());
                 }
+                if let Event::MoveVerified { container, destination, .. } = event {
+                    moved.insert(container, destination);
+                }
             }
-            view
+            (view, moved)
         });
+        self.session.talk.to(Some(events.clone()));
         let store = Arc::new(context::file_store());
         let stop = self.context.signals.stop.clone();
         // The engine's sender is dropped with its context, which ends the view.
         let result = engine(apply::Context { ports, store, folder, events, stop }).await;
-        self.view = shown.await.ok().flatten();
+        self.session.talk.to(None);
+        if let Ok((view, moved)) = shown.await {
+            self.view = view;
+            self.session.reading.moved(moved);
+        }
         result
     }
 

@@ -64,11 +64,35 @@ pub(crate) enum Command {
   tranship validate
   tranship validate --json | jq .diagnostics")]
     Validate(Validate),
+    /// Puts configurations into canonical style: blanks only, never a value or a comment
+    #[command(after_long_help = "Examples:
+  tranship fmt                             # the folder's *.hcl files; lists those it changed
+  tranship fmt --check --diff --recursive  # changes nothing; 2 when something would change
+  tranship fmt - < draft.hcl               # standard input to standard output
+
+The style is that of `terraform fmt`: two blanks for each level, `=` and comments aligned over consecutive lines. Only
+blanks between words and signs change. Texts, heredocs and comments stay as they are, and so do the lines with their
+ends (LF or CRLF); a byte order mark goes. Each file is read again before it is written, and stays as it is when it
+would say anything else. What is hidden, and a link that leads out of the folder, is left out.")]
+    Fmt(Fmt),
+    /// Prints the value of an expression, with the configuration's names; asks no live system
+    #[command(after_long_help = "Examples:
+  tranship eval 'local.zones'
+  tranship eval 'values(storage.gitaly)[*].name' --json
+  tranship eval 'timeadd(\"2026-01-05T08:00:00Z\", \"36h\")'
+  tranship eval --var 'size=20' 'var.size * GiB'
+  echo 'keys(storage)' | tranship eval -
+
+Variables, locals, storages (their address and name), other blocks and all functions may be used; what `tranship explain
+functions` lists. A value that depends on a sensitive variable is not printed. An expression that begins with `-` stands
+behind `--`.")]
+    Eval(Eval),
     /// Shows what an apply would do; changes nothing
     #[command(after_long_help = "Examples:
   tranship plan
   tranship plan --out monday.plan
   tranship plan --target 'assignment.heavy' -v
+  tranship plan --refresh=false            # lists no repositories again: a second instead of an hour
   tranship plan --detailed-exitcode        # 2 when there is something to do")]
     Plan(Plan),
     /// Carries out a plan: moves, verifies, records
@@ -117,6 +141,7 @@ Only tranship's memory is edited; no live system is touched."
         after_long_help = "Examples:
   tranship sandbox serve                   # until Ctrl-C, for other clients
   tranship sandbox status
+  tranship sandbox repair project-12       # what a person does at GitLab's console
   tranship sandbox reset                   # the world is made anew by the next command"
     )]
     Sandbox(SandboxCommand),
@@ -137,6 +162,13 @@ Only tranship's memory is edited; no live system is touched."
         #[arg(long)]
         json: bool,
     },
+}
+
+impl Command {
+    /// True for what asks no live system and begins nothing that would have to be ended in order.
+    pub(crate) fn is_offline(&self) -> bool {
+        matches!(self, Self::Fmt(_) | Self::Eval(_))
+    }
 }
 
 /// Where values of variables come from.
@@ -164,6 +196,18 @@ pub(crate) struct Selection {
     pub(crate) parallelism: Option<u32>,
 }
 
+/// Where the lists of repositories come from.
+#[derive(Debug, Args)]
+pub(crate) struct Listing {
+    /// `false`: takes the lists of repositories from the inventory that the last plan wrote, not from GitLab
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
+          default_missing_value = "true", require_equals = true, hide_possible_values = true)]
+    pub(crate) refresh: bool,
+    /// Takes them from this inventory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inventory: Option<camino::Utf8PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
     #[command(flatten)]
@@ -174,11 +218,45 @@ pub(crate) struct Validate {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Fmt {
+    /// Files and folders; left out, this folder; `-`: standard input to standard output
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<camino::Utf8PathBuf>,
+    /// Changes nothing, and ends with 2 when something would change
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Prints what changes as a patch; what looks like a secret is masked in it
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Folders in folders, too
+    #[arg(long)]
+    pub(crate) recursive: bool,
+    /// Whether files are changed
+    #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1,
+        require_equals = true, action = clap::ArgAction::Set)]
+    pub(crate) write: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Eval {
+    /// An expression as in the configuration; `-` reads it from standard input
+    #[arg(value_name = "EXPR", allow_negative_numbers = true)]
+    pub(crate) expression: String,
+    #[command(flatten)]
+    pub(crate) variables: Variables,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) variables: Variables,
     #[command(flatten)]
     pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) listing: Listing,
     /// Saves the plan for `tranship apply FILE`
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<camino::Utf8PathBuf>,
@@ -202,6 +280,8 @@ pub(crate) struct Apply {
     pub(crate) variables: Variables,
     #[command(flatten)]
     pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) listing: Listing,
     /// Asks nothing
     #[arg(long)]
     pub(crate) auto_approve: bool,
@@ -231,6 +311,8 @@ pub(crate) struct Graph {
     pub(crate) variables: Variables,
     #[command(flatten)]
     pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) listing: Listing,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -313,6 +395,15 @@ pub(crate) enum SandboxCommand {
     /// Says whether a world exists and a fleet runs
     #[command(after_long_help = "Examples:\n  tranship sandbox status")]
     Status,
+    /// Ends a container's moves and makes it writable, as a person does at GitLab's console
+    #[command(after_long_help = "Examples:\n  tranship sandbox repair project-12")]
+    Repair {
+        #[command(flatten)]
+        variables: Variables,
+        /// Like project-12, snippet-3 or group_wiki-1
+        #[arg(value_name = "CONTAINER", value_parser = |text: &str| Container::try_from(text.to_owned()))]
+        container: Container,
+    },
 }
 
 #[cfg(feature = "sandbox")]

@@ -1,11 +1,13 @@
 //! Wiring: from what was typed to the configuration, the connections, the observed fleet, the state and the plan.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::args::{Selection, Variables};
+use super::args::{Listing, Selection, Variables};
 use super::failure::Failure;
+use super::reading::{Reading, Talk};
 use super::secrets;
 use super::signals::Signals;
 use super::terminal::Terminal;
@@ -13,6 +15,8 @@ use crate::apply;
 use crate::apply::port::Ports;
 use crate::config::{self, Loaded, VariableInputs};
 use crate::diag::{Diagnostic, Diagnostics, SourceMap};
+use crate::live::gitlab::Patience;
+use crate::live::kubernetes::{Access, ClusterTarget, KubeCluster};
 use crate::live::{self, GitalyTarget, Target};
 use crate::model::{Connection, Desired, LiveConnection, Observed, StorageName};
 use crate::plan::{self, Plan};
@@ -42,12 +46,17 @@ pub(crate) struct Project {
 pub(crate) struct Session {
     pub(crate) project: Project,
     pub(crate) ports: Ports,
+    pub(crate) reading: Reading,
+    pub(crate) talk: Talk,
     request: live::Request,
     options: plan::Options,
+    /// Tells the embedded fleet of a real cluster's pods.
+    #[cfg(feature = "sandbox")]
+    _word: Option<super::fleet::Word>,
 }
 
-/// Reads the configuration with all its diagnostics.
-pub(crate) fn read(variables: &Variables) -> Loaded {
+/// Where values of variables come from: the environment and what was typed.
+pub(crate) fn inputs(variables: &Variables) -> VariableInputs {
     const PREFIX: &str = "TRANSHIP_VAR_";
     let environment = std::env::vars_os().filter_map(|(name, value)| {
         let name = name.into_string().ok()?.strip_prefix(PREFIX)?.to_owned();
@@ -55,8 +64,12 @@ pub(crate) fn read(variables: &Variables) -> Loaded {
     });
     let mut environment: Vec<_> = environment.collect();
     environment.sort();
-    let inputs = VariableInputs { environment, files: variables.var_file.clone(), assignments: variables.var.clone() };
-    config::load(Utf8Path::new(FOLDER), &inputs)
+    VariableInputs { environment, files: variables.var_file.clone(), assignments: variables.var.clone() }
+}
+
+/// Reads the configuration with all its diagnostics.
+pub(crate) fn read(variables: &Variables) -> Loaded {
+    config::load(Utf8Path::new(FOLDER), &inputs(variables))
 }
 
 /// Reads the configuration; prints its warnings.
@@ -84,27 +97,30 @@ impl Project {
     }
 
     /// Resolves secrets, starts the embedded fleet where one is configured, and makes the ports.
-    pub(crate) async fn connect(mut self, signals: &Signals, selection: &Selection) -> Result<Session, Failure> {
+    pub(crate) async fn connect(
+        mut self,
+        context: &Context,
+        selection: &Selection,
+        listing: &Listing,
+    ) -> Result<Session, Failure> {
+        let signals = &context.signals;
         if !self.desired.later.is_empty() {
             let later = std::mem::take(&mut self.desired.later);
             return Err(self.refuse(Diagnostics { items: later }));
         }
+        #[cfg(feature = "sandbox")]
+        let mut word = None;
         let target = match &self.desired.connection {
-            Connection::Live(connection) => live_target(&self.desired, connection)?,
+            Connection::Live(connection) => signals.or_stop(live_target(&self.desired, connection)).await??,
             #[cfg(feature = "sandbox")]
             Connection::Sandbox(spec) => {
-                let absent = absent_storages(&self.desired, spec);
+                let absent = super::fleet::absent_storages(&self.desired, spec);
                 if !absent.is_empty() {
                     return Err(self.refuse(Diagnostics { items: absent }));
                 }
-                let exe = std::env::current_exe().map_err(|error| {
-                    Failure::new(
-                        format!("this program's own file cannot be found: {error}"),
-                        "Start it by its full path.",
-                    )
-                })?;
-                let folder = world(&spec.name)?;
-                sandbox_target(&self.desired, signals.or_stop(crate::sandbox::ensure(&folder, &exe, spec)).await??)
+                let (target, told) = super::fleet::target(&self.desired, spec, signals).await?;
+                word = told;
+                target
             }
             #[cfg(not(feature = "sandbox"))]
             Connection::Sandbox(_) => {
@@ -125,17 +141,33 @@ impl Project {
         if let Some(most) = selection.parallelism {
             self.desired.max_moves = self.desired.max_moves.min(most);
         }
-        let ports = live::connect(&target)?;
+        let talk = Talk::new(context.terminal);
+        let ports = live::connect_with(&target, Patience::default(), Some(talk.of_limits()))?;
+        let reading = Reading::new(&self.desired, listing, talk.clone());
         let request = request(&self.desired);
         let options = plan::Options { target: selection.target.clone(), exclude: selection.exclude.clone() };
-        Ok(Session { project: self, ports, request, options })
+        Ok(Session {
+            project: self,
+            ports,
+            reading,
+            talk,
+            request,
+            options,
+            #[cfg(feature = "sandbox")]
+            _word: word,
+        })
     }
 }
 
 impl Session {
     /// Reads the fleet.
     pub(crate) async fn observe(&self, signals: &Signals) -> Result<Observed, Failure> {
-        signals.or_stop(live::observe(&self.ports, &self.request)).await?.map_err(Failure::calls)
+        self.reading.whole(&self.ports, &self.request, &self.project.desired, signals).await
+    }
+
+    /// Reads all of the fleet but its repositories: what a saved plan relies on beside the moves' own preconditions.
+    pub(crate) async fn facts(&self, signals: &Signals) -> Result<Observed, Failure> {
+        self.reading.facts(&self.ports, &self.request, signals).await
     }
 
     /// Plans from what was read.
@@ -230,12 +262,26 @@ fn request(desired: &Desired) -> live::Request {
         declared: desired.storages.keys().cloned().collect(),
         listed: listed.into_iter().collect(),
         draining: draining.into_iter().collect(),
+        pods: plan::pods::wanted(desired),
     }
 }
 
+/// The real cluster, where the configuration names one.
+pub(super) fn real_cluster(desired: &Desired) -> Option<Arc<KubeCluster>> {
+    let settings = desired.cluster.as_ref().filter(|settings| !settings.embedded)?;
+    let file = settings.kubeconfig.as_ref().map(|file| match (file.strip_prefix("~/"), std::env::var("HOME")) {
+        (Some(rest), Ok(home)) => format!("{home}/{rest}"),
+        _ => file.clone(),
+    });
+    let access = Access::Kubeconfig { file, context: settings.context.clone() };
+    Some(Arc::new(KubeCluster::new(ClusterTarget { access, namespace: settings.namespace.clone() })))
+}
+
 /// Resolves what a real fleet needs.
-fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<Target, Failure> {
+async fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<Target, Failure> {
     let folder = Utf8Path::new(FOLDER);
+    let cluster = real_cluster(desired);
+    let secret = async |what: &str, reference| secrets::resolve(what, reference, folder, cluster.as_deref()).await;
     let LiveConnection { gitlab, gitaly_token, gitaly_ca } = connection;
     let certificate = |what: &str, path: &Option<String>| match path {
         None => Ok(None),
@@ -244,7 +290,7 @@ fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<Target,
             Failure::new(format!("{what}: {error}"), help)
         }),
     };
-    let gitlab_token = secrets::resolve("the GitLab token", &gitlab.token, folder)?;
+    let gitlab_token = secret("the GitLab token", &gitlab.token).await?;
     let mut gitaly = std::collections::BTreeMap::new();
     for (name, storage) in &desired.storages {
         let Some(endpoint) = storage.dial.as_ref().or(storage.endpoint.as_ref()) else {
@@ -255,7 +301,10 @@ fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<Target,
         };
         let what = format!("the Gitaly token of {}", storage.address);
         let token = storage.token.as_ref().or(gitaly_token.as_ref());
-        let token = token.map(|reference| secrets::resolve(&what, reference, folder)).transpose()?;
+        let token = match token {
+            Some(reference) => Some(secret(&what, reference).await?),
+            None => None,
+        };
         let ca = certificate(
             &format!("the CA of {}", storage.address),
             storage.ca.as_ref().map_or(gitaly_ca, |_| &storage.ca),
@@ -267,57 +316,7 @@ fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<Target,
         gitlab_token,
         gitlab_ca: certificate("the CA of gitlab", &gitlab.ca)?,
         gitaly,
+        cluster,
         clock: None,
     })
-}
-
-/// Storages that are declared but not part of the sandbox: nothing could ever be moved to or from them.
-#[cfg(feature = "sandbox")]
-fn absent_storages(desired: &Desired, spec: &crate::model::SandboxConnection) -> Vec<Diagnostic> {
-    let known: BTreeSet<&StorageName> = spec.storages.iter().map(|storage| &storage.name).collect();
-    let absent = desired.storages.values().filter(|storage| !known.contains(&storage.name));
-    let diagnostic = |storage: &crate::model::DesiredStorage| {
-        let names: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
-        Diagnostic::error("sandbox/storage-missing", "Storage missing from the sandbox")
-            .at(storage.span)
-            .detail(format!(
-                "{} is storage `{}` in GitLab; the sandbox {:?} has {}.",
-                storage.address,
-                storage.name,
-                spec.name,
-                if names.is_empty() { "no storage".to_owned() } else { names.join(", ") },
-            ))
-            .help(format!("Add it to the `sandbox` block: storage \"{}\" {{ disk = \"20Gi\" }}", storage.name))
-    };
-    absent.map(diagnostic).collect()
-}
-
-/// How to reach the embedded fleet's declared storages.
-#[cfg(feature = "sandbox")]
-fn sandbox_target(desired: &Desired, endpoints: crate::sandbox::Endpoints) -> Target {
-    use crate::live::ScaledClock;
-    use crate::model::{Endpoint, Scheme};
-    use secrecy::SecretString;
-    let crate::sandbox::Endpoints {
-        pid: _,
-        gitlab_url,
-        gitlab_token,
-        gitaly,
-        gitaly_token,
-        fleet_epoch,
-        real_epoch,
-        speed,
-    } = endpoints;
-    let declared = gitaly.into_iter().filter(|(name, _)| desired.storages.contains_key(name));
-    let gitaly = declared.map(|(name, authority)| {
-        let endpoint = Endpoint { scheme: Scheme::Tcp, authority };
-        (name, GitalyTarget { endpoint, token: Some(SecretString::from(gitaly_token.clone())), ca: None })
-    });
-    Target {
-        gitlab_url,
-        gitlab_token: SecretString::from(gitlab_token),
-        gitlab_ca: None,
-        gitaly: gitaly.collect(),
-        clock: Some(ScaledClock { fleet_epoch, real_epoch, speed }),
-    }
 }

@@ -36,7 +36,7 @@ impl Exit {
     pub const TABLE: &'static [(Self, &'static str)] = &[
         (Self::Done, "done, or nothing to do"),
         (Self::Error, "error"),
-        (Self::Changes, "changes present (`plan --detailed-exitcode`)"),
+        (Self::Changes, "changes present (`plan --detailed-exitcode`, `fmt --check`)"),
         (Self::Usage, "wrong usage"),
         (Self::Partial, "applied in part: something failed, was skipped or quarantined, or arrived meanwhile"),
         (Self::Locked, "lock held"),

@@ -3,9 +3,14 @@
 mod apply;
 mod args;
 mod context;
+mod eval;
 pub mod exit;
 mod failure;
+#[cfg(feature = "sandbox")]
+mod fleet;
+mod fmt;
 mod plan;
+mod reading;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod secrets;
@@ -66,9 +71,13 @@ fn start(cli: &Cli, terminal: Terminal) -> Result<Exit, Failure> {
 }
 
 async fn dispatch(command: &Command, terminal: Terminal) -> Result<Exit, Failure> {
-    let context = Context { terminal, signals: Signals::listen() };
+    // A signal simply ends what is done in one go.
+    let signals = if command.is_offline() { Signals::deaf() } else { Signals::listen() };
+    let context = Context { terminal, signals };
     match command {
         Command::Validate(args) => plan::validate(&context, args),
+        Command::Fmt(args) => fmt::fmt(&terminal, args),
+        Command::Eval(args) => eval::eval(&terminal, args),
         Command::Plan(args) => plan::plan(&context, args).await,
         Command::Apply(args) => apply::apply(&context, args).await,
         Command::Show(args) => plan::show(&context, args),
@@ -151,6 +160,7 @@ mod testing {
             format: Plan::FORMAT,
             environment: "test".into(),
             as_of: jiff::Timestamp::UNIX_EPOCH,
+            listed: None,
             basis: Basis {
                 configuration: String::new(),
                 state: String::new(),

@@ -31,7 +31,7 @@ pub(super) fn validate(context: &Context, args: &args::Validate) -> Result<Exit,
 pub(super) async fn plan(context: &Context, args: &args::Plan) -> Result<Exit, Failure> {
     let terminal = &context.terminal;
     let project = context::load(terminal, &args.variables)?;
-    let session = project.connect(&context.signals, &args.selection).await?;
+    let session = project.connect(context, &args.selection, &args.listing).await?;
     let mut observed = session.observe(&context.signals).await?;
     let unfinished = context::unfinished(&context::runs(args.run_dir.as_deref()))?;
     if let Some(holder) = context::lock_holder() {
@@ -116,7 +116,7 @@ pub(super) async fn graph(context: &Context, args: &args::Graph) -> Result<Exit,
         Some(file) => read_saved(file)?,
         None => {
             let project = context::load(&context.terminal, &args.variables)?;
-            let session = project.connect(&context.signals, &args.selection).await?;
+            let session = project.connect(context, &args.selection, &args.listing).await?;
             session.plan(&context.signals, &session.state()?).await?
         }
     };

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::args::{SandboxCommand, SandboxServe};
+use super::args::{SandboxCommand, SandboxServe, Variables};
 use super::context::{self, Context};
 use super::exit::Exit;
 use super::failure::Failure;
-use crate::model::Connection;
+use crate::model::{Connection, Container, SandboxConnection};
 use crate::sandbox::{self, Endpoints};
 use crate::state::store::FILE_NAME;
 
@@ -18,7 +18,33 @@ pub(super) async fn sandbox(context: &Context, command: &SandboxCommand) -> Resu
         SandboxCommand::Serve(args) => serve(context, args).await,
         SandboxCommand::Reset { state } => reset(context, *state).await,
         SandboxCommand::Status => status(context),
+        SandboxCommand::Repair { variables, container } => repair(context, variables, *container).await,
     }
+}
+
+/// The configuration's `sandbox` block.
+fn block(context: &Context, variables: &Variables) -> Result<SandboxConnection, Failure> {
+    match context::load(&context.terminal, variables)?.desired.connection {
+        Connection::Sandbox(spec) => Ok(spec),
+        _ => Err(Failure::new(
+            "the configuration has no `sandbox` block",
+            "Add one, or take a configuration that has one: tranship -C examples/first-move sandbox serve",
+        )),
+    }
+}
+
+/// Does what a person does at GitLab's console for a container that was left read-only.
+async fn repair(context: &Context, variables: &Variables, container: Container) -> Result<Exit, Failure> {
+    let spec = block(context, variables)?;
+    let dir = context::world(&spec.name)?;
+    let exe = std::env::current_exe().map_err(|error| {
+        Failure::new(format!("this program's own file cannot be found: {error}"), "Start it by its full path.")
+    })?;
+    let endpoints = sandbox::ensure(&dir, &exe, &spec).await?;
+    let ended = sandbox::repair(&endpoints, container).await?;
+    let ended: Vec<String> = ended.iter().map(|id| format!("Move {id} is failed. ")).collect();
+    context.terminal.talk(&format!("{}{container} is writable.\n", ended.concat()));
+    Ok(Exit::Done)
 }
 
 /// Serves until a signal comes. With `--dir` it is the background process of some other command, and says nothing.
@@ -28,13 +54,7 @@ async fn serve(context: &Context, args: &SandboxServe) -> Result<Exit, Failure> 
         sandbox::serve(dir, None, idle, &mut |_| ()).await?;
         return Ok(Exit::Done);
     }
-    let project = context::load(&context.terminal, &args.variables)?;
-    let Connection::Sandbox(spec) = project.desired.connection else {
-        return Err(Failure::new(
-            "the configuration has no `sandbox` block",
-            "Add one, or take a configuration that has one: tranship -C examples/first-move sandbox serve",
-        ));
-    };
+    let spec = block(context, &args.variables)?;
     let dir = context::world(&spec.name)?;
     let terminal = context.terminal;
     let mut announce = move |endpoints: &Endpoints| {
@@ -52,6 +72,8 @@ fn environment(endpoints: &Endpoints) -> String {
         format!("export GITLAB_URL={}", endpoints.gitlab_url),
         format!("export GITLAB_TOKEN={}", endpoints.gitlab_token),
         format!("export GITALY_TOKEN={}", endpoints.gitaly_token),
+        format!("export KUBERNETES_URL={}", endpoints.kubernetes_url),
+        format!("export KUBERNETES_TOKEN={}", endpoints.kubernetes_token),
     ];
     for (name, authority) in &endpoints.gitaly {
         let variable: String = name
@@ -94,10 +116,12 @@ async fn reset(context: &Context, state: bool) -> Result<Exit, Failure> {
             fs_err::remove_dir_all(world).map_err(|error| Failure::new(error.to_string(), "Remove it by hand."))?;
         }
     }
-    // Journals of a world that is gone would have the next apply look for moves that nobody knows.
-    let runs = context::runs(None);
-    if !worlds.is_empty() && runs.exists() {
-        fs_err::remove_dir_all(&runs).map_err(|error| Failure::new(error.to_string(), "Remove it by hand."))?;
+    // Journals of a world that is gone would have the next apply look for moves that nobody knows; inventories tell of it.
+    let inventories = Utf8Path::new(context::FOLDER).join(".tranship/inventory");
+    for folder in [context::runs(None), inventories] {
+        if !worlds.is_empty() && folder.exists() {
+            fs_err::remove_dir_all(&folder).map_err(|error| Failure::new(error.to_string(), "Remove it by hand."))?;
+        }
     }
     terminal.talk(match worlds.len() {
         0 => "There was no world.\n",

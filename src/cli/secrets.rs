@@ -1,13 +1,19 @@
 //! Turns references to secrets into secrets. Their values are in no message.
 
 use camino::Utf8Path;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::failure::Failure;
+use crate::live::kubernetes::KubeCluster;
 use crate::model::SecretRef;
 
 /// Reads a secret; `what` names it for messages (`the GitLab token`). Files are relative to the configuration.
-pub(crate) fn resolve(what: &str, reference: &SecretRef, folder: &Utf8Path) -> Result<SecretString, Failure> {
+pub(crate) async fn resolve(
+    what: &str,
+    reference: &SecretRef,
+    folder: &Utf8Path,
+    cluster: Option<&KubeCluster>,
+) -> Result<SecretString, Failure> {
     let text = match reference {
         SecretRef::Env(name) => std::env::var(name).map_err(|error| match error {
             std::env::VarError::NotPresent => {
@@ -22,13 +28,25 @@ pub(crate) fn resolve(what: &str, reference: &SecretRef, folder: &Utf8Path) -> R
             let help = "Put the token alone into that file; a relative path begins at the configuration's folder.";
             Failure::new(format!("{what}: {error}"), help)
         })?,
-        SecretRef::Kubernetes { .. } => {
-            return Err(Failure::new(
-                format!("{what}: {reference} cannot be read: secrets in Kubernetes come with Kubernetes"),
-                "Until then, use { env = \"NAME\" } or { file = \"path\" }.",
-            ));
+        SecretRef::Kubernetes { secret, key } => {
+            let Some(cluster) = cluster else {
+                return Err(Failure::new(
+                    format!("{what}: {reference} cannot be read: the configuration names no cluster"),
+                    "Add a `kubernetes` block with `namespace`, or use { env = \"NAME\" } or { file = \"path\" }.",
+                ));
+            };
+            let value = cluster.secret(secret, key).await.map_err(|mut error| {
+                error.call = format!("{what}: {}", error.call);
+                error
+            })?;
+            return word(what, reference, value.expose_secret());
         }
     };
+    word(what, reference, &text)
+}
+
+/// Takes the one word that a token is.
+fn word(what: &str, reference: &SecretRef, text: &str) -> Result<SecretString, Failure> {
     let text = text.trim();
     if text.is_empty() {
         return Err(Failure::new(format!("{what}: {reference} is empty"), "Put the token there."));
@@ -44,8 +62,6 @@ pub(crate) fn resolve(what: &str, reference: &SecretRef, folder: &Utf8Path) -> R
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret as _;
-
     use super::super::failure::Reason;
     use super::*;
 
@@ -56,13 +72,17 @@ mod tests {
         }
     }
 
+    fn sync<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(work)
+    }
+
     #[test]
     fn files_are_trimmed_and_nothing_is_told_of_them() {
         let folder = tempfile::tempdir().expect("tempdir");
         let path = Utf8Path::from_path(folder.path()).expect("UTF-8");
         let read = |content: &str| {
             fs_err::write(path.join("token"), content).expect("written");
-            resolve("the GitLab token", &SecretRef::File("token".into()), path)
+            sync(resolve("the GitLab token", &SecretRef::File("token".into()), path, None))
         };
         assert_eq!(read(" canary\n").expect("read").expose_secret(), "canary");
         for bad in ["", " \n", "canary two", "canary\u{7}x"] {
@@ -70,7 +90,8 @@ mod tests {
             assert!(message(&failure).contains("the GitLab token: file token"), "{failure:?}");
             assert!(!message(&failure).contains("canary"), "{failure:?}");
         }
-        let absent = resolve("the GitLab token", &SecretRef::File("absent".into()), path).expect_err("absent");
+        let absent = SecretRef::File("absent".into());
+        let absent = sync(resolve("the GitLab token", &absent, path, None)).expect_err("absent");
         assert!(message(&absent).contains("absent"));
     }
 
@@ -78,10 +99,10 @@ mod tests {
     fn what_cannot_be_read_is_refused_clearly() {
         let folder = Utf8Path::new(".");
         let unset = SecretRef::Env("TRANSHIP_TEST_SURELY_UNSET".into());
-        let failure = resolve("the GitLab token", &unset, folder).expect_err("unset");
+        let failure = sync(resolve("the GitLab token", &unset, folder, None)).expect_err("unset");
         assert!(message(&failure).contains("environment variable TRANSHIP_TEST_SURELY_UNSET is not set"));
         let kubernetes = SecretRef::Kubernetes { secret: "s".into(), key: "k".into() };
-        let failure = resolve("the GitLab token", &kubernetes, folder).expect_err("later");
-        assert!(message(&failure).contains("come with Kubernetes"));
+        let failure = sync(resolve("the GitLab token", &kubernetes, folder, None)).expect_err("no cluster");
+        assert!(message(&failure).contains("the configuration names no cluster"));
     }
 }

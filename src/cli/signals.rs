@@ -32,6 +32,11 @@ impl Signals {
         Self { stop }
     }
 
+    /// Does not listen: a signal ends the process.
+    pub(crate) fn deaf() -> Self {
+        Self { stop: CancellationToken::new() }
+    }
+
     /// Runs what changes nothing, so that a signal may cut it short.
     pub(crate) async fn or_stop<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
         tokio::select! {

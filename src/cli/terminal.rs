@@ -46,14 +46,15 @@ impl Terminal {
         self.interactive
     }
 
-    /// Writes data. A reader that has seen enough and closed the pipe is no error.
+    /// Writes data, as lines. A reader that has seen enough and closed the pipe is no error.
     pub(crate) fn data(&self, text: &str) -> Result<(), Failure> {
-        match write(&mut io::stdout().lock(), text) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::new(format!("standard output cannot be written: {error}"), ""))
-            }
-            _ => Ok(()),
-        }
+        written(write(&mut io::stdout().lock(), text))
+    }
+
+    /// Writes data as it is, whether it ends with a line's end or not.
+    pub(crate) fn exactly(&self, text: &str) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
     }
 
     /// Talks. When nobody can hear it, the work goes on.
@@ -90,6 +91,16 @@ impl Terminal {
     fn prompt(&self, question: &str) {
         let mut err = io::stderr().lock();
         let _ = err.write_all(question.as_bytes()).and_then(|()| err.flush());
+    }
+}
+
+/// Whether data could be written.
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("standard output cannot be written: {error}"), ""))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! From checked blocks to [`Desired`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::check::{self, Fields};
 use super::connection::{connection, ignored, secret};
@@ -12,7 +13,7 @@ use super::syntax::{Block, Body};
 use crate::diag::{Diagnostic, Span};
 use crate::expr::{Expression, Predicate, Value};
 use crate::model::{
-    Address, Assignment, Desired, DesiredStorage, Endpoint, Limits, Policy, Rollout, StorageName, Wave, Weight,
+    Address, Assignment, Desired, DesiredStorage, Endpoint, Limits, PodSpec, Policy, Rollout, StorageName, Wave, Weight,
 };
 
 /// Builds the target; reports what is wrong on the way.
@@ -44,13 +45,23 @@ impl Builder<'_> {
         check::fields(block, spec, &names, self.out, self.later)
     }
 
+    /// The text of one attribute of a block that is checked elsewhere too.
+    pub(super) fn quiet_text(&mut self, block: &Block, kind: &str, name: &str) -> Option<String> {
+        let (mut out, mut later) = (Report::default(), Report::default());
+        let names = Inner { scope: self.scope, extra: Vec::new() };
+        let fields = check::fields(block, spec(kind), &names, &mut out, &mut later);
+        fields.text(name).map(str::to_owned)
+    }
+
     /// Builds everything. `None` when something is missing that has no stand-in; that has been told.
     pub(super) fn build(&mut self, body: &Body) -> Option<Desired> {
         let of = |kind: &'static str| body.blocks.iter().filter(move |b| b.kind == kind);
         let environment = of("tranship").next().map_or_else(|| Some("default".to_owned()), |b| self.settings(b));
         let (connection, max_moves) = connection(self, body);
         let sandbox = of("sandbox").next().map(|b| b.header);
-        let storages = self.storages(of("storage"), sandbox, of("gitlab").next().is_some());
+        let (specs, cluster) = (self.pod_specs(body), self.cluster(body));
+        let mut storages = self.storages(of("storage"), &specs, sandbox, of("gitlab").next().is_some());
+        self.check_pods(&mut storages, cluster.as_ref(), body);
         let by_address: BTreeMap<String, StorageName> =
             storages.values().map(|s| (s.address.to_string(), s.name.clone())).collect();
         let mut assignments: Vec<Assignment> = Vec::new();
@@ -61,7 +72,10 @@ impl Builder<'_> {
         let rollout = of("rollout").next().map(|b| self.rollout(b)).unwrap_or_default();
         let mut policies: Vec<Policy> = of("policy").filter_map(|b| self.policy(b)).collect();
         policies.sort_by(|a, b| a.address.cmp(&b.address));
-        for kind in ["kubernetes", "prometheus", "pod_spec", "hook", "freeze", "promote", "import", "verify", "moved"] {
+        for block in of("import") {
+            self.import(block, &by_address, &mut storages);
+        }
+        for kind in ["prometheus", "hook", "freeze", "promote", "verify", "moved"] {
             for block in of(kind) {
                 self.fields(block, kind);
                 for inner in &block.body.blocks {
@@ -79,6 +93,10 @@ impl Builder<'_> {
             environment: environment?,
             digest: String::new(),
             connection,
+            cluster,
+            gitlab_learns: of("sandbox")
+                .next()
+                .is_some_and(|b| self.quiet_text(b, "sandbox", "gitlab_knows").as_deref() == Some("ready")),
             max_moves,
             storages,
             assignments,
@@ -125,6 +143,7 @@ impl Builder<'_> {
     fn storages<'b>(
         &mut self,
         blocks: impl Iterator<Item = &'b Block>,
+        specs: &BTreeMap<String, Arc<PodSpec>>,
         sandbox: Option<Span>,
         live: bool,
     ) -> BTreeMap<StorageName, DesiredStorage> {
@@ -133,7 +152,7 @@ impl Builder<'_> {
             let Some((label, _)) = block.labels.first() else { continue };
             let instances = self.instances;
             for instance in instances.get(&("storage", label.as_str())).into_iter().flatten() {
-                let Some(storage) = self.storage(block, instance, sandbox, live) else { continue };
+                let Some(storage) = self.storage(block, instance, specs, sandbox, live) else { continue };
                 if let Some(first) = storages.get(&storage.name) {
                     let (mine, theirs) = (&storage.address, &first.address);
                     // A second block of one label has been told.
@@ -159,6 +178,7 @@ impl Builder<'_> {
         &mut self,
         block: &Block,
         instance: &Instance,
+        specs: &BTreeMap<String, Arc<PodSpec>>,
         sandbox: Option<Span>,
         live: bool,
     ) -> Option<DesiredStorage> {
@@ -227,18 +247,47 @@ impl Builder<'_> {
                     .help("Remove `weight`."),
             );
         }
+        let (pod, zone) = self.pod(&fields, block, specs);
         Some(DesiredStorage {
             address: instance.address.clone(),
             name: StorageName::new(instance.name.clone()?).ok()?,
             endpoint: address,
             dial,
+            pod,
+            zone,
+            adopt: false,
             token: secret(&fields, "token"),
             ca: fields.text("ca").map(str::to_owned),
             weight,
             drain,
             limits,
+            name_span: block.body.attribute("name").map_or(block.header, |name| name.value.span),
             span: block.header,
         })
+    }
+
+    /// Marks the storages whose objects exist already.
+    fn import(
+        &mut self,
+        block: &Block,
+        by_address: &BTreeMap<String, StorageName>,
+        storages: &mut BTreeMap<StorageName, DesiredStorage>,
+    ) {
+        let fields = self.fields(block, "import");
+        let named = fields.get("to").and_then(|entry| entry.value.elements()).into_iter().flatten();
+        for name in named.filter_map(Value::as_str).filter_map(|address| by_address.get(address)) {
+            let Some(storage) = storages.get_mut(name) else { continue };
+            storage.adopt = true;
+            if storage.pod.is_none() {
+                self.out.push(
+                    Diagnostic::error("config/import", "Nothing to adopt")
+                        .detail(format!("{} has no pod: it has no objects that tranship could adopt.", storage.address))
+                        .at(fields.span("to"))
+                        .also(storage.span, "the storage")
+                        .help("Give it a pod, or remove this block."),
+                );
+            }
+        }
     }
 
     fn assignments(&mut self, block: &Block, storages: &BTreeMap<String, StorageName>, found: &mut Vec<Assignment>) {

@@ -299,7 +299,31 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
 
 /// Attributes whose values stand in plans, reports or messages. References to secrets are such too: what cannot be
 /// read is told by its name.
-const SHOWN: [&str; 7] = ["environment", "error_message", "url", "internal_url", "address", "dial", "ca"];
+const SHOWN: [&str; 22] = [
+    "environment",
+    "error_message",
+    "url",
+    "internal_url",
+    "address",
+    "dial",
+    "ca",
+    // What pods are made of stands in plans.
+    "image",
+    "init_image",
+    "priority_class",
+    "node_selector",
+    "tolerations",
+    "class",
+    "zone",
+    "annotations",
+    "labels",
+    "config",
+    "extra",
+    "namespace",
+    "namespaces",
+    "cidrs",
+    "kubeconfig",
+];
 
 /// The diagnostic for a sensitive value where it would be printed.
 fn shown_anyway(name: &str, span: Span) -> Diagnostic {

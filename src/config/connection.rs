@@ -5,9 +5,10 @@ use super::check::Fields;
 use super::shapes;
 use super::syntax::{Block, Body};
 use crate::diag::{Diagnostic, Span, nearest};
+use crate::expr::parse_duration;
 use crate::model::{
-    Bytes, Connection, GitlabConnection, LiveConnection, SandboxConnection, SandboxFault, SandboxStorage, SecretRef,
-    StorageName, Weight,
+    Bytes, Connection, GitlabConnection, LiveConnection, SandboxConnection, SandboxFault, SandboxPods, SandboxStorage,
+    SecretRef, StorageName, Weight,
 };
 
 /// The secret that an attribute refers to.
@@ -166,9 +167,13 @@ fn sandbox(builder: &mut Builder<'_>, block: &Block) -> Option<SandboxConnection
                 .help("Add: storage \"default\" { disk = \"20Gi\" }"),
         );
     }
+    let start = fields.text("pod_start").and_then(|text| parse_duration(text).ok());
     Some(SandboxConnection {
         name: name.clone(),
         repositories: fields.whole("repositories")?,
+        snippets: fields.whole("snippets")?,
+        group_wikis: fields.whole("group_wikis")?,
+        fork_networks: fields.whole("fork_networks")?,
         real_limit: fields.whole("real_limit")?,
         seed: fields.whole("seed")?,
         speed: fields.whole("speed")?,
@@ -176,6 +181,10 @@ fn sandbox(builder: &mut Builder<'_>, block: &Block) -> Option<SandboxConnection
         gitlab_version: fields.text("gitlab_version")?.to_owned(),
         gitaly_version: fields.text("gitaly_version")?.to_owned(),
         storages,
+        pods: SandboxPods {
+            gitlab_learns: fields.text("gitlab_knows")? == "ready",
+            start_seconds: start.and_then(|start| u32::try_from(start.as_secs()).ok()).unwrap_or(u32::MAX),
+        },
         faults,
     })
 }

@@ -7,7 +7,11 @@ mod connection;
 mod convert;
 #[cfg(test)]
 mod differential;
+mod eval;
+mod extra;
+pub mod fmt;
 mod graph;
+mod pods;
 mod read;
 mod scan;
 pub mod schema;
@@ -24,6 +28,7 @@ use sha2::{Digest as _, Sha256};
 use crate::diag::{Diagnostic, Diagnostics, SourceMap, Span};
 use crate::model::Desired;
 
+pub use eval::{Answer, Evaluated, eval};
 use graph::Item;
 use read::Texts;
 use scope::{Inner, Report, Scope};
@@ -58,9 +63,33 @@ pub struct Loaded {
 
 /// Reads, evaluates and checks a folder.
 pub fn load(folder: &Utf8Path, variables: &VariableInputs) -> Loaded {
+    run(folder, variables, Purpose::<fn(&Scope, &mut Texts, &mut Report)>::Load)
+}
+
+/// What a folder is read for.
+enum Purpose<A> {
+    /// For what it says.
+    Load,
+    /// To ask something with the names it declares; a folder that declares none is none the worse.
+    Ask(A),
+}
+
+/// Reads, evaluates, asks and checks.
+fn run<A: FnOnce(&Scope, &mut Texts, &mut Report)>(
+    folder: &Utf8Path,
+    variables: &VariableInputs,
+    purpose: Purpose<A>,
+) -> Loaded {
     let mut texts = Texts::default();
     let mut report = Report::default();
     let found = read::folder(folder, variables, &mut texts, &mut report);
+    let ask = match purpose {
+        Purpose::Load => None,
+        Purpose::Ask(ask) => {
+            report.diagnostics.items.retain(|d| d.code != "config/empty");
+            Some(ask)
+        }
+    };
     let mut syntax = Diagnostics::default();
     let mut body = Body::default();
     for (name, text) in found.configuration {
@@ -76,7 +105,7 @@ pub fn load(folder: &Utf8Path, variables: &VariableInputs) -> Loaded {
         .collect();
     let broken = syntax.has_errors() || report.diagnostics.has_errors();
     syntax.items.into_iter().for_each(|d| report.push(d));
-    let mut desired = evaluate(folder, &body, &values, variables, &mut texts, &mut report);
+    let mut desired = evaluate(folder, &body, &values, variables, ask, &mut texts, &mut report);
     report.masks.iter().for_each(|span| texts.mask(*span));
     let mut diagnostics = report.diagnostics;
     if broken {
@@ -101,11 +130,12 @@ pub fn load(folder: &Utf8Path, variables: &VariableInputs) -> Loaded {
 }
 
 /// Evaluates what was parsed.
-fn evaluate(
+fn evaluate<A: FnOnce(&Scope, &mut Texts, &mut Report)>(
     folder: &Utf8Path,
     body: &Body,
     values: &[(String, Body)],
     inputs: &VariableInputs,
+    ask: Option<A>,
     texts: &mut Texts,
     out: &mut Report,
 ) -> Option<Desired> {
@@ -124,6 +154,9 @@ fn evaluate(
     let items = items(body, out);
     let instances = graph::evaluate(&items, &mut scope, out);
     variables::validate(&variables, &scope, out);
+    if let Some(ask) = ask {
+        ask(&scope, texts, out);
+    }
     let mut desired = build::Builder { scope: &scope, instances: &instances, out, later: &mut later }.build(body)?;
     later.diagnostics.items.sort_by_key(|d| d.span.map(|s| (s.source.0, s.start)));
     desired.later = later.diagnostics.items;

@@ -104,6 +104,12 @@ fn secrets(text: &str) -> Vec<(usize, usize)> {
     found.chain(tokens).map(|m| (m.start(), m.end())).collect()
 }
 
+/// Hides in a text what seems to be a secret.
+pub(super) fn mask_secrets(text: String) -> String {
+    let stretches = secrets(&text);
+    masked(text, &stretches)
+}
+
 fn masked(text: String, stretches: &[(usize, usize)]) -> String {
     if stretches.is_empty() {
         return text;
@@ -181,6 +187,12 @@ pub(super) fn folder(folder: &Utf8Path, inputs: &VariableInputs, texts: &mut Tex
 
 /// Reads one text, without its byte order mark.
 fn text(path: &Utf8Path, name: &str, texts: &mut Texts, out: &mut Report) -> Option<String> {
+    let bytes = bytes(path, name, texts, out)?;
+    decode(name, bytes, texts, out)
+}
+
+/// Reads one file as it is.
+pub(super) fn bytes(path: &Utf8Path, name: &str, texts: &mut Texts, out: &mut Report) -> Option<Vec<u8>> {
     let mut refuse = |code, summary: &str, detail: String, span: Option<Span>, help: &str| {
         out.push(Diagnostic::error(code, summary).detail(detail).at(span).help(help));
         None
@@ -201,16 +213,20 @@ fn text(path: &Utf8Path, name: &str, texts: &mut Texts, out: &mut Report) -> Opt
         let span = texts.offender(name, &[], 0);
         return refuse("config/file-size", "File too large", detail, Some(span), help);
     }
-    let bytes = match fs_err::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            return refuse("config/file", "Cannot read a file", unreadable(name, &error), None, "Check its rights.");
-        }
-    };
+    match fs_err::read(path) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => refuse("config/file", "Cannot read a file", unreadable(name, &error), None, "Check its rights."),
+    }
+}
+
+/// Makes a text of what was read, without its byte order mark.
+pub(super) fn decode(name: &str, bytes: Vec<u8>, texts: &mut Texts, out: &mut Report) -> Option<String> {
     let mut no_text = |bytes: &[u8], at: usize, what: &str| {
         let span = texts.offender(name, bytes, at);
         let detail = format!("{name:?} {what} at byte {at}, counted from 0.");
-        refuse("config/encoding", "Not a text", detail, Some(span), "Save it as UTF-8 text.")
+        let diagnostic = Diagnostic::error("config/encoding", "Not a text").detail(detail).at(span);
+        out.push(diagnostic.help("Save it as UTF-8 text."));
+        None
     };
     if let Some(at) = bytes.iter().position(|b| *b == 0) {
         return no_text(&bytes, at, "has a NUL byte");

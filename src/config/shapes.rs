@@ -2,7 +2,8 @@
 
 use super::read::holds_token;
 use super::schema::Shape;
-use crate::expr::{Number, Value, parse_duration};
+use crate::expr::{Value, parse_duration};
+use crate::model::quantity::Quantity;
 use crate::model::{Endpoint, Scheme, SecretRef};
 
 /// Checks and normalises: sizes become bytes, everything else stays what it is.
@@ -26,6 +27,16 @@ pub(super) fn check(shape: Shape, value: &Value) -> Result<Value, String> {
             _ => Err(other()),
         },
         Shape::Size => size(value),
+        Shape::Cores => cores(value),
+        Shape::Object => match value {
+            Value::Object(_) => Ok(value.clone()),
+            _ => Err(other()),
+        },
+        Shape::Objects => match value {
+            Value::List(items) if items.iter().all(|i| matches!(i, Value::Object(_))) => Ok(value.clone()),
+            Value::List(_) => Err("an element of this list is no object".to_owned()),
+            _ => Err(other()),
+        },
         Shape::Duration => match parse_duration(text()?) {
             Ok(duration) if !duration.is_negative() => Ok(value.clone()),
             _ => Err(format!("this is {}", value.short(60))),
@@ -82,39 +93,42 @@ fn whole(value: &Value, from: i128, to: i128) -> Result<Value, String> {
     }
 }
 
-/// Reads a size: a number of bytes, or a number with a unit as Kubernetes writes it (`Ki` is 1024, `k` is 1000).
+/// Reads a size: a number of bytes, or a quantity as Kubernetes writes it (`Ki` is 1024, `k` is 1000). A fraction of a
+/// byte is rounded up, as Kubernetes does.
 fn size(value: &Value) -> Result<Value, String> {
-    let wrong = || format!("this is {}", value.short(60));
     let bytes = match value {
-        Value::Number(number) => number.as_int(),
+        Value::Number(number) => number.as_int().and_then(|n| u64::try_from(n).ok()),
         Value::String(text) => {
-            let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-            let (number, unit) = text.split_at(digits);
-            let factor: i128 = match unit.trim().trim_end_matches('B') {
-                "" => 1,
-                "k" => 1000,
-                "M" => 1000i128.pow(2),
-                "G" => 1000i128.pow(3),
-                "T" => 1000i128.pow(4),
-                "P" => 1000i128.pow(5),
-                "Ki" => 1 << 10,
-                "Mi" => 1 << 20,
-                "Gi" => 1 << 30,
-                "Ti" => 1 << 40,
-                "Pi" => 1 << 50,
-                _ => return Err(wrong()),
-            };
-            Number::parse(number)
-                .and_then(|n| n.times(Number::Int(factor)).ok())
-                // A fraction of a byte is rounded up.
-                .map(Number::ceil)
+            let quantity = quantity(text)?;
+            if !quantity.is_whole() && text.ends_with('m') {
+                let number = text.trim_end_matches('m');
+                return Err(format!(
+                    "\"{text}\" is a fraction of a byte, as m is thousandths: write {number}Mi for MiB"
+                ));
+            }
+            Some(quantity.bytes().0)
         }
         other => return Err(format!("this is {}", other.kind())),
     };
-    match bytes.and_then(|n| u64::try_from(n).ok()) {
+    match bytes {
         Some(bytes) if bytes > 0 => Ok(Value::from(bytes)),
-        _ => Err(wrong()),
+        _ => Err(format!("this is {}", value.short(60))),
     }
+}
+
+/// Reads a number of cores; gives thousandths of one.
+fn cores(value: &Value) -> Result<Value, String> {
+    let millis = match value {
+        Value::Number(number) => quantity(&number.to_string()),
+        Value::String(text) => quantity(text),
+        other => return Err(format!("this is {}", other.kind())),
+    }?
+    .millis();
+    if millis > 0 { Ok(Value::from(millis)) } else { Err(format!("this is {}", value.short(60))) }
+}
+
+fn quantity(text: &str) -> Result<Quantity, String> {
+    Quantity::parse(text).map_err(|error| format!("this is {}, and {error}", Value::from(text).short(60)))
 }
 
 /// Reads a reference to a secret. Says nothing about what was found: it may be the secret.
@@ -211,11 +225,22 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_kubernetes_writes_them() {
-        for (text, bytes) in [("20Gi", 20u64 << 30), ("1.5Ki", 1536), ("1k", 1000), ("7", 7), ("2GiB", 2 << 30)] {
+        for (text, bytes) in [("20Gi", 20u64 << 30), ("1.5Ki", 1536), ("1k", 1000), ("7", 7), ("1e3", 1000)] {
             assert_eq!(size(&Value::from(text)), Ok(Value::from(bytes)), "{text}");
         }
-        for bad in ["", "Gi", "1x", "-1Gi", "0", "1e3Gi", "99999999Pi"] {
+        for bad in ["", "Gi", "1x", "-1Gi", "0", "1e3Gi", "99999999Pi", "2GiB", "48GB", "500m"] {
             assert!(size(&Value::from(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn cores_are_read_as_kubernetes_writes_them() {
+        for (text, millis) in [("500m", 500u64), ("8", 8000), ("0.5", 500), ("1e1", 10_000)] {
+            assert_eq!(cores(&Value::from(text)), Ok(Value::from(millis)), "{text}");
+        }
+        assert_eq!(cores(&Value::from(1.5)), Ok(Value::from(1500u64)));
+        for bad in ["0", "-1", "8 cores", "", "many"] {
+            assert!(cores(&Value::from(bad)).is_err(), "{bad}");
         }
     }
 

@@ -140,13 +140,32 @@ fn the_languages_own_example_comes_to_what_it_says() {
     assert_eq!(desired.rollout.waves[1].sample, Some(300));
     assert_eq!(desired.storages.values().map(|s| s.limits.disk_ceiling_permille).max(), Some(850));
     let later: Vec<&str> = desired.later.iter().map(|d| d.detail.split('`').nth(1).unwrap_or("")).collect();
-    for expected in ["storage.pod", "rollout.probe", "rollout.ramp", "rollout.gates", "freeze", "moved"] {
+    for expected in ["rollout.probe", "rollout.ramp", "rollout.gates", "freeze", "moved"] {
         assert!(later.contains(&expected), "{expected} in {later:?}");
     }
-    // Only a pod or a gate gives these an effect.
-    for without in ["storage.zone", "storage.metrics", "gitlab.internal_url"] {
+    for without in ["storage.pod", "kubernetes", "import", "storage.metrics", "gitlab.internal_url"] {
         assert!(!later.contains(&without), "{without} in {later:?}");
     }
+    let storage = |name: &str| desired.storages.values().find(|s| s.name.as_str() == name).expect("declared");
+    let spec = storage("gitaly-a").pod.as_deref().expect("a pod");
+    assert_eq!((spec.cpu_millis, spec.memory.0 >> 30, spec.disk.size.0 >> 40), (8000, 48, 5));
+    let cgroups = spec.cgroups.as_ref().expect("cgroups");
+    assert_eq!((cgroups.memory.0 >> 30, cgroups.repository_memory.0 >> 30, cgroups.count), (40, 20, 1000));
+    assert_eq!(cgroups.init_image, "registry.gitlab.com/gitlab-org/build/cng/gitaly-init-cgroups:v18.2.0");
+    assert_eq!((spec.graceful_restart_seconds, spec.rotation_budget_seconds, spec.max_unavailable), (1, Some(30), 1));
+    assert_eq!(storage("gitaly-a").zone.as_deref(), Some("europe-west1-a"));
+    let address = |name: &str| storage(name).endpoint.as_ref().expect("dialled").to_string();
+    assert_eq!(address("gitaly-a"), "tcp://gitaly-a-gitaly.gitaly.svc:8075");
+    assert_eq!(
+        (storage("gitaly-a").adopt, storage("gitaly-b").adopt, storage("default").pod.is_some()),
+        (false, true, false)
+    );
+    let cluster = desired.cluster.as_ref().expect("a cluster");
+    assert_eq!(
+        (cluster.namespace.as_str(), cluster.context.as_deref(), cluster.embedded),
+        ("gitaly", Some("gke-staging"), false)
+    );
+    assert!(!desired.gitlab_learns);
 }
 
 #[test]

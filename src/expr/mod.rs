@@ -14,7 +14,7 @@ mod value;
 
 pub use eval::{Fault, Files, Names, evaluate};
 pub use expression::Expression;
-pub use functions::{Function, Takes, all as functions, parse_duration};
+pub use functions::{Function, Takes, all as functions, json_text, parse_duration};
 pub use number::{ArithmeticError, Number};
 pub use predicate::{Field, FieldValue, Predicate, Row, Truth};
 pub use types::{Attribute, Mismatch, Type, convert};

@@ -7,8 +7,9 @@ use secrecy::SecretString;
 
 use super::clock::{ScaledClock, SystemClock};
 use super::gitaly::GrpcGitaly;
-use super::gitlab::RestGitLab;
-use crate::apply::port::{Clock, PortError, PortErrorKind, Ports};
+use super::gitlab::{Patience, RestGitLab, Tell};
+use super::kubernetes::KubeCluster;
+use crate::apply::port::{Clock, Cluster, PortError, PortErrorKind, Ports};
 use crate::model::{Endpoint, StorageName};
 
 /// Where the live systems are, secrets resolved.
@@ -22,6 +23,8 @@ pub struct Target {
     pub gitlab_ca: Option<String>,
     /// One per declared storage.
     pub gitaly: BTreeMap<StorageName, GitalyTarget>,
+    /// The cluster, where the configuration has one. Its kubeconfig is read by the first call.
+    pub cluster: Option<Arc<KubeCluster>>,
     /// The fleet's clock; real time when `None`.
     pub clock: Option<ScaledClock>,
 }
@@ -42,14 +45,28 @@ pub struct GitalyTarget {
 /// # Errors
 /// A URL, certificate or token that cannot be used.
 pub fn connect(target: &Target) -> Result<Ports, PortError> {
+    connect_with(target, Patience::default(), None)
+}
+
+/// As [`connect`], with another patience towards GitLab, and telling of waits for its rate limits.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_with(target: &Target, patience: Patience, tell: Option<Tell>) -> Result<Ports, PortError> {
     install_tls_provider();
     let gitlab = RestGitLab::new(&target.gitlab_url, &target.gitlab_token, target.gitlab_ca.as_deref())?;
+    let gitlab = gitlab.with_patience(patience);
+    let gitlab = match tell {
+        Some(tell) => gitlab.telling(tell),
+        None => gitlab,
+    };
     let gitaly = GrpcGitaly::new(&target.gitaly)?;
     let clock: Arc<dyn Clock> = match target.clock {
         Some(clock) => Arc::new(clock),
         None => Arc::new(SystemClock),
     };
-    Ok(Ports { gitlab: Arc::new(gitlab), gitaly: Arc::new(gitaly), clock })
+    let cluster = target.cluster.clone().map(|cluster| cluster as Arc<dyn Cluster>);
+    Ok(Ports { gitlab: Arc::new(gitlab), gitaly: Arc::new(gitaly), cluster, clock })
 }
 
 /// Installs the process's one TLS provider (ring), unless one is there already. Idempotent.

@@ -6,18 +6,22 @@
 //! | `clock` | real time, and the sandbox's faster one |
 //! | `gitlab` | GitLab's REST API over reqwest |
 //! | `gitaly` | Gitaly's gRPC over tonic |
+//! | `kubernetes` | the Kubernetes API over kube |
 //! | `observe` | one reading of the whole fleet, through the ports alone |
+//! | `cluster` | of it, the reading of the cluster |
 //! | `cause` | what lies at the bottom of a chain of transport errors, in words |
 //!
 //! Knows nothing of plans and configurations, and never of the sandbox.
 
 mod cause;
 mod clock;
+mod cluster;
 mod connect;
 pub mod gitaly;
 pub mod gitlab;
+pub mod kubernetes;
 mod observe;
 
 pub use clock::{ScaledClock, SystemClock};
-pub use connect::{GitalyTarget, Target, connect, install_tls_provider};
-pub use observe::{Request, observe};
+pub use connect::{GitalyTarget, Target, connect, connect_with, install_tls_provider};
+pub use observe::{Lists, Progress, Request, measure, observe, observe_with};

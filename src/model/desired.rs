@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Bytes, StorageName, Weight};
+use super::{Address, Bytes, ClusterSettings, PodSpec, StorageName, Weight};
 use crate::diag::{Diagnostic, Span};
 use crate::expr::{Expression, Predicate};
 
@@ -19,6 +20,11 @@ pub struct Desired {
     pub digest: String,
     /// How the live systems are reached.
     pub connection: Connection,
+    /// The cluster that pod storages live in.
+    pub cluster: Option<ClusterSettings>,
+    /// GitLab learns of a pod storage by itself when that is ready (the embedded fleet's, unless `gitlab_knows` is
+    /// `"manual"`). Otherwise a person declares it there, and a plan stops before weights and moves until it is.
+    pub gitlab_learns: bool,
     /// Moves outstanding at once over all storages (`gitlab.max_moves`, or the sandbox's `workers`); at least 1.
     pub max_moves: u32,
     /// All storages, VM and pod, by GitLab's name.
@@ -101,6 +107,12 @@ pub struct SandboxConnection {
     pub name: String,
     /// How many projects the world begins with.
     pub repositories: u32,
+    /// How many snippets with a repository the world begins with; beside them one in eight has none.
+    pub snippets: u32,
+    /// How many groups with a wiki repository the world begins with; beside them one in four has none.
+    pub group_wikis: u32,
+    /// How many fork networks of up to four projects share an object pool.
+    pub fork_networks: u32,
     /// Up to this many repositories are real bare Git repositories; above, the world is synthetic. Default 200.
     pub real_limit: u32,
     /// Seed of everything that is drawn.
@@ -116,8 +128,25 @@ pub struct SandboxConnection {
     /// Storages that exist before tranship comes, by GitLab's name. All `storage` blocks of the configuration that
     /// are not among them are added by config with `declared_only = true`.
     pub storages: Vec<SandboxStorage>,
+    /// What it makes of pod storages.
+    pub pods: SandboxPods,
     /// Faults ordered.
     pub faults: Vec<SandboxFault>,
+}
+
+/// What the sandbox makes of pod storages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxPods {
+    /// Its GitLab learns of one as soon as that is ready; else when `tranship sandbox know` tells it.
+    pub gitlab_learns: bool,
+    /// Seconds of the fleet's clock from a pod's volumes being mounted to its being ready.
+    pub start_seconds: u32,
+}
+
+impl Default for SandboxPods {
+    fn default() -> Self {
+        Self { gitlab_learns: true, start_seconds: 20 }
+    }
 }
 
 /// A storage of the sandbox.
@@ -157,6 +186,41 @@ impl SandboxFault {
         ("cleanup_failed", "the nth move ends `cleanup failed`: the source's copy stays"),
         ("missing_object", "the nth project's repository lacks an object from the beginning"),
         ("fast_move", "the nth move is over before its source can be read while frozen"),
+        (
+            "dead_end_a",
+            "the nth move finds its lease taken: `failed` without a message, the container read-only until `sandbox repair`",
+        ),
+        (
+            "dead_end_b",
+            "the nth move's worker stops: `started` for ever, read-only, still on its source, until `sandbox repair`",
+        ),
+        ("stuck_scheduled", "the nth move's job is lost: `scheduled` for ever, read-only, until `sandbox repair`"),
+        ("worker_shortage", "from the nth move on, no worker takes a move for ten minutes"),
+        ("failed_after_switch", "the nth move ends `failed`, and lives on the destination; the source's copy stays"),
+        ("foreign_move", "just before the nth POST of a move, somebody else moves the same container elsewhere"),
+        ("gitaly_down", "when the nth move is made, its destination's Gitaly is UNAVAILABLE for two minutes"),
+        ("pool_stays", "the nth object pool whose last member left is never deleted"),
+        (
+            "poisoned_project",
+            "the nth project is broken: whatever shows it, pages of lists too, is answered 500 for good",
+        ),
+        ("pending_delete", "the nth project waits for its deletion: not found by its id, in lists only if asked for"),
+        ("hidden", "the nth project is hidden: not found by its id, in lists only if asked for"),
+        ("path_elsewhere", "the nth project's repositories lie where its id does not say"),
+        ("projects_limit", "the nth request for projects or groups is answered 429 as by the endpoint: no Retry-After"),
+        ("request_budget", "more than nth requests within count seconds are answered 429, as by GitLab's middleware"),
+        ("pod_pending", "the nth pod finds no node: Insufficient memory, until it is deleted"),
+        ("image_pull", "the nth pod's image cannot be pulled, until the pod is deleted"),
+        ("pod_crash", "the nth pod's Gitaly ends as soon as it starts, until the pod is deleted"),
+        ("cordoned", "a node is cordoned just before the nth pod is put there"),
+        ("node_gone", "the node of the nth pod to become ready is lost, and the pod with it"),
+        ("claim_lost", "the nth claim that is bound loses its volume"),
+        ("empty_disk", "the nth pod that comes back to its disk finds another one, empty"),
+        (
+            "rbac_forbidden",
+            "the nth request that changes something in the cluster is answered 403: the right is lacking",
+        ),
+        ("api_away", "the connection of the nth request to the cluster is cut before the request is read"),
     ];
 }
 
@@ -201,6 +265,12 @@ pub struct DesiredStorage {
     pub endpoint: Option<Endpoint>,
     /// As tranship dials it, where that differs.
     pub dial: Option<Endpoint>,
+    /// What its pod is made of; `None`: a VM storage, observed only.
+    pub pod: Option<Arc<PodSpec>>,
+    /// The zone of its pod.
+    pub zone: Option<String>,
+    /// An `import` block names it: objects that exist already are taken over.
+    pub adopt: bool,
     /// Its own token.
     pub token: Option<SecretRef>,
     /// Its own CA, a PEM file.
@@ -211,6 +281,8 @@ pub struct DesiredStorage {
     pub drain: bool,
     /// What moves may do to it.
     pub limits: Limits,
+    /// Its `name`, or the block where that is left out.
+    pub name_span: Span,
     /// The block.
     pub span: Span,
 }

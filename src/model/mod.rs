@@ -2,21 +2,27 @@
 //! addresses that records stand under. Values only: parsed at the edge, trusted inside.
 
 mod address;
+pub mod cluster;
 mod desired;
 mod name;
 mod observed;
 mod path;
+mod pod;
+pub mod quantity;
 mod refs;
 
 pub use address::Address;
 pub use desired::{
     Assignment, Connection, Desired, DesiredStorage, Endpoint, GitlabConnection, Limits, LiveConnection, Policy,
-    Rollout, SandboxConnection, SandboxFault, SandboxStorage, Scheme, SecretRef, Wave,
+    Rollout, SandboxConnection, SandboxFault, SandboxPods, SandboxStorage, Scheme, SecretRef, Wave,
 };
 pub use name::{Bytes, Container, ContainerKind, NameError, RepositoryRole, StorageName, Weight};
 pub use observed::{
-    DiskSpace, GitlabFacts, MoveRecord, MoveState, Observed, OtherContainers, Reading, Repository, ServerFacts,
-    StorageFacts, TokenFacts,
+    Cursor, DiskSpace, GitlabFacts, ListFacts, Listed, MoveRecord, MoveState, Observed, Reading, Repository,
+    ServerFacts, StorageFacts, TokenFacts, Unlisted, Unreadable,
 };
-pub use path::relative_path;
+pub use path::{PathClass, class_of, relative_path};
+pub use pod::{
+    CgroupSpec, ClusterSettings, DiskSpec, MonitorSpec, NetworkPolicySpec, PodSpec, SecretKey, ServiceKind, ServiceSpec,
+};
 pub use refs::{RefDifference, RefDigest, RefSnapshot, Reference};

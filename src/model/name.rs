@@ -163,6 +163,27 @@ impl ContainerKind {
             Self::GroupWiki => "group_wiki",
         }
     }
+
+    /// All kinds, in the order in which they are listed.
+    pub const ALL: [Self; 3] = [Self::Project, Self::Snippet, Self::GroupWiki];
+
+    /// The word for people: `group wiki`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Project => "project",
+            Self::Snippet => "snippet",
+            Self::GroupWiki => "group wiki",
+        }
+    }
+
+    /// The word for several.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Project => "projects",
+            Self::Snippet => "snippets",
+            Self::GroupWiki => "group wikis",
+        }
+    }
 }
 
 /// One container: kind and GitLab's id. Displayed as `project-12`.

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::{Bytes, Container, StorageName, Weight};
+use super::cluster::ClusterFacts;
+use super::{Bytes, Container, ContainerKind, StorageName, Weight};
 
 /// A fact that was read, or why it could not be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,12 @@ pub enum Reading<T> {
     Known(T),
     /// Not read, with the reason as one line without secrets.
     Unknown(String),
+}
+
+impl<T> Default for Reading<T> {
+    fn default() -> Self {
+        Self::Unknown("it was not read".to_owned())
+    }
 }
 
 impl<T> Reading<T> {
@@ -38,13 +45,26 @@ pub struct Observed {
     pub gitlab: GitlabFacts,
     /// One entry for each declared storage.
     pub storages: BTreeMap<StorageName, StorageFacts>,
-    /// Projects (later: snippets, group wikis) on storages that an assignment takes from or that drain;
-    /// sorted by container, each once.
+    /// Projects, snippets and group wikis on storages that an assignment takes from or that drain; sorted by
+    /// container, each once.
     pub repositories: Vec<Repository>,
-    /// Containers that are not listed one by one yet, per listed storage.
-    pub others: BTreeMap<StorageName, OtherContainers>,
+    /// What the lists of each of these storages did not give. A storage that is not here was not listed.
+    pub lists: BTreeMap<StorageName, ListFacts>,
+    /// When the lists were read, if not just now: an inventory, or a listing that was interrupted before.
+    pub listed: Option<Listed>,
+    /// The cluster, where the configuration has pod storages.
+    pub cluster: Option<Reading<ClusterFacts>>,
     /// Moves that have not ended, anybody's; sorted by container.
     pub moves: Vec<MoveRecord>,
+}
+
+/// When GitLab's lists were read, by the fleet's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Nothing in them is older.
+    pub began: Timestamp,
+    /// Nothing in them is newer.
+    pub ended: Timestamp,
 }
 
 /// GitLab itself.
@@ -106,13 +126,70 @@ pub struct DiskSpace {
     pub used: Bytes,
 }
 
-/// Containers that are counted but not listed one by one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OtherContainers {
-    /// Personal and project snippets.
-    pub snippets: Reading<u64>,
-    /// Group wikis; known to be 0 on editions without them.
-    pub group_wikis: Reading<u64>,
+/// What GitLab's lists of one storage did not give. By default: nothing is missing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ListFacts {
+    /// Kinds of which nothing is known, each with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unlisted: BTreeMap<ContainerKind, Unlisted>,
+    /// Containers that GitLab fails to show.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// Why the containers of a kind could not be listed. The reasons are one line, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unlisted {
+    /// This GitLab has no such list: Gitaly's walk alone can tell.
+    Absent(String),
+    /// It could not be read.
+    Failed(String),
+}
+
+/// A container that breaks every page of a list that holds it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// Its kind.
+    pub kind: ContainerKind,
+    /// Its id, where the list goes by id: the last of the range is surely broken, the others are where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<(u64, u64)>,
+    /// Its place in the list, from 1, where the list does not go by id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<u64>,
+    /// What GitLab answered, one line.
+    pub cause: String,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind;
+        match (self.ids, self.place) {
+            (Some((first, last)), _) if first >= last => write!(f, "{}", Container { kind, id: last }),
+            (Some((first, last)), _) => {
+                write!(f, "{}, and any other with an id from {first} on", Container { kind, id: last })
+            }
+            (None, Some(place)) => write!(f, "the {} at place {place} of GitLab's list", kind.word()),
+            (None, None) => write!(f, "a {}", kind.word()),
+        }
+    }
+}
+
+/// Where a listing goes on; can be written down and taken up again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Projects (keyset): ids above this. 0 at the start.
+    pub after: u64,
+    /// Snippets and groups (offset): the page, from 1.
+    pub page: u32,
+    /// Items a page, 1 to 100.
+    pub size: u32,
+}
+
+impl Cursor {
+    /// The first page, as large as GitLab gives them.
+    pub const START: Self = Self { after: 0, page: 1, size: 100 };
 }
 
 /// One container as GitLab's lists give it.
@@ -120,14 +197,14 @@ pub struct OtherContainers {
 pub struct Repository {
     /// Kind and id.
     pub container: Container,
-    /// Full path in GitLab (`web/shop`).
+    /// Full path in GitLab (`web/shop`); a snippet's is `snippets/<id>`, a group wiki's its group's.
     pub path: Box<str>,
     /// Where GitLab says it is.
     pub storage: StorageName,
     /// Repository and wiki; GitLab's figure may be stale. `None` when not given.
     pub size: Option<Bytes>,
-    /// Archived projects are read-only in GitLab.
-    pub archived: bool,
+    /// Archived projects are read-only in GitLab. `None`: its kind has no such thing.
+    pub archived: Option<bool>,
     /// GitLab says that it has no commit.
     pub empty: Option<bool>,
     /// The project it was forked from, if any.

@@ -101,6 +101,7 @@ impl<'a> Planner<'a, '_> {
             format: Plan::FORMAT,
             environment: self.desired.environment.clone(),
             as_of: self.observed.as_of,
+            listed: self.observed.listed,
             basis,
             actions,
             edges,
@@ -256,7 +257,7 @@ impl<'a> Planner<'a, '_> {
 fn weight_of(change: &Change) -> Option<&StorageName> {
     match change {
         Change::SetWeight { storage, .. } => Some(storage),
-        Change::Moves { .. } | Change::ProveEmpty { .. } => None,
+        _ => None,
     }
 }
 

@@ -161,6 +161,7 @@ fn order(plan: &Plan, faults: &mut Vec<String>) {
                     faults.push(format!("{} is planned although repositories move to {storage}", action.address));
                 }
             }
+            _ => {}
         }
         if needs.is_empty() {
             continue;

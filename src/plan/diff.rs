@@ -203,6 +203,7 @@ mod tests {
             weight: Some(weight(0)),
             filesystem_id: Some("fs-before".to_owned()),
             drained: Some("certificate".to_owned()),
+            ..StorageRecord::default()
         };
         world.state.storage_mut(&name("gone")).weight = Some(weight(3));
         let facts: Vec<_> = world.plan().drift.into_iter().map(|d| (d.fact, d.recorded, d.observed)).collect();

@@ -7,7 +7,11 @@ use super::diff::is_drained;
 use super::preflight::Preflight;
 use super::report::Report;
 use super::select::Selection;
-use crate::model::{Address, Container, Desired, MoveRecord, Observed, OtherContainers, Reading, StorageName};
+use super::unlisted::unlisted;
+use crate::model::{
+    Address, Container, ContainerKind, Desired, ListFacts, MoveRecord, Observed, PathClass, Reading, StorageName,
+    class_of,
+};
 use crate::state::State;
 
 /// What the planner knows of the sources when it comes to the proofs.
@@ -32,11 +36,12 @@ pub(super) fn proofs<'a>(
     preflight: &mut Preflight<'a>,
     report: &mut Report<'a>,
 ) -> Vec<&'a StorageName> {
+    let done = |name: &StorageName| is_drained(state, name) && !sources.occupied.contains_key(name);
+    unlisted(desired, observed, done, preflight, report);
     let mut proofs = Vec::new();
     for name in desired.storages.values().filter(|storage| storage.drain).map(|storage| &storage.name) {
         let occupied = sources.occupied.contains_key(name);
-        let done = is_drained(state, name) && !occupied;
-        families(name, observed.others.get(name), done, report);
+        let done = done(name);
         passing(name, sources, report);
         if !done {
             set_aside(name, observed, state, report);
@@ -44,9 +49,18 @@ pub(super) fn proofs<'a>(
         let walk = observed.storages.get(name).and_then(|facts| facts.walk.as_ref());
         if let Some(Reading::Known(paths)) = walk
             && !occupied
-            && !paths.is_empty()
         {
-            report.storage(name, true, WaitingOn::Leftovers, paths.len() as u64, paths.iter().cloned());
+            let doubt = kinds_in_doubt(observed, name);
+            let (pools, others): (Vec<&String>, Vec<&String>) = paths
+                .iter()
+                .filter(|path| !matches!(class_of(path), PathClass::Container(kind) if doubt.contains(&kind)))
+                .partition(|path| class_of(path) == PathClass::Pool);
+            // Pools go by themselves: the proof waits for them. Nothing else does.
+            for (paths, blocks, reason) in [(others, true, WaitingOn::Leftovers), (pools, false, WaitingOn::Pools)] {
+                if !paths.is_empty() {
+                    report.storage(name, blocks, reason, paths.len() as u64, paths.into_iter().cloned());
+                }
+            }
         }
         let address = Address::new("drain", name.as_str());
         let wanted = selection.is_target(&address, name) && !selection.is_excluded(&address, name);
@@ -68,22 +82,10 @@ pub(super) fn proofs<'a>(
     proofs
 }
 
-/// Snippets and group wikis are counted and cannot be moved yet. Of a storage that is done, only what is known to be
-/// there matters: it may be switched off and gone from GitLab.
-fn families<'a>(name: &'a StorageName, others: Option<&OtherContainers>, done: bool, report: &mut Report<'a>) {
-    let missing = Reading::Unknown("it was not asked".to_owned());
-    let (snippets, wikis) = others.map_or((&missing, &missing), |o| (&o.snippets, &o.group_wikis));
-    for (family, count) in [("snippet", snippets), ("group_wiki", wikis)] {
-        let family = family.to_owned();
-        match count {
-            Reading::Known(0) => {}
-            Reading::Known(count) => report.storage(name, true, WaitingOn::Family { family }, *count, []),
-            Reading::Unknown(_) if done => {}
-            Reading::Unknown(cause) => {
-                report.storage(name, true, WaitingOn::Count { family, cause: cause.clone() }, 0, []);
-            }
-        }
-    }
+/// Kinds of which GitLab's list is not whole: what Gitaly has of them may be what is missing there, and is told already.
+fn kinds_in_doubt(observed: &Observed, name: &StorageName) -> BTreeSet<ContainerKind> {
+    let Some(ListFacts { unlisted, unreadable }) = observed.lists.get(name) else { return BTreeSet::new() };
+    unlisted.keys().copied().chain(unreadable.iter().map(|one| one.kind)).collect()
 }
 
 /// Moves under way towards a storage, or off it of something that is not listed there, keep it from being empty.
@@ -118,7 +120,7 @@ fn set_aside<'a>(name: &'a StorageName, observed: &Observed, state: &State, repo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ContainerKind, MoveState};
+    use crate::model::{MoveState, Unlisted, Unreadable};
     use crate::plan::fixture::{World, name};
     use crate::plan::{Change, Plan};
 
@@ -228,7 +230,7 @@ mod tests {
         let mut world = empty(None);
         world.state.storage_mut(&name("old")).drained = Some("certificate".to_owned());
         world.facts("old").server = Reading::Unknown("refused".to_owned());
-        world.observed.others.clear();
+        world.observed.lists.clear();
         let plan = world.plan();
         assert_eq!((proves(&plan), reasons(&plan)), (false, vec![]));
         world.observed.gitlab.weights.remove(&name("old"));
@@ -250,14 +252,57 @@ mod tests {
     }
 
     #[test]
-    fn other_families_and_unknown_counts_keep_a_drain_from_ending() {
+    fn what_could_not_be_listed_keeps_a_drain_from_ending() {
         let mut world = World::drain(&[1]);
-        let others = world.observed.others.get_mut(&name("old")).expect("there");
-        *others = OtherContainers { snippets: Reading::Known(3), group_wikis: Reading::Unknown("500".to_owned()) };
+        let lists = world.observed.lists.get_mut(&name("old")).expect("there");
+        lists.unlisted.insert(ContainerKind::GroupWiki, Unlisted::Failed("500".to_owned()));
+        let broken =
+            Unreadable { kind: ContainerKind::Project, ids: Some((7, 9)), place: None, cause: "500".to_owned() };
+        lists.unreadable.push(broken);
         let plan = world.plan();
         assert!(!proves(&plan) && plan.drain_is_stuck() && plan.moves.len() == 1);
-        let wikis = WaitingOn::Count { family: "group_wiki".to_owned(), cause: "500".to_owned() };
-        assert_eq!(reasons(&plan), [WaitingOn::Family { family: "snippet".to_owned() }, wikis]);
+        let wikis = WaitingOn::Listing { kind: ContainerKind::GroupWiki, cause: "500".to_owned() };
+        let project = WaitingOn::Reading { kind: ContainerKind::Project, cause: "500".to_owned() };
+        assert_eq!(reasons(&plan), [wikis, project]);
+        assert_eq!(plan.report[1].examples, ["project-9, and any other with an id from 7 on"]);
+        // What Gitaly has may be its own: it is no leftover to be removed.
+        let mut alone = empty(Some(Reading::Known(vec!["@hashed/6b/86/x.git".to_owned()])));
+        alone.observed.lists.insert(name("old"), world.observed.lists[&name("old")].clone());
+        assert!(!reasons(&alone.plan()).contains(&WaitingOn::Leftovers));
+        // Of a storage that does not drain it is told, and blocks nothing.
+        world.desired("old").drain = false;
+        let plan = world.plan();
+        assert!(plan.report.len() == 2 && !plan.drain_is_stuck());
+    }
+
+    #[test]
+    fn a_kind_without_a_list_leaves_the_proof_to_gitalys_walk() {
+        let absent = |world: &mut World| {
+            let lists = world.observed.lists.get_mut(&name("old")).expect("there");
+            lists.unlisted.insert(ContainerKind::Snippet, Unlisted::Absent("GitLab 16.2 has none".to_owned()));
+        };
+        let mut world = World::drain(&[1]);
+        absent(&mut world);
+        let plan = world.plan();
+        assert!(proves(&plan) && !plan.drain_is_stuck());
+        assert_eq!(plan.findings.iter().map(|f| f.code.as_str()).collect::<Vec<_>>(), ["no-list"]);
+        let mut world = empty(Some(Reading::Known(vec!["@snippets/6b/86/x.git".to_owned()])));
+        absent(&mut world);
+        let plan = world.plan();
+        assert!(!proves(&plan) && plan.drain_is_stuck());
+        let reason = WaitingOn::Listing { kind: ContainerKind::Snippet, cause: "GitLab 16.2 has none".to_owned() };
+        assert_eq!(reasons(&plan), [reason]);
+    }
+
+    #[test]
+    fn pools_that_are_left_do_not_keep_the_proof_from_being_tried() {
+        let pool = "@pools/6b/86/x.git".to_owned();
+        let plan = empty(Some(Reading::Known(vec![pool.clone()]))).plan();
+        assert!(proves(&plan) && !plan.drain_is_stuck());
+        assert_eq!((reasons(&plan), &plan.report[0].examples), (vec![WaitingOn::Pools], &vec![pool.clone()]));
+        let plan = empty(Some(Reading::Known(vec!["@hashed/6b/86/x.git".to_owned(), pool]))).plan();
+        assert!(!proves(&plan) && plan.drain_is_stuck());
+        assert_eq!(reasons(&plan), [WaitingOn::Leftovers, WaitingOn::Pools]);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use crate::diag::{SourceId, Span};
 use crate::expr::Predicate;
 use crate::model::{
     Address, Assignment, Bytes, Connection, Container, ContainerKind, Desired, DesiredStorage, DiskSpace, GitlabFacts,
-    Limits, Observed, OtherContainers, Reading, Repository, Rollout, ServerFacts, StorageFacts, StorageName,
-    TokenFacts, Wave, Weight,
+    Limits, ListFacts, Observed, Reading, Repository, Rollout, ServerFacts, StorageFacts, StorageName, TokenFacts,
+    Wave, Weight,
 };
 use crate::plan::{Options, Plan, make};
 use crate::state::State;
@@ -32,7 +32,7 @@ pub(super) fn repository(id: u64, storage: &str, bytes: u64) -> Repository {
         path: format!("group/project-{id}").into(),
         storage: name(storage),
         size: Some(Bytes(bytes)),
-        archived: false,
+        archived: Some(false),
         empty: Some(bytes == 0),
         fork_parent: None,
         last_activity: None,
@@ -88,6 +88,8 @@ impl World {
                 environment: "test".to_owned(),
                 digest: "c0ffee".to_owned(),
                 connection: Connection::None,
+                cluster: None,
+                gitlab_learns: false,
                 max_moves: 8,
                 storages: BTreeMap::new(),
                 assignments: Vec::new(),
@@ -105,7 +107,9 @@ impl World {
                 },
                 storages: BTreeMap::new(),
                 repositories: Vec::new(),
-                others: BTreeMap::new(),
+                lists: BTreeMap::new(),
+                listed: None,
+                cluster: None,
                 moves: Vec::new(),
             },
             state: State::new("test"),
@@ -125,12 +129,16 @@ impl World {
                 name: name(text),
                 endpoint: None,
                 dial: None,
+                pod: None,
+                zone: None,
+                adopt: false,
                 token: None,
                 ca: None,
                 weight: None,
                 drain: false,
                 limits: Limits::default(),
                 span: span(0),
+                name_span: span(0),
             },
         );
         self.observed.gitlab.weights.insert(name(text), weight(observed));
@@ -142,9 +150,7 @@ impl World {
                 walk: None,
             },
         );
-        self.observed
-            .others
-            .insert(name(text), OtherContainers { snippets: Reading::Known(0), group_wikis: Reading::Known(0) });
+        self.observed.lists.insert(name(text), ListFacts::default());
     }
 
     pub(super) fn desired(&mut self, text: &str) -> &mut DesiredStorage {
@@ -209,6 +215,7 @@ impl World {
                     self.facts(storage.as_str()).walk = Some(Reading::Known(Vec::new()));
                     self.state.storage_mut(storage).drained = Some("certificate".to_owned());
                 }
+                _ => {}
             }
         }
         for (wave, threshold) in &plan.samples {

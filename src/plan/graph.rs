@@ -13,29 +13,50 @@ use super::diff::all_zero;
 use super::select::Selection;
 use super::{Action, ActionId, Change, Edge};
 use crate::diag::Diagnostic;
+use crate::model::cluster::ObjectKind;
 use crate::model::{StorageName, Weight};
 
 /// Above this many pairs of raised and zeroed weights, the zeroes wait for the first of them, and that one for all
 /// raises: edges then grow with the sum instead of the product.
 const MOST_PAIRS: usize = 4096;
 
-/// Orders actions that are free to come in any order: weights that rise, other weights, moves by wave, proofs.
-fn rank(change: &Change) -> (u8, u32) {
+/// Orders actions that are free to come in any order: pods' objects by kind, what pods wait for, weights that rise,
+/// other weights, moves by wave, proofs, what is forgotten.
+fn rank(change: &Change) -> (Stage, u32) {
+    let kind = |kind: ObjectKind| {
+        let place = ObjectKind::APPLIED.iter().position(|one| *one == kind).unwrap_or(ObjectKind::APPLIED.len());
+        u32::try_from(place).unwrap_or(u32::MAX)
+    };
     match change {
-        Change::SetWeight { from, to, .. } if to > from => (0, 0),
-        Change::SetWeight { to, .. } if *to > Weight::ZERO => (1, 0),
-        Change::SetWeight { .. } => (2, 0),
-        Change::Moves { position, .. } => (3, *position),
-        Change::ProveEmpty { .. } => (4, 0),
+        Change::ApplyObject { manifest, .. } | Change::RecreateStatefulSet { manifest, .. } => {
+            (Stage::Object, kind(manifest.key.kind))
+        }
+        Change::GrowDisk { .. } => (Stage::Object, u32::MAX),
+        Change::ReplacePod { .. } => (Stage::Pod, 0),
+        Change::AwaitReady { .. } => (Stage::Ready, 0),
+        Change::AwaitKnown { .. } => (Stage::Known, 0),
+        Change::SetWeight { from, to, .. } if to > from => (Stage::Raise, 0),
+        Change::SetWeight { to, .. } if *to > Weight::ZERO => (Stage::Lower, 0),
+        Change::SetWeight { .. } => (Stage::Zero, 0),
+        Change::Moves { position, .. } => (Stage::Moves, *position),
+        Change::ProveEmpty { .. } => (Stage::Proof, 0),
+        Change::Forget { .. } => (Stage::Forget, 0),
     }
 }
 
-/// The storage that an action is about: the source, for moves.
-fn storage_of(change: &Change) -> &StorageName {
-    match change {
-        Change::SetWeight { storage, .. } | Change::ProveEmpty { storage } => storage,
-        Change::Moves { source, .. } => source,
-    }
+/// Groups of actions, in the order in which a plan lists what is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Object,
+    Pod,
+    Ready,
+    Known,
+    Raise,
+    Lower,
+    Zero,
+    Moves,
+    Proof,
+    Forget,
 }
 
 /// Why one action comes before another.
@@ -83,19 +104,19 @@ impl Graph {
         let mut moves_off: BTreeMap<&StorageName, Vec<NodeIndex>> = BTreeMap::new();
         for node in self.graph.node_indices() {
             let Some(action) = self.graph.node_weight(node) else { continue };
-            let storage = storage_of(&action.change);
+            let storage = action.change.storage();
             match rank(&action.change) {
-                (0, _) => raises.push(node),
-                (1, _) => {}
-                (2, _) => {
+                (Stage::Raise, _) => raises.push(node),
+                (Stage::Zero, _) => {
                     zeroes.push(node);
                     fences.insert(storage, node);
                 }
-                (3, position) => {
+                (Stage::Moves, position) => {
                     moves.entry(position).or_default().push(node);
                     moves_off.entry(storage).or_default().push(node);
                 }
-                _ => proofs.push((node, storage)),
+                (Stage::Proof, _) => proofs.push((node, storage)),
+                _ => {}
             }
         }
         let mut edges: Vec<(NodeIndex, NodeIndex, Link)> = Vec::new();
@@ -146,14 +167,14 @@ impl Graph {
             self.graph.node_indices().filter(|n| self.graph.node_weight(*n).is_some_and(pick)).collect()
         };
         let of_storage = |action: &Action| !matches!(action.change, Change::Moves { .. });
-        let excluded = asks(&|a| of_storage(a) && selection.is_excluded(&a.address, storage_of(&a.change)));
+        let excluded = asks(&|a| of_storage(a) && selection.is_excluded(&a.address, a.change.storage()));
         let mut excluded = self.reach(excluded, Direction::Outgoing, |_| true);
         // Moves were selected one by one before. Waves are an order, not a need: a target takes no other's moves along.
-        let wanted = asks(&|a| !of_storage(a) || selection.is_target(&a.address, storage_of(&a.change)));
+        let wanted = asks(&|a| !of_storage(a) || selection.is_target(&a.address, a.change.storage()));
         let mut wanted = self.reach(wanted, Direction::Incoming, of_storage);
         // A weight that goes to 0 takes along the weights that rise in its place.
-        let of_rank = |wanted: u8| asks(&|action| rank(&action.change).0 == wanted);
-        let (raises, zeroes) = (of_rank(0), of_rank(2));
+        let of_rank = |wanted: Stage| asks(&|action| rank(&action.change).0 == wanted);
+        let (raises, zeroes) = (of_rank(Stage::Raise), of_rank(Stage::Zero));
         if zeroes.iter().any(|zero| wanted.contains(zero) && !excluded.contains(zero)) {
             wanted.extend(&raises);
         }
@@ -239,7 +260,7 @@ impl Graph {
         let actions = order.iter().filter_map(|node| {
             let placeholder = Action {
                 address: crate::model::Address::new("", ""),
-                change: Change::ProveEmpty { storage: storage_of(&self.graph.node_weight(*node)?.change).clone() },
+                change: Change::ProveEmpty { storage: self.graph.node_weight(*node)?.change.storage().clone() },
                 reason: String::new(),
             };
             Some(std::mem::replace(self.graph.node_weight_mut(*node)?, placeholder))
@@ -387,7 +408,7 @@ mod tests {
         let mut list: Vec<_> = (0..65).map(|n| set(&format!("new-{n:03}"), 0, 1)).collect();
         list.extend((0..65).map(|n| set(&format!("old-{n:03}"), 1, 0)));
         for action in &list {
-            world.storage(storage_of(&action.change).as_str(), 1);
+            world.storage(action.change.storage().as_str(), 1);
         }
         let selected = |target: &[&str], exclude: &[&str]| {
             let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();

@@ -131,6 +131,7 @@ fn touches_only_what_is_declared(world: &World, plan: &Plan) {
             }
             Change::Moves { source, .. } => assert!(world.desired.storages.contains_key(source)),
             Change::ProveEmpty { storage } => assert!(world.desired.storages[storage].drain),
+            other => assert!(world.desired.storages[other.storage()].pod.is_some()),
         }
     }
     for one in &plan.moves {

@@ -321,8 +321,8 @@ impl<'a> Planner<'a, '_> {
                 Change::Moves { position, source, .. } => {
                     waves.insert((position, source));
                 }
-                Change::SetWeight { storage, .. } | Change::ProveEmpty { storage } => {
-                    if let Some((storage, _)) = self.desired.storages.get_key_value(&storage) {
+                other => {
+                    if let Some((storage, _)) = self.desired.storages.get_key_value(other.storage()) {
                         let drains = self.drains(storage);
                         self.report.storage(storage, drains, WaitingOn::Selection, 0, []);
                     }

@@ -17,6 +17,7 @@ mod graph;
 mod laws;
 mod make;
 mod placement;
+pub mod pods;
 mod policy;
 mod preflight;
 pub mod ready;
@@ -24,18 +25,24 @@ mod report;
 mod row;
 pub mod saved;
 mod select;
+mod sizes;
+mod unlisted;
 mod waves;
 
 pub use basis::{stale, state_digest};
 pub use make::make;
 pub use placement::need;
+pub(crate) use preflight::version;
+pub use sizes::unmeasured;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Address, Bytes, Container, StorageName, Weight};
+use crate::model::cluster::Manifest;
+use crate::model::{Address, Bytes, Container, ContainerKind, Listed, StorageName, Weight};
+use pods::{ChangeClass, FieldChange};
 
 /// The cause of a quarantine that may have lost something: a tip that the frozen source had is missing on the
 /// destination. While such a record stands, nothing is planned off its source.
@@ -50,6 +57,10 @@ pub struct Plan {
     pub environment: String,
     /// When the fleet was observed, by the fleet's clock.
     pub as_of: Timestamp,
+    /// When GitLab's lists were read, where that was not just then: from an inventory, or by a listing that had been
+    /// interrupted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed: Option<Listed>,
     /// What it was made from.
     pub basis: Basis,
     /// In topological order; an [`ActionId`] is the index here.
@@ -116,7 +127,7 @@ impl Plan {
                 let first = *first as usize;
                 self.moves.get(first..first.checked_add(*count as usize)?)
             }
-            Change::SetWeight { .. } | Change::ProveEmpty { .. } => Some(&[]),
+            _ => Some(&[]),
         }
     }
 }
@@ -185,6 +196,99 @@ pub enum Change {
         /// GitLab's name.
         storage: StorageName,
     },
+    /// Applies one object of a pod storage: server-side apply, field manager `tranship`.
+    ApplyObject {
+        /// GitLab's name.
+        storage: StorageName,
+        /// The exact object.
+        manifest: Manifest,
+        /// What it does to the storage.
+        class: ChangeClass,
+        /// Of the live object; `None`: there must be none.
+        uid: Option<String>,
+        /// `resourceVersion` that the dry run saw. Another one: a dry run again must give the same changes, else stale.
+        resource_version: Option<String>,
+        /// All fields that differ, by path; empty for a new object.
+        changes: Vec<FieldChange>,
+        /// Takes over fields that another manager owns.
+        force: bool,
+    },
+    /// Deletes a StatefulSet but not its pod (orphan), waits until it is gone, and applies it anew. Never touches the volume.
+    RecreateStatefulSet {
+        /// GitLab's name.
+        storage: StorageName,
+        /// The exact object.
+        manifest: Manifest,
+        /// Of the live object.
+        uid: String,
+        /// All fields that differ, by path.
+        changes: Vec<FieldChange>,
+    },
+    /// Grows the volume's claim.
+    GrowDisk {
+        /// GitLab's name.
+        storage: StorageName,
+        /// The claim's name.
+        claim: String,
+        /// What it asks for now.
+        from: Bytes,
+        /// What it will ask for.
+        to: Bytes,
+    },
+    /// Deletes a pod that hangs in Pending with an old template (a pod is not data), or one that must restart to take
+    /// a change.
+    ReplacePod {
+        /// GitLab's name.
+        storage: StorageName,
+        /// The pod's name.
+        pod: String,
+        /// Of the live pod.
+        uid: String,
+        /// What for, in a line.
+        why: String,
+    },
+    /// Waits until the claim is bound, the pod ready, and Gitaly answers with the storage's name, writable, not older
+    /// than `version`, with the filesystem id as recorded (recorded on first sight, and equal to no other storage's).
+    AwaitReady {
+        /// GitLab's name.
+        storage: StorageName,
+        /// At least this version of Gitaly.
+        version: Option<String>,
+        /// As recorded; `None`: seen for the first time.
+        filesystem_id: Option<String>,
+        /// After so many seconds it fails, with what it waited for.
+        deadline_seconds: u32,
+    },
+    /// Waits until GitLab lists the storage. Only planned where GitLab learns by itself.
+    AwaitKnown {
+        /// GitLab's name.
+        storage: StorageName,
+        /// After so many seconds it fails.
+        deadline_seconds: u32,
+    },
+    /// Drops the record of a pod storage that the configuration does not declare any more. Nothing is deleted.
+    Forget {
+        /// GitLab's name.
+        storage: StorageName,
+    },
+}
+
+impl Change {
+    /// The storage that it is about: the source, for moves.
+    pub fn storage(&self) -> &StorageName {
+        match self {
+            Self::Moves { source, .. } => source,
+            Self::SetWeight { storage, .. }
+            | Self::ProveEmpty { storage }
+            | Self::ApplyObject { storage, .. }
+            | Self::RecreateStatefulSet { storage, .. }
+            | Self::GrowDisk { storage, .. }
+            | Self::ReplacePod { storage, .. }
+            | Self::AwaitReady { storage, .. }
+            | Self::AwaitKnown { storage, .. }
+            | Self::Forget { storage } => storage,
+        }
+    }
 }
 
 /// `to` starts only after `from` ended well.
@@ -308,22 +412,26 @@ pub enum WaitingOn {
     },
     /// It is quarantined.
     Release,
-    /// Containers of a family that cannot be moved yet.
-    Family {
-        /// `snippet` or `group_wiki`.
-        family: String,
-    },
-    /// Their number could not be read.
-    Count {
-        /// `snippet` or `group_wiki`.
-        family: String,
+    /// Containers of a kind that could not be listed.
+    Listing {
+        /// Which.
+        kind: ContainerKind,
         /// Why.
+        cause: String,
+    },
+    /// Containers that GitLab fails to show in its list.
+    Reading {
+        /// Of which kind.
+        kind: ContainerKind,
+        /// What it answered.
         cause: String,
     },
     /// Left out by `--target` or `--exclude`.
     Selection,
     /// Repositories that Gitaly has on the storage and GitLab does not know there.
     Leftovers,
+    /// Object pools that nobody uses there any more: GitLab deletes them by a background job.
+    Pools,
     /// The storage, or one its moves need, cannot be reached or cannot be trusted; the findings say why.
     Storage {
         /// Which.

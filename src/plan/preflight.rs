@@ -269,7 +269,7 @@ impl<'a> Preflight<'a> {
 }
 
 /// The numbers of a version like `18.2.0`, `v18.2.0-rc1` or `16.11.3-ee`.
-fn version(text: &str) -> Option<Vec<u64>> {
+pub(crate) fn version(text: &str) -> Option<Vec<u64>> {
     let numbers = text.strip_prefix('v').unwrap_or(text).split(['-', '+', ' ']).next()?;
     let mut numbers: Vec<u64> = numbers.split('.').map(|n| n.parse().ok()).collect::<Option<_>>()?;
     numbers.resize(numbers.len().max(3), 0);

@@ -85,9 +85,9 @@ impl Row for RepositoryRow<'_> {
             Field::Id => FieldValue::Integer(repository.container.id),
             Field::Size => repository.size.map_or(FieldValue::Unknown, |size| FieldValue::Integer(size.0)),
             Field::Storage => FieldValue::Text(self.storage.as_str()),
-            Field::Archived if project => FieldValue::Bool(repository.archived),
+            Field::Archived => repository.archived.map_or(FieldValue::Unknown, FieldValue::Bool),
             Field::ForkNetwork if project => FieldValue::Integer(self.networks.of(repository.container.id)),
-            Field::Archived | Field::ForkNetwork => FieldValue::Unknown,
+            Field::ForkNetwork => FieldValue::Unknown,
             Field::LastActivity => repository.last_activity.map_or(FieldValue::Unknown, FieldValue::Time),
             Field::Created => repository.created.map_or(FieldValue::Unknown, FieldValue::Time),
         }
@@ -129,6 +129,7 @@ mod tests {
         assert_eq!(row.field(Field::Archived), FieldValue::Bool(false));
         let mut snippet = repository(1, "a", 1);
         snippet.container.kind = ContainerKind::Snippet;
+        snippet.archived = None;
         let row = RepositoryRow { repository: &snippet, storage: &snippet.storage, networks: &networks };
         assert_eq!(row.field(Field::Archived), FieldValue::Unknown);
         assert_eq!(row.field(Field::ForkNetwork), FieldValue::Unknown);

@@ -90,11 +90,12 @@ fn write_plan(
 fn without_moves(plan: &Plan) -> serde_json::Map<String, Value> {
     let moves = Vec::new();
     let Plan { format, environment, as_of, basis, actions, edges, moves: _, drift, findings, report, .. } = plan;
-    let Plan { quarantined, weights, storages, max_moves, estimate, policies, samples, .. } = plan;
+    let Plan { listed, quarantined, weights, storages, max_moves, estimate, policies, samples, .. } = plan;
     let rest = Plan {
         format: *format,
         environment: environment.clone(),
         as_of: *as_of,
+        listed: *listed,
         basis: basis.clone(),
         actions: actions.clone(),
         edges: edges.clone(),

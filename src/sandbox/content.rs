@@ -49,11 +49,11 @@ pub enum Tamper {
 
 /// Repositories on storages. All calls may block on files.
 pub trait Content: Send + Sync {
-    /// Makes a new world's repositories and returns each project's (repository, wiki) sizes in bytes, in order.
+    /// Makes a new world's repositories and returns the sizes of each settler's, in bytes and in order.
     ///
     /// # Errors
     /// Files or git failed.
-    fn settle(&self, settlers: &[Settler], lacking_object: &[u64]) -> ContentResult<Vec<(u64, u64)>>;
+    fn settle(&self, settlers: &[Settler]) -> ContentResult<Vec<Vec<u64>>>;
     /// Makes ready for a storage, at each start.
     ///
     /// # Errors
@@ -61,6 +61,11 @@ pub trait Content: Send + Sync {
     fn prepare(&self, _storage: &StorageName, _filesystem_id: &str) -> ContentResult<()> {
         Ok(())
     }
+    /// Makes a disk a storage's: the one that it has, by its file system's id, or an empty one.
+    ///
+    /// # Errors
+    /// Files failed.
+    fn mount(&self, storage: &StorageName, filesystem_id: &str) -> ContentResult<()>;
     /// True when a repository is there.
     fn exists(&self, storage: &StorageName, path: &str) -> bool;
     /// All references in byte-wise order of names, `HEAD` before them if it resolves.
@@ -113,7 +118,8 @@ pub trait Content: Send + Sync {
     /// # Errors
     /// None is there.
     fn remove(&self, storage: &StorageName, path: &str) -> ContentResult<()>;
-    /// Makes the destination's repository what the source's is; all or nothing.
+    /// Makes the destination's repository what the source's is; all or nothing. A pool's member arrives whole and
+    /// un-pooled.
     ///
     /// # Errors
     /// The source is not there, or files failed.
@@ -128,6 +134,26 @@ pub trait Content: Send + Sync {
     /// # Errors
     /// No repository is there, or git failed.
     fn lose(&self, storage: &StorageName, path: &str, with_objects: bool) -> ContentResult<bool>;
+    /// The object pool that a repository borrows from, by its path on the same storage.
+    ///
+    /// # Errors
+    /// No repository is there.
+    fn pool(&self, storage: &StorageName, path: &str) -> ContentResult<Option<String>>;
+    /// Makes an object pool out of a repository.
+    ///
+    /// # Errors
+    /// One is there, or the origin is not.
+    fn make_pool(&self, storage: &StorageName, pool: &str, origin: &str) -> ContentResult<()>;
+    /// Has a repository borrow from a pool. It keeps what it has.
+    ///
+    /// # Errors
+    /// One of them is not there.
+    fn link(&self, storage: &StorageName, path: &str, pool: &str) -> ContentResult<()>;
+    /// Takes out of a repository what it can borrow.
+    ///
+    /// # Errors
+    /// No repository is there, or git failed.
+    fn tidy(&self, storage: &StorageName, path: &str) -> ContentResult<()>;
     /// What must be written down since the last call; nothing for content that lies in files itself.
     fn changes(&self) -> Vec<Change> {
         Vec::new()

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::world::Project;
-use crate::model::{SandboxConnection, StorageName};
+use super::world::{Group, Pool, Project, Snippet};
+use crate::model::{Container, ContainerKind, RepositoryRole, SandboxConnection, StorageName, relative_path};
 
 /// SplitMix64: tiny, seeded, the same on every machine.
 #[derive(Debug, Clone)]
@@ -76,13 +76,79 @@ pub enum Shape {
     NotUtf8,
 }
 
-/// One project of a new world.
+/// The repositories of one container of a new world.
 #[derive(Debug, Clone)]
 pub struct Settler {
-    /// The project; its sizes are drawn, a real one's are measured later.
-    pub project: Project,
-    /// Its repository's shape.
+    /// Kind and id.
+    pub container: Container,
+    /// What its texts call it.
+    pub name: String,
+    /// Where it lives.
+    pub storage: StorageName,
+    /// Its main repository's shape; the others are ordinary.
     pub shape: Shape,
+    /// Its repositories, the main one first.
+    pub plots: Vec<Plot>,
+    /// Its place in an object pool; a pool's root comes before its forks.
+    pub seat: Option<Seat>,
+    /// Its main repository lacks an object.
+    pub lacks_object: bool,
+}
+
+/// One repository of a new world.
+#[derive(Debug, Clone)]
+pub struct Plot {
+    /// Relative path.
+    pub path: String,
+    /// Bytes drawn for it; a real one's are measured later.
+    pub bytes: u64,
+}
+
+/// A place in an object pool.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    /// The pool's path.
+    pub pool: String,
+    /// Bytes drawn for the pool.
+    pub bytes: u64,
+    /// The main repository of the project that this one was forked from; `None` for that itself.
+    pub root: Option<String>,
+}
+
+impl Settler {
+    /// What its draws begin with; `times` keeps its repositories apart.
+    pub(super) fn seed(&self, times: u64) -> u64 {
+        let family = match self.container.kind {
+            ContainerKind::Project => 0,
+            ContainerKind::Snippet => 1 << 60,
+            ContainerKind::GroupWiki => 2 << 60,
+        };
+        self.container.id.wrapping_mul(times).wrapping_add(family)
+    }
+
+    /// A project with its wiki and design repository.
+    pub(super) fn project(project: &Project, shape: Shape) -> Self {
+        let sizes = [project.repository_size];
+        let wiki = project.wiki.then_some(project.wiki_size);
+        let design = project.design.then_some(project.wiki_size);
+        let bytes = sizes.into_iter().chain(wiki).chain(design);
+        Self {
+            container: project.container(),
+            name: project.path.clone(),
+            storage: project.storage.clone(),
+            shape,
+            plots: project.repositories().into_iter().zip(bytes).map(|(path, bytes)| Plot { path, bytes }).collect(),
+            seat: None,
+            lacks_object: false,
+        }
+    }
+
+    /// A snippet or a group's wiki.
+    pub(super) fn other(container: Container, name: String, storage: StorageName, bytes: u64) -> Self {
+        let path = relative_path(container, RepositoryRole::Main);
+        let (shape, plots) = (Shape::Ordinary, vec![Plot { path, bytes }]);
+        Self { container, name, storage, shape, plots, seat: None, lacks_object: false }
+    }
 }
 
 const GROUPS: &[&str] = &["web", "platform", "mobile", "data", "gitlab-org", "infra/tools", "docs"];
@@ -103,13 +169,33 @@ const NAMES: &[&str] = &[
     "quarry",
 ];
 
-/// All projects of the world that `spec` describes, by ascending id from 1. Storages take new projects as GitLab
-/// does: in proportion to their weights.
-pub(super) fn population(spec: &SandboxConnection, weights: &BTreeMap<StorageName, u64>) -> Vec<Settler> {
-    // 2024-01-01: nothing of a world depends on the day it is made.
-    let epoch = Timestamp::from_second(1_704_067_200).unwrap_or(Timestamp::UNIX_EPOCH);
-    let total: u64 = weights.values().sum();
-    let mut settlers = Vec::new();
+/// Where something new goes: as GitLab places it, in proportion to the weights.
+fn place(draw: &mut Draw, spec: &SandboxConnection, weights: &BTreeMap<StorageName, u64>) -> Option<StorageName> {
+    let mut place = draw.below(weights.values().sum());
+    weights
+        .iter()
+        .find(|(_, weight)| {
+            let here = place < **weight;
+            place = place.saturating_sub(**weight);
+            here
+        })
+        .map(|(name, _)| name.clone())
+        .or_else(|| spec.storages.first().map(|s| s.name.clone()))
+}
+
+/// 2024-01-01: nothing of a world depends on the day it is made.
+fn epoch() -> Timestamp {
+    Timestamp::from_second(1_704_067_200).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn within_a_year(draw: &mut Draw, of: Timestamp) -> Timestamp {
+    of + SignedDuration::from_secs((draw.below(365 * 86_400)) as i64)
+}
+
+/// All projects of the world that `spec` describes, by ascending id from 1, each with its repository's shape. Storages
+/// take new projects as GitLab does: in proportion to their weights.
+pub(super) fn projects(spec: &SandboxConnection, weights: &BTreeMap<StorageName, u64>) -> Vec<(Project, Shape)> {
+    let mut projects = Vec::new();
     for index in 0..u64::from(spec.repositories) {
         let mut draw = Draw::new(spec.seed, index + 1);
         let (shape, archived, wiki, design) = match index {
@@ -133,39 +219,118 @@ pub(super) fn population(spec: &SandboxConnection, weights: &BTreeMap<StorageNam
             _ if index < NAMES.len() as u64 => format!("{group}/{name}"),
             _ => format!("{group}/{name}-{}", index / NAMES.len() as u64 + 1),
         };
-        let mut place = draw.below(total);
-        let storage = weights
-            .iter()
-            .find(|(_, weight)| {
-                let here = place < **weight;
-                place = place.saturating_sub(**weight);
-                here
-            })
-            .map(|(name, _)| name.clone())
-            .or_else(|| spec.storages.first().map(|s| s.name.clone()));
-        let Some(storage) = storage else { break };
-        let created = epoch + SignedDuration::from_secs((draw.below(365 * 86_400)) as i64);
-        let last_activity = created + SignedDuration::from_secs((draw.below(365 * 86_400)) as i64);
+        let Some(storage) = place(&mut draw, spec, weights) else { break };
+        let created = within_a_year(&mut draw, epoch());
+        let last_activity = within_a_year(&mut draw, created);
         let empty = shape == Shape::Empty;
         let fork_parent = (index > 11 && draw.below(15) == 0).then_some(1);
         let project = Project {
-            id: index + 1,
-            path,
             archived,
-            storage,
-            read_only: false,
             empty,
             wiki,
             design,
             repository_size: if empty { 0 } else { draw.size() },
             wiki_size: if wiki { draw.below(1 << 20) } else { 0 },
             fork_parent,
-            created,
             last_activity,
+            ..Project::new(index + 1, path, storage, created)
         };
-        settlers.push(Settler { project, shape });
+        projects.push((project, shape));
     }
-    settlers
+    projects
+}
+
+/// The first project of a fork network; those before it have peculiar shapes.
+const FIRST_ROOT: u64 = 13;
+/// Projects of a fork network, its root among them.
+const NETWORK: u64 = 4;
+
+/// Joins projects to fork networks that share an object pool, on their root's storage: what they have in common lies in
+/// the pool. Returns the pools.
+pub(super) fn fork_networks(spec: &SandboxConnection, projects: &mut [(Project, Shape)]) -> Vec<Pool> {
+    let mut pools = Vec::new();
+    for number in 0..u64::from(spec.fork_networks) {
+        let first = usize::try_from(FIRST_ROOT - 1 + number * NETWORK).unwrap_or(usize::MAX);
+        let Some((root, forks)) = projects.get_mut(first..).and_then(|all| all.split_first_mut()) else { break };
+        if forks.is_empty() {
+            break;
+        }
+        let pool = Pool { id: number + 1, storage: root.0.storage.clone(), size: root.0.repository_size };
+        root.0.fork_parent = None;
+        let (id, storage) = (root.0.id, root.0.storage.clone());
+        for (fork, _) in forks.iter_mut().take(NETWORK as usize - 1) {
+            fork.fork_parent = Some(id);
+            fork.storage = storage.clone();
+        }
+        for (member, shape) in std::iter::once(root).chain(forks.iter_mut().take(NETWORK as usize - 1)) {
+            *shape = Shape::Ordinary;
+            member.pool = Some(pool.id);
+            member.repository_size = (member.repository_size / 20).max(4096);
+        }
+        pools.push(pool);
+    }
+    pools
+}
+
+/// The snippets of the world: as many as asked for that have a repository, and beside them some without.
+pub(super) fn snippets(spec: &SandboxConnection, weights: &BTreeMap<StorageName, u64>) -> Vec<Snippet> {
+    let mut snippets = Vec::new();
+    for id in with_gaps(spec.snippets, 9) {
+        let mut draw = Draw::new(spec.seed, (1 << 40) + id.number);
+        let project = (draw.below(3) == 0 && spec.repositories > 0).then(|| 1 + draw.below(spec.repositories.into()));
+        let Some(storage) = place(&mut draw, spec, weights) else { break };
+        let created = within_a_year(&mut draw, epoch());
+        snippets.push(Snippet {
+            id: id.number,
+            title: format!("{} notes", NAMES[(draw.below(NAMES.len() as u64)) as usize]),
+            project,
+            storage: id.housed.then_some(storage),
+            read_only: false,
+            size: if id.housed { 1024 + draw.below(200_000) } else { 0 },
+            created,
+            updated: within_a_year(&mut draw, created),
+        });
+    }
+    snippets
+}
+
+/// The groups of the world: as many as asked for that have a wiki, and beside them some without. Without `wikis`, none
+/// has one.
+pub(super) fn groups(spec: &SandboxConnection, weights: &BTreeMap<StorageName, u64>, wikis: bool) -> Vec<Group> {
+    let mut groups = Vec::new();
+    for id in with_gaps(spec.group_wikis, 5) {
+        let mut draw = Draw::new(spec.seed, (2 << 40) + id.number);
+        let name = GROUPS[((id.number - 1) % GROUPS.len() as u64) as usize];
+        let round = (id.number - 1) / GROUPS.len() as u64;
+        let path = if round == 0 { name.to_owned() } else { format!("{name}/team-{}", round + 1) };
+        let Some(storage) = place(&mut draw, spec, weights) else { break };
+        let housed = id.housed && wikis;
+        groups.push(Group {
+            id: id.number,
+            path,
+            storage: housed.then_some(storage),
+            read_only: false,
+            size: if housed { 1024 + draw.below(2_000_000) } else { 0 },
+            created: within_a_year(&mut draw, epoch()),
+        });
+    }
+    groups
+}
+
+struct Id {
+    number: u64,
+    housed: bool,
+}
+
+/// Ids from 1 until `wanted` of them are housed; one of `every` is not, the fourth first.
+fn with_gaps(wanted: u32, every: u64) -> impl Iterator<Item = Id> {
+    let ids = (1..).map(move |number| Id { number, housed: number % every != 4 });
+    let mut left = wanted;
+    ids.take_while(move |id| {
+        let more = left > 0;
+        left -= u32::from(more && id.housed);
+        more
+    })
 }
 
 /// A stable UUID drawn from the seed: a storage's filesystem id.

@@ -26,7 +26,13 @@ pub(super) const SNAPSHOT: &str = "world.json";
 pub(super) const LOG: &str = "world.log";
 /// The folder of real repositories.
 pub(super) const STORAGES: &str = "storages";
-const FORMAT: u32 = 1;
+/// 2: snippets, groups and object pools.
+const FORMAT: u32 = 2;
+
+#[derive(Deserialize)]
+struct Layout {
+    format: u32,
+}
 
 #[derive(Serialize, Deserialize)]
 struct Snapshot {
@@ -36,6 +42,7 @@ struct Snapshot {
     real_epoch: Timestamp,
     gitlab_token: String,
     gitaly_token: String,
+    cluster_token: String,
     changes: Vec<Change>,
 }
 
@@ -54,6 +61,8 @@ pub(super) struct Fleet {
     pub(super) gitlab_token: String,
     /// All Gitalys' token.
     pub(super) gitaly_token: String,
+    /// The cluster administrator's token.
+    pub(super) cluster_token: String,
     wake: Notify,
     begun: Instant,
     touched: AtomicU64,
@@ -99,11 +108,13 @@ impl Fleet {
         let file = dir.join(SNAPSHOT);
         let snapshot = if file.exists() {
             let text = fs::read(&file).map_err(|e| failed("world", e))?;
-            let snapshot: Snapshot = serde_json::from_slice(&text).map_err(|e| failed(&format!("world {file}"), e))?;
-            if snapshot.format > FORMAT {
-                let found = snapshot.format;
-                return Err(failed("world", format!("format {found}, this version knows up to {FORMAT}")));
+            let unreadable = |e| failed(&format!("world {file}"), e);
+            let Layout { format } = serde_json::from_slice(&text).map_err(unreadable)?;
+            if format != FORMAT {
+                let message = format!("{file} has the layout {format}, this version knows {FORMAT}");
+                return Err(failed("world", message));
             }
+            let snapshot: Snapshot = serde_json::from_slice(&text).map_err(unreadable)?;
             snapshot
         } else {
             let spec = spec.clone().ok_or_else(|| failed("world", format!("{file} does not exist")))?;
@@ -115,6 +126,7 @@ impl Fleet {
                 real_epoch: Timestamp::now(),
                 gitlab_token: token("glpat-sandbox-admin-")?,
                 gitaly_token: token("gitaly-sandbox-")?,
+                cluster_token: token("cluster-sandbox-")?,
                 changes: Vec::new(),
             }
         };
@@ -153,6 +165,9 @@ impl Fleet {
                 }
             }
         }
+        for (storage, id) in world.pod_disks() {
+            content.prepare(storage, id).map_err(|e| failed("storages", e))?;
+        }
         drop((world.take_changes(), content.changes()));
         if let Some(wanted) = &spec {
             super::compare(&world.spec, wanted)?;
@@ -173,6 +188,7 @@ impl Fleet {
             real_epoch: snapshot.real_epoch,
             gitlab_token: snapshot.gitlab_token,
             gitaly_token: snapshot.gitaly_token,
+            cluster_token: snapshot.cluster_token,
             wake: Notify::new(),
             begun: Instant::now(),
             touched: AtomicU64::new(0),
@@ -246,26 +262,31 @@ impl Fleet {
         })
     }
 
+    /// Begins jobs, each on a thread of its own.
+    fn begin(self: &Arc<Self>, jobs: Vec<Job>) -> Vec<tokio::task::JoinHandle<()>> {
+        let begin = |job: Job| {
+            let fleet = Arc::clone(self);
+            tokio::task::spawn_blocking(move || {
+                let result = carry_out(fleet.content.as_ref(), &job);
+                fleet.world(|world| world.complete(&job, result, fleet.now()));
+                fleet.wake();
+            })
+        };
+        jobs.into_iter().map(begin).collect()
+    }
+
+    /// Carries out jobs, and waits for their end.
+    pub(super) async fn carry_out(self: &Arc<Self>, jobs: Vec<Job>) {
+        for job in self.begin(jobs) {
+            drop(job.await);
+        }
+    }
+
     /// Sidekiq: moves the world on until the fleet ends.
     pub(super) async fn drive(self: Arc<Self>) {
         while !self.stop.is_cancelled() {
-            let (jobs, next) = self.world(|world| {
-                let jobs: Vec<(Job, bool)> = world
-                    .tick(self.now())
-                    .into_iter()
-                    .map(|job| (world.spares(&job), job))
-                    .map(|(s, j)| (j, s))
-                    .collect();
-                (jobs, world.next_due())
-            });
-            for (job, spare) in jobs {
-                let fleet = Arc::clone(&self);
-                tokio::task::spawn_blocking(move || {
-                    let result = carry_out(fleet.content.as_ref(), &job, spare);
-                    fleet.world(|world| world.complete(&job, result, fleet.now()));
-                    fleet.wake();
-                });
-            }
+            let (jobs, next) = self.world(|world| (world.tick(self.now()), world.next_due()));
+            drop(self.begin(jobs));
             let pause = next.map_or(Duration::from_secs(1), |due| {
                 let fleet = Duration::try_from(due.duration_since(self.now())).unwrap_or(Duration::ZERO);
                 (fleet / self.speed).clamp(Duration::from_micros(500), Duration::from_secs(1))

@@ -48,9 +48,12 @@ pub(super) fn authenticate(header: Option<&str>, token: &str, now: i64) -> Resul
 
 /// Serves until the fleet ends.
 pub(super) async fn serve(server: Server, listener: tokio::net::TcpListener) {
-    let fleet = Arc::clone(&server.fleet);
+    let (fleet, storage) = (Arc::clone(&server.fleet), server.storage.clone());
     let check = move |request: Request<()>| {
         fleet.touch();
+        if fleet.world(|w| w.is_down(&storage, fleet.now())) {
+            return Err(Status::unavailable("connection refused"));
+        }
         let header = request.metadata().get("authorization").and_then(|v| v.to_str().ok());
         authenticate(header, &fleet.gitaly_token, Timestamp::now().as_second())?;
         Ok(request)
@@ -109,6 +112,11 @@ fn named(repository: Option<wire::Repository>, served: &StorageName) -> Result<S
 }
 
 impl Server {
+    /// A request's object pool, by its path.
+    fn pool(&self, pool: Option<wire::ObjectPool>) -> Result<String, Status> {
+        named(pool.and_then(|pool| pool.repository), &self.storage)
+    }
+
     /// Asks the content of this storage, away from the network's threads.
     async fn ask<T: Send + 'static>(
         &self,
@@ -142,7 +150,7 @@ fn stream<T>(messages: Vec<T>) -> Replies<T> {
 impl server_service_server::ServerService for Server {
     async fn server_info(&self, _: Request<ServerInfoRequest>) -> Answer<ServerInfoResponse> {
         let (server_version, filesystem_id) = self.fleet.world(|w| {
-            (w.spec.gitaly_version.clone(), w.filesystem_ids.get(&self.storage).cloned().unwrap_or_default())
+            (w.gitaly_version(&self.storage), w.filesystem_ids.get(&self.storage).cloned().unwrap_or_default())
         });
         let status = server_info_response::StorageStatus {
             storage_name: self.storage.to_string(),
@@ -298,7 +306,7 @@ impl ref_service_server::RefService for Server {
     ) -> Answer<FindDefaultBranchNameResponse> {
         let FindDefaultBranchNameRequest { repository, head_only } = request.into_inner();
         // Before 16.1 the field is not known: the branch is always guessed.
-        let guesses = self.fleet.world(|w| semver::Version::parse(&w.spec.gitaly_version));
+        let guesses = self.fleet.world(|w| semver::Version::parse(&w.gitaly_version(&self.storage)));
         let head_only = head_only && guesses.is_ok_and(|v| (v.major, v.minor) >= (16, 1));
         let name = self
             .ask(repository, "", move |c, s, p| {
@@ -410,9 +418,39 @@ impl commit_service_server::CommitService for Server {
 
 #[tonic::async_trait]
 impl object_pool_service_server::ObjectPoolService for Server {
+    async fn create_object_pool(&self, request: Request<CreateObjectPoolRequest>) -> Answer<CreateObjectPoolResponse> {
+        let CreateObjectPoolRequest { object_pool, origin } = request.into_inner();
+        let pool = self.pool(object_pool)?;
+        let made = self.ask(origin, "", move |c, s, origin| c.make_pool(s, &pool, origin)).await;
+        made.map_err(|status| match status.code() {
+            tonic::Code::AlreadyExists => {
+                Status::failed_precondition("creating object pool: repository exists already")
+            }
+            _ => status,
+        })?;
+        Ok(Response::new(CreateObjectPoolResponse {}))
+    }
+
+    async fn link_repository_to_object_pool(
+        &self,
+        request: Request<LinkRepositoryToObjectPoolRequest>,
+    ) -> Answer<LinkRepositoryToObjectPoolResponse> {
+        let LinkRepositoryToObjectPoolRequest { object_pool, repository } = request.into_inner();
+        let pool = self.pool(object_pool)?;
+        self.ask(repository, "", move |c, s, p| c.link(s, p, &pool)).await?;
+        Ok(Response::new(LinkRepositoryToObjectPoolResponse {}))
+    }
+
     async fn get_object_pool(&self, request: Request<GetObjectPoolRequest>) -> Answer<GetObjectPoolResponse> {
-        self.ask(request.into_inner().repository, "", |c, s, p| c.head(s, p)).await?;
-        Ok(Response::new(GetObjectPoolResponse { object_pool: None }))
+        let path = self.ask(request.into_inner().repository, "", |c, s, p| c.pool(s, p)).await?;
+        let object_pool = path.map(|relative_path| wire::ObjectPool {
+            repository: Some(wire::Repository {
+                storage_name: self.storage.to_string(),
+                relative_path,
+                ..Default::default()
+            }),
+        });
+        Ok(Response::new(GetObjectPoolResponse { object_pool }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The fleet as a process of its own: found, started, served, stopped. The folder's lock says who serves it; its
 //! endpoint file says where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -13,8 +13,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
 use super::fleet::{Fleet, LOG, SNAPSHOT, STORAGES, write_private};
-use super::{Endpoints, SandboxError, gitaly, lock, rest};
-use crate::model::{SandboxConnection, StorageName};
+use super::kubernetes::PodFacts;
+use super::{Endpoints, PodNeeds, SandboxError, gitaly, kubernetes, lock, rest};
+use crate::model::{Container, SandboxConnection, StorageName};
 
 const ENDPOINT: &str = "endpoint.json";
 const SPEC: &str = "spec.json";
@@ -117,6 +118,9 @@ pub(super) fn compare(made: &SandboxConnection, wanted: &SandboxConnection) -> R
     let SandboxConnection {
         name,
         repositories,
+        snippets,
+        group_wikis,
+        fork_networks,
         real_limit,
         seed,
         speed,
@@ -124,6 +128,7 @@ pub(super) fn compare(made: &SandboxConnection, wanted: &SandboxConnection) -> R
         gitlab_version,
         gitaly_version,
         storages,
+        pods,
         faults,
     } = wanted;
     let mut found: Vec<String> = Vec::new();
@@ -135,12 +140,18 @@ pub(super) fn compare(made: &SandboxConnection, wanted: &SandboxConnection) -> R
     };
     differ("its name", &made.name, name);
     differ("repositories", &made.repositories, repositories);
+    differ("snippets", &made.snippets, snippets);
+    differ("group_wikis", &made.group_wikis, group_wikis);
+    differ("fork_networks", &made.fork_networks, fork_networks);
     differ("real_limit", &made.real_limit, real_limit);
     differ("seed", &made.seed, seed);
     differ("speed", &made.speed, speed);
     differ("workers", &made.workers, workers);
     differ("gitlab_version", &made.gitlab_version, gitlab_version);
     differ("gitaly_version", &made.gitaly_version, gitaly_version);
+    let knows = |learns| if learns { "ready" } else { "manual" };
+    differ("gitlab_knows", &knows(made.pods.gitlab_learns), &knows(pods.gitlab_learns));
+    differ("pod_start", &format!("{}s", made.pods.start_seconds), &format!("{}s", pods.start_seconds));
     let weight = |w: Option<crate::model::Weight>| w.map_or_else(|| "none".to_owned(), |w| w.to_string());
     for storage in storages {
         if let Some(old) = made.storages.iter().find(|s| s.name == storage.name) {
@@ -207,6 +218,21 @@ fn ask(endpoints: &Endpoints, method: &str, path: &str, body: &[u8]) -> std::io:
     Ok((status, body.to_vec()))
 }
 
+/// Has a running fleet do what a person does at GitLab's console for a container; the ids of the moves it ended.
+pub(super) fn repair(endpoints: &Endpoints, container: Container) -> Result<Vec<u64>, SandboxError> {
+    let asked = ask(endpoints, "POST", "/-/sandbox/repair", container.to_string().as_bytes());
+    match asked.map_err(|e| failed("the sandbox", e))? {
+        (200, answer) => serde_json::from_slice(&answer).map_err(|e| failed("the sandbox's answer", e)),
+        (404, _) => Err(SandboxError {
+            message: format!("the sandbox's GitLab has no {container}"),
+            help: Some("A container is named like project-12, snippet-3 or group_wiki-1.".to_owned()),
+        }),
+        (status, answer) => {
+            Err(failed(format!("the sandbox answered {status}"), String::from_utf8_lossy(&answer).trim()))
+        }
+    }
+}
+
 fn lock_file(dir: &Utf8Path) -> Result<std::fs::File, SandboxError> {
     let file = dir.join(LOCK);
     std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&file).map_err(|e| failed(file, e))
@@ -221,10 +247,38 @@ fn served(dir: &Utf8Path) -> Result<bool, SandboxError> {
     }
 }
 
+/// Tells a running fleet which storages will be in pods, and what they find in its cluster.
+pub(super) fn expect_pods(endpoints: &Endpoints, needs: &PodNeeds) -> Result<Endpoints, SandboxError> {
+    serde_json::from_slice(&told(endpoints, "pods", needs)?).map_err(|e| failed("the sandbox's answer", e))
+}
+
+/// Tells a running fleet of another cluster's pods.
+pub(super) fn relay(endpoints: &Endpoints, pods: &BTreeMap<StorageName, PodFacts>) -> Result<(), SandboxError> {
+    told(endpoints, "relay", pods).map(drop)
+}
+
+/// Has a running fleet's GitLab learn of a storage.
+pub(super) fn know(endpoints: &Endpoints, storage: &StorageName) -> Result<(), SandboxError> {
+    told(endpoints, "know", storage).map(drop)
+}
+
+/// A request to a running fleet that is a statement.
+fn told<T: serde::Serialize>(endpoints: &Endpoints, path: &str, body: &T) -> Result<Vec<u8>, SandboxError> {
+    let body = serde_json::to_vec(body).map_err(|e| failed("the sandbox", e))?;
+    match ask(endpoints, "POST", &format!("/-/sandbox/{path}"), &body).map_err(|e| failed("the sandbox", e))? {
+        (200, answer) => Ok(answer),
+        (status, answer) => {
+            Err(failed(format!("the sandbox answered {status}"), String::from_utf8_lossy(&answer).trim()))
+        }
+    }
+}
+
 /// Where a running fleet listens; grows when it takes up storages.
 pub(super) struct Post {
     dir: Utf8PathBuf,
     endpoints: Mutex<Endpoints>,
+    /// Storages that will be in pods.
+    expected: Mutex<BTreeSet<StorageName>>,
 }
 
 impl Post {
@@ -238,9 +292,15 @@ impl Post {
         write_private(&self.dir.join(ENDPOINT), &text).map_err(|e| failed("the endpoint file", e))
     }
 
+    /// Takes up storages that will be in pods: their address is known before they are there.
+    pub(super) fn expect(&self, storages: impl IntoIterator<Item = StorageName>) {
+        lock(&self.expected).extend(storages);
+    }
+
     /// Starts the Gitaly of each storage that has none yet.
     pub(super) async fn serve_storages(&self, fleet: &Arc<Fleet>) -> Result<(), SandboxError> {
-        let names: Vec<StorageName> = fleet.world(|w| w.spec.storages.iter().map(|s| s.name.clone()).collect());
+        let mut names: BTreeSet<StorageName> = fleet.world(|w| w.storages()).into_iter().collect();
+        names.extend(lock(&self.expected).iter().cloned());
         for storage in names {
             if lock(&self.endpoints).gitaly.contains_key(&storage) {
                 continue;
@@ -293,18 +353,22 @@ pub(super) async fn serve(
     let opened = tokio::task::spawn_blocking(move || Fleet::open(&owned, spec)).await;
     let fleet = Arc::new(opened.map_err(|e| failed("the sandbox's world", e))??);
     let (listener, address) = listen().await?;
+    let (cluster, cluster_address) = listen().await?;
     let endpoints = Endpoints {
         pid: std::process::id(),
         gitlab_url: format!("http://{address}"),
         gitlab_token: fleet.gitlab_token.clone(),
         gitaly: BTreeMap::new(),
         gitaly_token: fleet.gitaly_token.clone(),
+        kubernetes_url: format!("http://{cluster_address}"),
+        kubernetes_token: fleet.cluster_token.clone(),
         fleet_epoch: fleet.fleet_epoch,
         real_epoch: fleet.real_epoch,
         speed: fleet.world(|w| w.spec.speed.max(1)),
     };
-    let post = Arc::new(Post { dir: dir.to_owned(), endpoints: Mutex::new(endpoints) });
+    let post = Arc::new(Post { dir: dir.to_owned(), endpoints: Mutex::new(endpoints), expected: Mutex::default() });
     let gitlab = tokio::spawn(rest::serve(Arc::clone(&fleet), Arc::clone(&post), listener));
+    tokio::spawn(kubernetes::serve(Arc::clone(&fleet), cluster));
     tokio::spawn(Arc::clone(&fleet).drive());
     post.serve_storages(&fleet).await?;
     announce(&post.endpoints());

@@ -31,9 +31,38 @@ pub struct SyntheticRepository {
     /// Objects that are gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     lost: Vec<String>,
+    /// The pool it borrows from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pool: Option<String>,
+    /// Bytes of the pool that it holds itself.
+    #[serde(default, skip_serializing_if = "nothing")]
+    inlined: Bytes,
+    /// It is a pool.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_pool: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn nothing(bytes: &Bytes) -> bool {
+    bytes.0 == 0
 }
 
 impl SyntheticRepository {
+    fn new(seed: u64, shape: Shape, size: u64, head: &[u8]) -> Self {
+        Self {
+            seed,
+            shape,
+            size: Bytes(size),
+            head: head.to_vec(),
+            pushes: Vec::new(),
+            dropped: Vec::new(),
+            lost: Vec::new(),
+            pool: None,
+            inlined: Bytes(0),
+            is_pool: false,
+        }
+    }
+
     fn id(&self, what: &[u8], version: usize) -> String {
         let mut hash = Sha256::new();
         hash.update(self.seed.to_be_bytes());
@@ -81,6 +110,11 @@ impl SyntheticRepository {
         let target = |name: &[u8]| self.id(name, self.pushes.iter().filter(|p| *p == name).count());
         let mut all: Vec<Reference> =
             self.names().into_iter().map(|name| Reference { target: target(&name), name }).collect();
+        if self.is_pool {
+            for Reference { name, .. } in &mut all {
+                name.splice(..b"refs".len(), b"refs/remotes/origin".iter().copied());
+            }
+        }
         if let Some(head) = all.iter().find(|r| r.name == self.head) {
             let head = Reference { name: b"HEAD".to_vec(), target: head.target.clone() };
             all.insert(0, head);
@@ -108,6 +142,8 @@ type Key = (StorageName, String);
 #[derive(Debug, Default)]
 struct Inner {
     repositories: BTreeMap<Key, SyntheticRepository>,
+    /// Storages' disks, by their file systems' ids.
+    disks: BTreeMap<StorageName, String>,
     changes: Vec<Change>,
 }
 
@@ -172,32 +208,49 @@ impl Synthetic {
 }
 
 impl Content for Synthetic {
-    fn settle(&self, settlers: &[Settler], lacking_object: &[u64]) -> ContentResult<Vec<(u64, u64)>> {
+    fn settle(&self, settlers: &[Settler]) -> ContentResult<Vec<Vec<u64>>> {
         let mut inner = lock(&self.inner);
-        let mut sizes = Vec::with_capacity(settlers.len());
-        for Settler { project, shape } in settlers {
-            for (index, path) in project.repositories().into_iter().enumerate() {
+        for settler in settlers {
+            for (index, plot) in settler.plots.iter().enumerate() {
                 let main = index == 0;
-                let mut repository = SyntheticRepository {
-                    seed: project.id.wrapping_mul(4).wrapping_add(index as u64),
-                    shape: if main { *shape } else { Shape::Ordinary },
-                    size: Bytes(if main { project.repository_size } else { project.wiki_size }),
-                    head: match shape {
-                        Shape::UnbornHead if main => b"refs/heads/gone".to_vec(),
-                        _ => b"refs/heads/main".to_vec(),
-                    },
-                    pushes: Vec::new(),
-                    dropped: Vec::new(),
-                    lost: Vec::new(),
+                let head: &[u8] = match settler.shape {
+                    Shape::UnbornHead if main => b"refs/heads/gone",
+                    _ => b"refs/heads/main",
                 };
-                if main && lacking_object.contains(&project.id) {
+                let seed = settler.seed(4).wrapping_add(index as u64);
+                let shape = if main { settler.shape } else { Shape::Ordinary };
+                let mut repository = SyntheticRepository::new(seed, shape, plot.bytes, head);
+                if main && settler.lacks_object {
                     repository.lost.push("parent".to_owned());
                 }
-                inner.repositories.insert((project.storage.clone(), path), repository);
+                if let Some(seat) = settler.seat.as_ref().filter(|_| main) {
+                    if seat.root.is_none() {
+                        let pool = SyntheticRepository { is_pool: true, size: Bytes(seat.bytes), ..repository.clone() };
+                        inner.repositories.insert((settler.storage.clone(), seat.pool.clone()), pool);
+                    }
+                    repository.pool = Some(seat.pool.clone());
+                }
+                inner.repositories.insert((settler.storage.clone(), plot.path.clone()), repository);
             }
-            sizes.push((project.repository_size, project.wiki_size));
         }
-        Ok(sizes)
+        Ok(settlers.iter().map(|s| s.plots.iter().map(|p| p.bytes).collect()).collect())
+    }
+
+    fn prepare(&self, storage: &StorageName, filesystem_id: &str) -> ContentResult<()> {
+        lock(&self.inner).disks.insert(storage.clone(), filesystem_id.to_owned());
+        Ok(())
+    }
+
+    fn mount(&self, storage: &StorageName, filesystem_id: &str) -> ContentResult<()> {
+        let mut inner = lock(&self.inner);
+        let before = inner.disks.insert(storage.clone(), filesystem_id.to_owned());
+        if before.is_some_and(|before| before != filesystem_id) {
+            let here = inner.repositories.keys().filter(|(s, _)| s == storage).cloned().collect::<Vec<_>>();
+            for key in here {
+                inner.put(key, None);
+            }
+        }
+        Ok(())
     }
 
     fn exists(&self, storage: &StorageName, path: &str) -> bool {
@@ -239,8 +292,8 @@ impl Content for Synthetic {
 
     fn measure(&self, storage: &StorageName, path: &str) -> ContentResult<Measure> {
         self.get(storage, path, |r| Measure {
-            size: r.size.0,
-            objects: r.size.0,
+            size: r.size.0.saturating_add(r.inlined.0),
+            objects: r.size.0.saturating_add(r.inlined.0),
             loose_references: r.names().len() as u64,
             packed_references: 0,
         })
@@ -259,15 +312,9 @@ impl Content for Synthetic {
             return Err(ContentError::Exists);
         }
         let branch: &[u8] = if default_branch.is_empty() { b"main" } else { default_branch };
-        let repository = SyntheticRepository {
-            seed: path.bytes().fold(7, |h: u64, b| h.wrapping_mul(31).wrapping_add(u64::from(b))),
-            shape: if sha256 { Shape::Sha256 } else { Shape::Empty },
-            size: Bytes(0),
-            head: [b"refs/heads/".as_slice(), branch].concat(),
-            pushes: Vec::new(),
-            dropped: Vec::new(),
-            lost: Vec::new(),
-        };
+        let seed = path.bytes().fold(7, |h: u64, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
+        let shape = if sha256 { Shape::Sha256 } else { Shape::Empty };
+        let repository = SyntheticRepository::new(seed, shape, 0, &[b"refs/heads/", branch].concat());
         inner.put(key, Some(repository));
         Ok(())
     }
@@ -284,9 +331,44 @@ impl Content for Synthetic {
 
     fn replicate(&self, source: &StorageName, destination: &StorageName, path: &str) -> ContentResult<()> {
         let mut inner = lock(&self.inner);
-        let copy = inner.repositories.get(&(source.clone(), path.to_owned())).cloned();
-        inner.put((destination.clone(), path.to_owned()), Some(copy.ok_or(ContentError::NotFound)?));
+        let whole = |path: &str| inner.repositories.get(&(source.clone(), path.to_owned())).cloned();
+        let mut copy = whole(path).ok_or(ContentError::NotFound)?;
+        if let Some(pool) = copy.pool.take().and_then(|pool| whole(&pool)) {
+            copy.inlined = copy.inlined.max(pool.size);
+        }
+        inner.put((destination.clone(), path.to_owned()), Some(copy));
         Ok(())
+    }
+
+    fn pool(&self, storage: &StorageName, path: &str) -> ContentResult<Option<String>> {
+        self.get(storage, path, |r| r.pool.clone())
+    }
+
+    fn make_pool(&self, storage: &StorageName, pool: &str, origin: &str) -> ContentResult<()> {
+        let mut inner = lock(&self.inner);
+        let key = (storage.clone(), pool.to_owned());
+        if inner.repositories.contains_key(&key) {
+            return Err(ContentError::Exists);
+        }
+        let origin = inner.repositories.get(&(storage.clone(), origin.to_owned()));
+        let origin = origin.cloned().ok_or(ContentError::NotFound)?;
+        inner.put(key, Some(SyntheticRepository { is_pool: true, pool: None, ..origin }));
+        Ok(())
+    }
+
+    fn link(&self, storage: &StorageName, path: &str, pool: &str) -> ContentResult<()> {
+        if !self.exists(storage, pool) {
+            return Err(ContentError::NotFound);
+        }
+        self.update(storage, path, |r| r.pool = Some(pool.to_owned()))
+    }
+
+    fn tidy(&self, storage: &StorageName, path: &str) -> ContentResult<()> {
+        self.update(storage, path, |r| {
+            if r.pool.is_some() {
+                r.inlined = Bytes(0);
+            }
+        })
     }
 
     fn push(&self, storage: &StorageName, path: &str, branch: Option<&str>, _message: &str) -> ContentResult<String> {

@@ -329,7 +329,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::{AssignmentRecord, QuarantineRecord, StorageRecord, WaveRecord};
+    use super::super::{AssignmentRecord, QuarantineRecord, StorageRecord, Tenths, WaveRecord};
     use super::*;
     use crate::model::Weight;
 
@@ -450,7 +450,9 @@ mod tests {
                 Record::Storage(StorageRecord {
                     weight: weight.map(|w| Weight::new(w).expect("weight")),
                     filesystem_id: id,
-                    drained: None,
+                    rotation_seconds: weight.and_then(|w| u32::try_from(w).ok()).map(Tenths),
+                    objects: BTreeMap::from([("StatefulSet/a".to_owned(), "00".to_owned())]),
+                    ..StorageRecord::default()
                 })
             )),
             (name, prop::option::of(".{0,12}"), any::<u64>(), prop::collection::btree_set(".{0,8}", 0..4)).prop_map(

@@ -2,13 +2,15 @@
 
 pub mod edit;
 pub mod format;
+pub mod inventory;
 pub mod journal;
 pub mod lock;
 pub mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::{Address, Container, StorageName, Weight};
 
@@ -35,6 +37,41 @@ pub enum Record {
     Quarantine(QuarantineRecord),
 }
 
+/// Seconds, kept in tenths: `7.4`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Tenths(pub u32);
+
+impl Tenths {
+    /// Rounds milliseconds.
+    pub fn of_millis(millis: u64) -> Self {
+        Self(u32::try_from(millis.saturating_add(50) / 100).unwrap_or(u32::MAX))
+    }
+}
+
+impl fmt::Display for Tenths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{} s", self.0 / 10, self.0 % 10)
+    }
+}
+
+impl Serialize for Tenths {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(f64::from(self.0) / 10.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Tenths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let tenths = (f64::deserialize(deserializer)? * 10.0).round();
+        if (0.0..=f64::from(u32::MAX)).contains(&tenths) {
+            // Checked above: within the range, and whole.
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the range")]
+            return Ok(Self(tenths as u32));
+        }
+        Err(serde::de::Error::custom("expected seconds, 0 or more"))
+    }
+}
+
 /// What tranship applied to, and learned of, one storage.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +85,19 @@ pub struct StorageRecord {
     /// Found empty twice; SHA-256 of the certificate (canonical JSON of both observations).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained: Option<String>,
+    /// A pod storage's objects, `StatefulSet/gitaly-a`: SHA-256 of the manifest that was last applied (canonical JSON),
+    /// hex.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub objects: BTreeMap<String, String>,
+    /// `metadata.uid` of its StatefulSet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statefulset_uid: Option<String>,
+    /// `metadata.uid` of its volume's claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_uid: Option<String>,
+    /// How long the last restart that was measured kept it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation_seconds: Option<Tenths>,
 }
 
 /// What was moved for one assignment, cumulative; changed by verified moves only.

@@ -1,6 +1,6 @@
 //! The state file on disk: reading it, and replacing it so that a crash leaves the old file or the new one, whole.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -134,23 +134,40 @@ pub fn replace(file: &Utf8Path, content: &[u8]) -> std::io::Result<()> {
     if fs_err::read(&file).is_ok_and(|old| old == content) {
         return Ok(());
     }
+    replace_by(&file, |temporary| temporary.write_all(content))
+}
+
+/// As [`replace`], for a content that is written bit by bit; it is not compared with the old one.
+///
+/// # Errors
+/// The first call that failed; the old file is then whole.
+pub fn replace_by(
+    file: &Utf8Path,
+    write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
+) -> std::io::Result<()> {
     let folder = match file.parent() {
         Some(parent) if !parent.as_str().is_empty() => parent,
         _ => Utf8Path::new("."),
     };
     let mut temporary = tempfile::Builder::new().prefix(".tranship-").tempfile_in(folder)?;
-    temporary.write_all(content)?;
-    keep_mode(&file, temporary.as_file())?;
+    write(&mut temporary)?;
+    keep_mode(file, temporary.as_file())?;
     temporary.as_file().sync_all()?;
-    temporary.persist(&file).map_err(|error| error.error)?;
+    temporary.persist(file).map_err(|error| error.error)?;
     fs_err::File::open(folder)?.sync_all()
 }
 
-/// Gives the new file the old one's permissions, or those of an ordinary file (0644): it is to be committed.
+/// Gives the new file the old one's owner, where that may be done, and its permissions, or those of an ordinary file
+/// (0644): it is to be committed.
 #[cfg(unix)]
 fn keep_mode(old: &Utf8Path, new: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = fs_err::metadata(old).map_or(0o644, |data| data.permissions().mode() & 0o7777);
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let old = fs_err::metadata(old).ok();
+    if let Some(data) = &old {
+        // Who is not root replaces a file of somebody else by one of his own.
+        let _ = std::os::unix::fs::fchown(new, Some(data.uid()), Some(data.gid()));
+    }
+    let mode = old.map_or(0o644, |data| data.permissions().mode() & 0o7777);
     new.set_permissions(std::fs::Permissions::from_mode(mode))
 }
 

@@ -12,6 +12,7 @@
 //! | `state` | a state and its records |
 //! | `progress`, `streams` | a run as it goes |
 //! | `summary` | the end of a run |
+//! | `value` | a value of the language |
 //! | `approval` | the question before it |
 //! | `words`, `text` | closed sets in words; escaping, columns, durations |
 
@@ -25,19 +26,22 @@ mod state;
 mod streams;
 mod summary;
 mod text;
+mod value;
 mod words;
 
 pub use approval::{Answer, approval_question, parse_answer};
 pub use diagnostics::{diagnostics, diagnostics_json};
 pub use graph::{graph_dot, graph_json};
 pub use overview::{
-    DrainRow, EstimateRow, MoveRef, NotPlannedRow, Overview, PlanSummary, RoomRow, Route, WaveRow, WeightRow,
+    DrainRow, EstimateRow, ListedRow, MoveRef, NotPlannedRow, Overview, PlanSummary, RoomRow, Route, WaveRow, WeightRow,
 };
 pub use plan::{plan, plan_json};
 pub use progress::{Progress, Said};
 pub use state::{state, state_list, state_show};
 pub use streams::{json_line, json_lines, people};
 pub use summary::summary;
+pub use text::eta;
+pub use value::value;
 pub use words::{Advice, Gravity};
 
 use crate::apply::event::Event;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::text;
 use super::words::{self, Advice};
-use crate::model::{Address, Bytes, Container, StorageName, Weight};
+use crate::model::{Address, Bytes, Container, ContainerKind, Listed, StorageName, Weight};
 use crate::plan::{Action, Change, Estimate, Level, NotPlanned, Plan, StoragePlan, Verdict, WeightChange};
 
 /// A plan's totals, groups and what to do next.
@@ -15,6 +15,8 @@ use crate::plan::{Action, Change, Estimate, Level, NotPlanned, Plan, StoragePlan
 pub struct Overview {
     /// The totals.
     pub summary: PlanSummary,
+    /// How old the lists of repositories are, where they were not read just then.
+    pub listed: Option<ListedRow>,
     /// All weights that GitLab knows, changed ones first, each group in the order of names.
     pub weights: Vec<WeightRow>,
     /// Moves by source and destination.
@@ -31,6 +33,15 @@ pub struct Overview {
     pub estimate: Option<EstimateRow>,
     /// What to do next, a line each.
     pub next: Vec<String>,
+}
+
+/// How old the lists of repositories are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListedRow {
+    /// In words.
+    pub text: String,
+    /// Seconds from the oldest entry to the plan.
+    pub age_seconds: u64,
 }
 
 /// A plan's totals.
@@ -94,6 +105,8 @@ pub struct Route {
     pub destination: StorageName,
     /// How many.
     pub repositories: u64,
+    /// The same by kind.
+    pub kinds: BTreeMap<ContainerKind, u64>,
     /// Sum of their sizes.
     pub bytes: Bytes,
     /// Waves that hold some of them, in the order of the rollout.
@@ -220,6 +233,7 @@ impl Overview {
         let not_planned = plan.report.iter().map(not_planned).collect();
         Self {
             summary: summary(plan),
+            listed: plan.listed.map(|listed| listed_row(plan, listed)),
             weights: weights(plan),
             routes,
             waves,
@@ -230,6 +244,22 @@ impl Overview {
             next: next(plan),
         }
     }
+}
+
+fn listed_row(plan: &Plan, listed: Listed) -> ListedRow {
+    let Listed { began, ended } = listed;
+    let since =
+        |then: jiff::Timestamp| u64::try_from(plan.as_of.as_second().saturating_sub(then.as_second())).unwrap_or(0);
+    let (age, end) = (since(began), since(ended));
+    let text = if end > 0 {
+        format!(
+            "Repositories as listed {} ago ({began} to {ended}): what changed since is found by each move itself.",
+            text::eta(age)
+        )
+    } else {
+        format!("Repositories as listed since {began}: the listing had been interrupted.")
+    };
+    ListedRow { text, age_seconds: age }
 }
 
 fn summary(plan: &Plan) -> PlanSummary {
@@ -258,6 +288,7 @@ fn summary(plan: &Plan) -> PlanSummary {
                 s.bytes = Bytes(s.bytes.0.saturating_add(bytes.0));
             }
             Change::ProveEmpty { storage: _ } => s.drains += 1,
+            _ => {}
         }
     }
     s.text = sentence(plan, &s);
@@ -333,6 +364,7 @@ fn weights(plan: &Plan) -> Vec<WeightRow> {
 #[derive(Default)]
 struct Gathered<'p> {
     bytes: u64,
+    kinds: BTreeMap<ContainerKind, u64>,
     waves: BTreeSet<(u32, &'p str)>,
     moves: Vec<MoveRef>,
 }
@@ -355,16 +387,18 @@ fn moves(plan: &Plan) -> (Vec<Route>, Vec<WaveRow>) {
         for (offset, item) in plan.moves_of(action).iter().enumerate() {
             let route = routes.entry((&item.source, &item.destination)).or_default();
             route.bytes = route.bytes.saturating_add(item.bytes.0);
+            *route.kinds.entry(item.container.kind).or_default() += 1;
             route.waves.insert((*position, wave));
             let index = first.saturating_add(u32::try_from(offset).unwrap_or(u32::MAX));
             route.moves.push(MoveRef { index, action: u32::try_from(number).unwrap_or(u32::MAX) });
         }
     }
     waves.sort_by(|a, b| (a.position, &a.wave, &a.source).cmp(&(b.position, &b.wave, &b.source)));
-    let routes = routes.into_iter().map(|((source, destination), Gathered { bytes, waves, moves })| Route {
+    let routes = routes.into_iter().map(|((source, destination), Gathered { bytes, kinds, waves, moves })| Route {
         source: source.clone(),
         destination: destination.clone(),
         repositories: moves.len() as u64,
+        kinds,
         bytes: Bytes(bytes),
         waves: waves.into_iter().map(|(_, name)| name.to_owned()).collect(),
         moves,

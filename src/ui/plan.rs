@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Style;
-use super::overview::{EstimateRow, MoveRef, NotPlannedRow, Overview, RoomRow, Route, WeightRow};
+use super::overview::{EstimateRow, ListedRow, MoveRef, NotPlannedRow, Overview, RoomRow, Route, WeightRow};
 use super::text::{self, Paint, Table, escape, escape_lines, percent, prose, repositories};
 use super::words;
 use crate::model::Address;
@@ -22,12 +22,14 @@ const MOVES_IN_ALL: usize = 20;
 
 /// A plan as text; `verbose` lists every move, every weight and what the plan was made from.
 pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
-    let Overview { summary, weights, routes, waves, rooms, drains, not_planned, estimate, next } = &Overview::of(plan);
+    let Overview { summary, listed, weights, routes, waves, rooms, drains, not_planned, estimate, next } =
+        &Overview::of(plan);
     // Every field is named, so that a new one cannot be forgotten.
     let Plan {
         format: _, // the JSON's
         environment,
         as_of,
+        listed: _, // with its age, in the overview
         basis,
         actions: _, // by their kinds, in the overview
         edges: _,   // `tranship graph`
@@ -51,11 +53,15 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
         && quarantined.is_empty()
         && drift.is_empty()
         && findings.is_empty()
-        && policies.is_empty();
+        && policies.is_empty()
+        && listed.is_none();
     if bare && !verbose {
         return page.out;
     }
     let _ = writeln!(page.out, "Environment {}.", escape(environment));
+    if let Some(ListedRow { text, age_seconds: _ }) = listed {
+        page.out.push_str(&prose(style, 0, text));
+    }
     page.quarantined(quarantined);
     page.drift(drift);
     page.findings("Danger", findings.iter().filter(|f| f.level != Level::Notice));
@@ -241,15 +247,16 @@ impl Page {
         self.heading("Moves", ": source -> destination");
         let mut left = if self.verbose { usize::MAX } else { MOVES_IN_ALL };
         let shown = self.shown(rows.len());
-        for Route { source, destination, repositories: number, bytes, waves, moves } in rows.iter().take(shown) {
+        for Route { source, destination, repositories: number, kinds, bytes, waves, moves } in rows.iter().take(shown) {
             let waves: Vec<_> = waves.iter().map(|w| escape(w)).collect();
             let word = if waves.len() == 1 { "wave" } else { "waves" };
             let _ = writeln!(
                 self.out,
-                "  {} {} {source} -> {destination} ({bytes}), {word} {}",
+                "  {} {} {source} -> {destination} ({bytes}), {word} {}{}",
                 self.paint.change("move"),
                 repositories(*number),
-                waves.join(", ")
+                waves.join(", "),
+                if kinds.len() > 1 { format!(": {}", words::kinds(kinds)) } else { String::new() }
             );
             let listed = if self.verbose { moves.len() } else { moves.len().min(MOVES).min(left) };
             left = left.saturating_sub(listed);

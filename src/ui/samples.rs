@@ -31,6 +31,7 @@ pub(super) fn empty() -> Plan {
         format: Plan::FORMAT,
         environment: "staging".into(),
         as_of: "2026-01-02T03:04:05Z".parse().expect("a time"),
+        listed: None,
         basis: Basis {
             configuration: "c0ffee".into(),
             state: "5eed".into(),
@@ -167,10 +168,11 @@ pub(super) fn everything() -> Plan {
         WaitingOn::Move { state: "started".into(), destination: "second".into() },
         WaitingOn::Field { assignment: address("assignment.heavy") },
         WaitingOn::Release,
-        WaitingOn::Family { family: "snippet".into() },
-        WaitingOn::Count { family: "group_wiki".into(), cause: "GET /groups: 500".into() },
+        WaitingOn::Listing { kind: ContainerKind::GroupWiki, cause: "GET /groups: 403".into() },
+        WaitingOn::Reading { kind: ContainerKind::Snippet, cause: "GET /snippets/all: 500".into() },
         WaitingOn::Selection,
         WaitingOn::Leftovers,
+        WaitingOn::Pools,
         WaitingOn::Storage { storage: storage("third") },
     ];
     plan.report = reasons

@@ -39,11 +39,25 @@ pub fn state(state: &State, style: Style) -> String {
                 }
                 quarantined.push_str(&prose(style, 6, &format!("what to do: {}", text::escape_lines(remedy))));
             }
-            Record::Storage(StorageRecord { weight, filesystem_id, drained }) => storages.row([
+            Record::Storage(StorageRecord {
+                weight,
+                filesystem_id,
+                drained,
+                objects,
+                // `state show` has them.
+                statefulset_uid: _,
+                claim_uid: _,
+                rotation_seconds,
+            }) => storages.row([
                 address(at),
                 weight.map_or_else(|| "weight not set".to_owned(), |w| format!("weight {w}")),
                 drained.as_ref().map_or_else(String::new, |d| format!("drained (certificate {})", short(d))),
                 filesystem_id.as_ref().map_or_else(String::new, |id| format!("filesystem {}", escape(id))),
+                match objects.len() {
+                    0 => String::new(),
+                    number => text::count(number as u64, "object", "objects"),
+                },
+                rotation_seconds.map_or_else(String::new, |seconds| format!("last restart {seconds}")),
             ]),
             Record::Assignment(AssignmentRecord { count, bytes, verdicts, digest, verification, waves }) => {
                 let verdicts: Vec<String> = verdicts.iter().map(|(v, n)| format!("{n} {}", escape(v))).collect();

@@ -13,7 +13,7 @@ use super::*;
 use crate::apply::event::{Event, Outcome, Summary};
 use crate::diag::{Diagnostic, Diagnostics, SourceMap, Span};
 use crate::model::{Bytes, Weight};
-use crate::state::{AssignmentRecord, QuarantineRecord, Record, State, StorageRecord, WaveRecord};
+use crate::state::{AssignmentRecord, QuarantineRecord, Record, State, StorageRecord, Tenths, WaveRecord};
 
 const PIPE: Style = Style { color: false, width: 80, tty: false };
 const TERMINAL: Style = Style { color: true, width: 80, tty: true };
@@ -301,9 +301,17 @@ fn recorded() -> State {
         weight: Some(Weight::ZERO),
         filesystem_id: Some("fs-a".into()),
         drained: Some("ab".repeat(32)),
+        ..StorageRecord::default()
     };
     state.records.insert(address("storage.default"), Record::Storage(default));
-    let second = StorageRecord { weight: Some(weight(100)), filesystem_id: None, drained: None };
+    let second = StorageRecord {
+        weight: Some(weight(100)),
+        objects: [("StatefulSet/second".to_owned(), "12".repeat(32))].into(),
+        statefulset_uid: Some("5f0c".into()),
+        claim_uid: Some("77aa".into()),
+        rotation_seconds: Some(Tenths(74)),
+        ..StorageRecord::default()
+    };
     state.records.insert(address("storage.second"), Record::Storage(second));
     let assignment = AssignmentRecord {
         count: 24,

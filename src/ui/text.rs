@@ -198,7 +198,7 @@ pub(super) fn duration(seconds: u64) -> String {
 }
 
 /// Seconds as a rough time to wait: `2 h 05`, `12 min`, `40 s`.
-pub(super) fn eta(seconds: u64) -> String {
+pub fn eta(seconds: u64) -> String {
     if seconds >= 3600 {
         format!("{} h {:02}", seconds / 3600, seconds / 60 % 60)
     } else if seconds >= 60 {

@@ -1,12 +1,14 @@
 //! Closed sets of the plan and of the events, in words that an operator can act on.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use super::text::{self, milliseconds};
 use crate::apply::event::{Event, Outcome};
-use crate::model::Container;
+use crate::model::{Container, ContainerKind};
+use crate::plan::pods::ChangeClass;
 use crate::plan::{Action, Change, Verdict, WaitingOn};
 
 /// What is the matter and what to do.
@@ -49,13 +51,15 @@ pub(super) fn waiting_on(reason: &WaitingOn) -> Advice {
             "in quarantine on the way off this storage, or held back by a possible loss there".into(),
             "Follow the remedy, then release what is in quarantine: `tranship quarantine release ID`.".into(),
         ),
-        WaitingOn::Family { family } => (
-            format!("{} cannot be moved by this version", families(family)),
-            "Move them with GitLab's own API for now, or wait for a version that does.".into(),
+        WaitingOn::Listing { kind, cause } => (
+            format!("the {} here could not be listed: {cause}", kind.plural()),
+            "See to the cause, then plan again: what cannot be listed cannot be moved, nor proven gone. What GitLab has no \
+             list of is moved in its Rails console."
+                .into(),
         ),
-        WaitingOn::Count { family, cause } => (
-            format!("the number of {} could not be read: {cause}", families(family)),
-            "See to the cause, then plan again: what cannot be counted cannot be proven gone.".into(),
+        WaitingOn::Reading { kind, cause } => (
+            format!("GitLab fails to show {} in its list ({cause}): not planned, whatever it is", one_of(*kind)),
+            "Look for it in GitLab's log `exceptions_json.log`, mend or delete it, then plan again.".into(),
         ),
         WaitingOn::Selection => (
             "left out by --target or --exclude, or because the weight that must be 0 first was".into(),
@@ -63,7 +67,11 @@ pub(super) fn waiting_on(reason: &WaitingOn) -> Advice {
         ),
         WaitingOn::Leftovers => (
             "Gitaly holds repositories here that GitLab does not know on this storage".into(),
-            "Find out what each is (a copy that a move left, an object pool) and remove it by hand once that is sure."
+            "Find out what each is (a copy that a move left) and remove it by hand once that is sure.".into(),
+        ),
+        WaitingOn::Pools => (
+            "object pools are left here, which GitLab deletes by a background job after their last member has left".into(),
+            "Nothing: the proof waits for them. If they stay for days, look for failed jobs `ObjectPool::Destroy` in Sidekiq."
                 .into(),
         ),
         WaitingOn::Storage { storage } => (
@@ -74,12 +82,17 @@ pub(super) fn waiting_on(reason: &WaitingOn) -> Advice {
     Advice { message, help }
 }
 
-fn families(family: &str) -> String {
-    match family {
-        "snippet" => "snippets".to_owned(),
-        "group_wiki" => "group wikis".to_owned(),
-        other => other.to_owned(),
+/// `11 projects, 1 snippet and 4 group wikis`.
+pub(super) fn kinds(kinds: &BTreeMap<ContainerKind, u64>) -> String {
+    let parts: Vec<String> = kinds.iter().map(|(kind, n)| text::count(*n, kind.word(), kind.plural())).collect();
+    match parts.as_slice() {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        parts => parts.concat(),
     }
+}
+
+fn one_of(kind: ContainerKind) -> String {
+    format!("a {}", kind.word())
 }
 
 fn list(names: &[&str]) -> String {
@@ -107,6 +120,17 @@ pub(super) fn action(action: &Action) -> String {
             format!("move {} ({bytes}) off {source}, wave {wave}", text::repositories(u64::from(*count)))
         }
         Change::ProveEmpty { storage } => format!("prove {storage} empty"),
+        Change::ApplyObject { manifest, class, .. } => match class {
+            ChangeClass::Create => format!("create {}", manifest.key),
+            ChangeClass::InPlace => format!("change {} in place", manifest.key),
+            ChangeClass::RollsPod => format!("change {}: the pod restarts", manifest.key),
+        },
+        Change::RecreateStatefulSet { manifest, .. } => format!("recreate {} around its pod", manifest.key),
+        Change::GrowDisk { claim, from, to, .. } => format!("grow the disk {claim}: {from} -> {to}"),
+        Change::ReplacePod { pod, why, .. } => format!("replace the pod {pod}: {why}"),
+        Change::AwaitReady { storage, .. } => format!("wait until {storage} is ready"),
+        Change::AwaitKnown { storage, .. } => format!("wait until GitLab knows {storage}"),
+        Change::Forget { storage } => format!("forget {storage}; nothing is deleted"),
     }
 }
 

@@ -15,8 +15,8 @@ use tranship::diag::{SourceId, Span};
 use tranship::expr::Predicate;
 use tranship::model::{
     Address, Assignment, Bytes, Connection, Container, ContainerKind, Desired, DesiredStorage, DiskSpace, GitlabFacts,
-    Limits, Observed, OtherContainers, Reading, Repository, Rollout, ServerFacts, StorageFacts, StorageName,
-    TokenFacts, Wave, Weight,
+    Limits, ListFacts, Observed, Reading, Repository, Rollout, ServerFacts, StorageFacts, StorageName, TokenFacts,
+    Wave, Weight,
 };
 use tranship::plan::{Options, make};
 use tranship::state::State;
@@ -166,7 +166,7 @@ fn migration(number: u64) -> Outcome<(Desired, Observed)> {
             path: format!("group-{}/project-{id}", id % 977).into(),
             storage: storage.clone(),
             size: Some(Bytes(random.size())),
-            archived: id % 9 == 0,
+            archived: Some(id % 9 == 0),
             empty: Some(false),
             fork_parent: (id % 50 == 0).then_some(id / 2),
             last_activity: Some(1_700_000_000),
@@ -188,7 +188,9 @@ fn fleet(kept: &[StorageName], draining: &[StorageName]) -> Outcome<(Desired, Ob
         },
         storages: BTreeMap::new(),
         repositories: Vec::new(),
-        others: BTreeMap::new(),
+        lists: BTreeMap::new(),
+        listed: None,
+        cluster: None,
         moves: Vec::new(),
     };
     let mut storages = BTreeMap::new();
@@ -201,24 +203,28 @@ fn fleet(kept: &[StorageName], draining: &[StorageName]) -> Outcome<(Desired, Ob
                 name: name.clone(),
                 endpoint: None,
                 dial: None,
+                pod: None,
+                zone: None,
+                adopt: false,
                 token: None,
                 ca: None,
                 weight: (!drain).then_some(weight),
                 drain,
                 limits: Limits::default(),
                 span: SPAN,
+                name_span: SPAN,
             },
         );
         observed.gitlab.weights.insert(name.clone(), weight);
-        observed
-            .others
-            .insert(name.clone(), OtherContainers { snippets: Reading::Known(0), group_wikis: Reading::Known(0) });
+        observed.lists.insert(name.clone(), ListFacts::default());
         observed.storages.insert(name.clone(), facts(name));
     }
     let desired = Desired {
         environment: "bench".to_owned(),
         digest: "bench".to_owned(),
         connection: Connection::None,
+        cluster: None,
+        gitlab_learns: false,
         max_moves: 64,
         storages,
         assignments: Vec::new(),

@@ -23,21 +23,25 @@ use tranship::state::store::{StateError, Store};
 
 const SPAN: Span = Span { source: SourceId(0), start: 0, end: 0 };
 
-fn name(text: &str) -> StorageName {
+pub(crate) fn name(text: &str) -> StorageName {
     StorageName::new(text).expect("valid")
 }
 
-fn spec(repositories: u32, faults: &[(&str, u32)]) -> SandboxConnection {
+pub(crate) fn spec(repositories: u32, faults: &[(&str, u32)]) -> SandboxConnection {
     let storage = |n: &str, gib: u64| SandboxStorage { name: name(n), disk: Bytes(gib << 30), weight: None };
     SandboxConnection {
         name: "laws".into(),
         repositories,
+        snippets: 0,
+        group_wikis: 0,
+        fork_networks: 0,
         real_limit: 0,
         seed: 7,
         speed: 1,
         workers: 4,
         gitlab_version: "18.2.0-ee".into(),
         gitaly_version: "18.2.0".into(),
+        pods: Default::default(),
         storages: vec![
             storage("default", 2000),
             storage("pod-a", 2000),
@@ -55,12 +59,16 @@ fn desired() -> Desired {
         name: name(n),
         endpoint: None,
         dial: None,
+        pod: None,
+        zone: None,
+        adopt: false,
         token: None,
         ca: None,
         weight: weight.map(|w| Weight::new(w).expect("valid")),
         drain,
         limits: Limits::default(),
         span: SPAN,
+        name_span: SPAN,
     };
     let storages =
         [storage("default", None, true), storage("pod-a", Some(100), false), storage("pod-b", Some(50), false)];
@@ -68,6 +76,8 @@ fn desired() -> Desired {
         environment: "laws".into(),
         digest: "0".into(),
         connection: Connection::Sandbox(spec(0, &[])),
+        cluster: None,
+        gitlab_learns: false,
         max_moves: 4,
         storages: storages.into_iter().map(|s| (s.name.clone(), s)).collect(),
         assignments: vec![Assignment {
@@ -97,10 +107,10 @@ impl Store for MemoryStore {
     }
 }
 
-struct Tool {
-    ports: Ports,
-    fleet: Handle,
-    desired: Desired,
+pub(crate) struct Tool {
+    pub(crate) ports: Ports,
+    pub(crate) fleet: Handle,
+    pub(crate) desired: Desired,
     store: Arc<MemoryStore>,
     runs: Utf8PathBuf,
     _folder: tempfile::TempDir,
@@ -110,7 +120,7 @@ struct Tool {
 }
 
 impl Tool {
-    fn new(spec: &SandboxConnection) -> Self {
+    pub(crate) fn new(spec: &SandboxConnection) -> Self {
         let (ports, fleet) = MemoryFleet::new(spec);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let runs = Utf8Path::from_path(folder.path()).expect("UTF-8").join("runs");
@@ -127,18 +137,21 @@ impl Tool {
         }
     }
 
-    fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.store.0.lock().expect("not poisoned").clone().unwrap_or_else(|| State::new("laws"))
     }
 
-    async fn plan(&self) -> Plan {
+    pub(crate) async fn plan(&self) -> Plan {
         let sources = vec![name("default")];
         let request = Request {
             declared: self.desired.storages.keys().cloned().collect(),
             listed: sources.clone(),
             draining: sources,
+            ..Request::default()
         };
-        let observed = live::observe(&self.ports, &request).await.expect("observed");
+        let mut observed = live::observe(&self.ports, &request).await.expect("observed");
+        let unmeasured = plan::unmeasured(&self.desired, &observed);
+        live::measure(&self.ports, &mut observed, &unmeasured).await;
         plan::make(&self.desired, &observed, &self.state(), &Options::default()).expect("a plan")
     }
 
@@ -153,7 +166,7 @@ impl Tool {
         Context { ports: self.ports.clone(), store: self.store.clone(), folder, events, stop: self.stop.clone() }
     }
 
-    async fn run(&mut self, plan: &Plan) -> RunResult {
+    pub(crate) async fn run(&mut self, plan: &Plan) -> RunResult {
         self.run += 1;
         let folder = self.runs.join(format!("{:04}", self.run));
         let result = apply::run(plan, self.state(), self.context(folder)).await;
@@ -162,14 +175,14 @@ impl Tool {
     }
 
     /// What `tranship apply` does: takes up, plans, applies.
-    async fn apply(&mut self) -> Summary {
+    pub(crate) async fn apply(&mut self) -> Summary {
         let recovered = apply::recover(self.state(), self.context(self.runs.clone())).await;
         assert_eq!(recovered.fatal, None);
         let plan = self.plan().await;
         self.run(&plan).await.summary
     }
 
-    fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<Event> {
         self.events.lock().expect("not poisoned").clone()
     }
 
@@ -179,7 +192,7 @@ impl Tool {
     }
 }
 
-fn passed(summary: &Summary) -> u64 {
+pub(crate) fn passed(summary: &Summary) -> u64 {
     summary.attested + summary.advanced + summary.bracketed
 }
 
@@ -281,7 +294,7 @@ fn process() -> tokio::runtime::Runtime {
 
 #[test]
 fn law_5_killed_at_any_call_the_next_apply_ends_in_the_same_world() {
-    let spec = spec(5, &[]);
+    let spec = SandboxConnection { snippets: 1, group_wikis: 1, ..spec(3, &[]) };
     let mut undisturbed = Tool::new(&spec);
     process().block_on(undisturbed.apply());
     let (world, state) = (undisturbed.fleet.fingerprint(), undisturbed.state());
@@ -316,11 +329,11 @@ fn law_5_killed_at_any_call_the_next_apply_ends_in_the_same_world() {
                 assert!(tool.plan().await.is_empty(), "killed {point:?} call {call}");
             });
             assert_eq!(tool.fleet.fingerprint(), world, "killed {point:?} call {call}");
-            let mut per_project: BTreeMap<u64, u32> = BTreeMap::new();
+            let mut each: BTreeMap<_, u32> = BTreeMap::new();
             for record in tool.fleet.moves().iter().filter(|m| m.state != MoveState::Failed) {
-                *per_project.entry(record.project).or_default() += 1;
+                *each.entry(record.container).or_default() += 1;
             }
-            assert!(per_project.values().all(|n| *n == 1), "killed {point:?} call {call}: {per_project:?}");
+            assert!(each.values().all(|n| *n == 1), "killed {point:?} call {call}: {each:?}");
             assert_eq!(digest(&tool.state()), digest(&state), "killed {point:?} call {call}");
             tried += 1;
         }
@@ -453,7 +466,7 @@ async fn a_lost_answer_leads_to_one_move_not_two() {
     let mut tool = Tool::new(&spec(6, &[("lost_response", 3)]));
     let summary = tool.apply().await;
     assert_eq!(passed(&summary), 6, "{summary:?}");
-    let mut projects: Vec<u64> = tool.fleet.moves().iter().map(|m| m.project).collect();
+    let mut projects: Vec<u64> = tool.fleet.moves().iter().map(|m| m.container.id).collect();
     projects.sort_unstable();
     projects.dedup();
     assert_eq!(projects.len(), tool.fleet.moves().len());
@@ -544,6 +557,7 @@ async fn law_3_two_fences_are_written_one_after_the_other() {
         declared: tool.desired.storages.keys().cloned().collect(),
         listed: sources.clone(),
         draining: sources,
+        ..Request::default()
     };
     let observed = live::observe(&tool.ports, &request).await.expect("observed");
     let plan = plan::make(&tool.desired, &observed, &tool.state(), &Options::default()).expect("a plan");
@@ -581,6 +595,21 @@ fn draw(seed: &mut u64, below: u64) -> u64 {
     (*seed >> 33) % below
 }
 
+/// Faults that GitLab gets out of by itself.
+const MIXED: [&str; 11] = [
+    "corrupt_copy",
+    "lose_reference",
+    "fail_move",
+    "push_timeout",
+    "refuse_move",
+    "lost_response",
+    "server_error",
+    "rate_limit",
+    "push_after_move",
+    "cleanup_failed",
+    "fast_move",
+];
+
 /// Whatever goes wrong, in any mixture: nothing is lost unnoticed, nothing is moved twice, nothing is forgotten.
 #[test]
 fn laws_4_and_5_hold_for_random_faults() {
@@ -591,8 +620,7 @@ fn laws_4_and_5_hold_for_random_faults() {
         let mut world = spec(8, &[]);
         world.seed = number;
         for _ in 0..draw(&mut seed, 4) {
-            let kinds: Vec<_> = SandboxFault::KINDS.iter().filter(|k| k.0 != "missing_object").collect();
-            let kind = kinds[draw(&mut seed, kinds.len() as u64) as usize].0.to_owned();
+            let kind = MIXED[draw(&mut seed, MIXED.len() as u64) as usize].to_owned();
             let (nth, count) = (1 + draw(&mut seed, 12) as u32, 1 + draw(&mut seed, 3) as u32);
             world.faults.push(SandboxFault { kind, nth, count });
         }
@@ -615,8 +643,12 @@ fn laws_4_and_5_hold_for_random_faults() {
         let stopped = tool.state().quarantined().any(|(_, record)| record.cause == plan::MISSING_REFERENCE);
         let mut gone = 0;
         for project in tool.fleet.projects() {
-            let finished =
-                tool.fleet.moves().iter().filter(|m| m.project == project.id && m.state != MoveState::Failed).count();
+            let finished = tool
+                .fleet
+                .moves()
+                .iter()
+                .filter(|m| m.container.id == project.id && m.state != MoveState::Failed)
+                .count();
             assert!(finished <= 1, "seed {number}: {} moved {finished} times; {faults:?}", project.id);
             let away = project.storage != name("default");
             assert!(

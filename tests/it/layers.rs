@@ -28,6 +28,7 @@ const NEVER: &[(&str, &str)] = &[("plan", "config"), ("apply", "config"), ("ui",
 /// What only some may name: a pattern, and the folders that may.
 const ONLY: &[(&str, &[&str])] = &[
     (r"\breqwest::", &["live"]),
+    (r"\b(kube|k8s_openapi)::", &["live"]),
     (r"\btonic(_prost)?::", &["live", "sandbox", "lib"]),
     (r"\bprost::", &["live", "sandbox", "lib"]),
     (r"\baxum::", &["sandbox"]),

@@ -156,6 +156,7 @@ pub(crate) fn hasty() -> Patience {
         longest: Duration::from_millis(20),
         total: Duration::from_millis(300),
         asked: Duration::from_secs(2),
+        limited: Duration::from_secs(4),
     }
 }
 

@@ -1,11 +1,11 @@
 //! The adapter to GitLab against scripted answers on loopback.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
-use tranship::apply::port::{GitLab as _, PortError, PortErrorKind as Kind};
-use tranship::live::gitlab::RestGitLab;
+use tranship::apply::port::{Cursor, GitLab as _, Listing, PortError, PortErrorKind as Kind};
+use tranship::live::gitlab::{Patience, RestGitLab};
 use tranship::model::{Bytes, Container, ContainerKind, MoveState, StorageName, Weight};
 
 use crate::live_fake::{FakeGitaly, Http, Reply, Seen, hasty, json, skipped, status};
@@ -26,6 +26,22 @@ fn project(id: u64) -> Container {
 
 fn item(id: u64, storage: &str) -> String {
     format!(r#"{{"id":{id},"path_with_namespace":"web/p{id}","archived":false,"repository_storage":"{storage}"}}"#)
+}
+
+/// One page of the projects on `default`.
+async fn projects(url: &str, after: u64) -> Result<Listing, PortError> {
+    gitlab(url).list(ContainerKind::Project, &storage("default"), Cursor { after, ..Cursor::START }).await
+}
+
+/// All pages of a kind on `default`; the ids, each once.
+async fn listed(gitlab: &RestGitLab, kind: ContainerKind) -> Result<BTreeSet<u64>, PortError> {
+    let (mut found, mut at) = (BTreeSet::new(), Some(Cursor::START));
+    while let Some(cursor) = at {
+        let page = gitlab.list(kind, &storage("default"), cursor).await?;
+        found.extend(page.found.into_iter().map(|r| r.container.id));
+        at = page.next;
+    }
+    Ok(found)
 }
 
 /// No error may hold the token, in any form.
@@ -152,7 +168,33 @@ async fn retry_after_is_honoured_up_to_a_limit() {
 async fn a_429_without_retry_after_ends_when_patience_does() {
     let (error, asked) = metadata_error(|_, _| status(429, r#"{"message":{"error":"Try again later."}}"#)).await;
     assert_eq!((error.kind, error.retry_after), (Kind::Transient, None));
-    assert!(asked > 4, "{asked}");
+    assert!(asked > 1, "{asked}");
+    assert!(error.help.expect("help").contains("limits how often"));
+}
+
+#[tokio::test]
+async fn a_limit_is_waited_out_and_the_list_goes_on() {
+    use std::sync::{Arc, Mutex};
+    let fake = Http::start(|seen, n| match n {
+        1 | 2 => status(429, r#"{"message":{"error":"This endpoint has been requested too many times."}}"#),
+        _ => {
+            let after: u64 = seen.query("id_after").map_or(0, |v| v.parse().expect("a number"));
+            let ids: Vec<_> = (after + 1..=3).take(1).map(|id| item(id, "default")).collect();
+            json(format!("[{}]", ids.join(",")))
+        }
+    })
+    .await;
+    let told = Arc::new(Mutex::new(0));
+    let into = Arc::clone(&told);
+    let patience = Patience { limited: Duration::from_secs(10), ..hasty() };
+    let gitlab =
+        gitlab(&fake.url).with_patience(patience).telling(Arc::new(move |_| *into.lock().expect("unpoisoned") += 1));
+    let began = Instant::now();
+    let found = listed(&gitlab, ContainerKind::Project).await.expect("well");
+    assert_eq!((found.len(), fake.seen().len()), (3, 6));
+    // 1 s and 2 s, and a third of a second before each of the two requests behind the first that went well.
+    assert!(began.elapsed() >= Duration::from_millis(3600), "{:?}", began.elapsed());
+    assert_eq!(*told.lock().expect("unpoisoned"), 1, "not every wait is told");
 }
 
 #[tokio::test]
@@ -229,12 +271,11 @@ async fn projects_come_by_keyset_until_the_empty_page() {
     })
     .await;
     let gitlab = gitlab(&fake.url);
-    let (default, mut after, mut sizes) = (storage("default"), 0, Vec::new());
-    loop {
-        let page = gitlab.projects(&default, after).await.expect("well");
-        sizes.push(page.len());
-        let Some(last) = page.last() else { break };
-        after = last.container.id;
+    let (default, mut at, mut sizes) = (storage("default"), Some(Cursor::START), Vec::new());
+    while let Some(cursor) = at {
+        let page = gitlab.list(ContainerKind::Project, &default, cursor).await.expect("well");
+        sizes.push(page.found.len());
+        at = page.next;
     }
     assert_eq!(sizes, [100, 3, 0]);
     let first = &fake.seen()[0];
@@ -251,7 +292,6 @@ async fn projects_come_by_keyset_until_the_empty_page() {
         assert_eq!(first.query(key).as_deref(), Some(value), "{key}");
     }
     assert_eq!(first.query("archived"), None);
-    assert_eq!(gitlab.count(ContainerKind::Project, &default).await.expect("well"), 103);
 }
 
 #[tokio::test]
@@ -260,7 +300,7 @@ async fn a_dropped_filter_is_a_lack_of_rights() {
         [format!("[{},{}]", item(1, "default"), item(2, "other")), r#"[{"id":1,"path_with_namespace":"a/b"}]"#.into()]
     {
         let fake = Http::start(move |_, _| json(body.clone())).await;
-        let error = clean(gitlab(&fake.url).projects(&storage("default"), 0).await.expect_err("no rights"));
+        let error = clean(projects(&fake.url, 0).await.expect_err("no rights"));
         assert_eq!(error.kind, Kind::Forbidden);
         assert!(error.help.expect("help").contains("administrator"));
     }
@@ -269,7 +309,7 @@ async fn a_dropped_filter_is_a_lack_of_rights() {
 #[tokio::test]
 async fn pages_that_go_in_circles_are_refused() {
     let fake = Http::start(|_, _| json(format!("[{}]", item(7, "default")))).await;
-    let error = clean(gitlab(&fake.url).projects(&storage("default"), 7).await.expect_err("the same page again"));
+    let error = clean(projects(&fake.url, 7).await.expect_err("the same page again"));
     assert_eq!(error.kind, Kind::Protocol);
     assert_eq!(error.call, "GET /api/v4/projects?repository_storage=default&id_after=7");
 }
@@ -277,16 +317,16 @@ async fn pages_that_go_in_circles_are_refused() {
 #[tokio::test]
 async fn a_page_that_fails_for_good_is_named() {
     let fake = Http::start(|_, _| status(500, r#"{"message":"500 Internal Server Error"}"#)).await;
-    let error = clean(gitlab(&fake.url).projects(&storage("default"), 1200).await.expect_err("poisoned"));
+    let error = clean(projects(&fake.url, 1200).await.expect_err("poisoned"));
     assert!(error.call.contains("id_after=1200"), "{error}");
-    assert!(error.help.expect("help").contains("after 1200"));
+    assert_eq!(error.status, Some(500));
     assert_eq!(fake.seen().len(), 4);
 }
 
 #[tokio::test]
 async fn wrong_json_is_told_with_its_place() {
     let fake = Http::start(|_, _| json(r#"[{"id":"seven","path_with_namespace":"a/b"}]"#)).await;
-    let error = clean(gitlab(&fake.url).projects(&storage("default"), 0).await.expect_err("wrong"));
+    let error = clean(projects(&fake.url, 0).await.expect_err("wrong"));
     assert_eq!(error.kind, Kind::Protocol);
     assert!(error.message.contains("at `[0].id`"), "{error}");
 }
@@ -410,9 +450,12 @@ async fn one_project_and_its_moves_are_read() {
 }
 
 #[tokio::test]
-async fn snippets_are_counted_by_their_own_field() {
+async fn snippets_are_listed_by_their_own_field() {
     // The filter is ignored, as on the community edition; two pages; one item comes twice.
     let fake = Http::start(|seen, _| {
+        if seen.path() == "/api/v4/metadata" {
+            return json(r#"{"version":"18.1.1","enterprise":true}"#);
+        }
         let page: u64 = seen.query("page").expect("a page").parse().expect("a number");
         let items: Vec<_> = match page {
             1 => (1..=100).collect::<Vec<u64>>(),
@@ -425,16 +468,20 @@ async fn snippets_are_counted_by_their_own_field() {
         Reply::Full(200, next, format!("[{}]", items.join(",")))
     })
     .await;
-    let count = gitlab(&fake.url).count(ContainerKind::Snippet, &storage("default")).await.expect("well");
-    assert_eq!((count, fake.seen().len()), (51, 2));
+    let found = listed(&gitlab(&fake.url), ContainerKind::Snippet).await.expect("well");
+    assert_eq!((found.len(), fake.seen().len()), (51, 3));
     // Without the field nothing is known: that must not look like none.
-    let fake = Http::start(|_, _| json(r#"[{"id":1,"title":"x"}]"#)).await;
-    let error = clean(gitlab(&fake.url).count(ContainerKind::Snippet, &storage("default")).await.expect_err("unknown"));
+    let fake = Http::start(|seen, _| match seen.path() {
+        "/api/v4/metadata" => json(r#"{"version":"18.1.1","enterprise":true}"#),
+        _ => json(r#"[{"id":1,"title":"x"}]"#),
+    })
+    .await;
+    let error = clean(listed(&gitlab(&fake.url), ContainerKind::Snippet).await.expect_err("unknown"));
     assert_eq!(error.kind, Kind::Forbidden);
 }
 
 #[tokio::test]
-async fn group_wikis_are_counted_where_the_edition_has_them() {
+async fn group_wikis_are_listed_where_the_edition_has_them() {
     let counted = async |enterprise: &'static str, groups: &'static str, moves: u16| {
         let fake = Http::start(move |seen, _| match seen.path() {
             "/api/v4/metadata" => json(format!(r#"{{"version":"18.1.1","enterprise":{enterprise}}}"#)),
@@ -446,7 +493,7 @@ async fn group_wikis_are_counted_where_the_edition_has_them() {
         })
         .await;
         let gitlab = gitlab(&fake.url);
-        gitlab.count(ContainerKind::GroupWiki, &storage("default")).await.map_err(|e| clean(e).kind)
+        listed(&gitlab, ContainerKind::GroupWiki).await.map(|found| found.len()).map_err(|e| clean(e).kind)
     };
     assert_eq!(counted("false", "[]", 404).await, Ok(0));
     let groups = r#"[{"id":1,"repository_storage":"default"},{"id":2,"repository_storage":null}]"#;

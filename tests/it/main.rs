@@ -2,9 +2,15 @@
 
 mod cli;
 mod common;
+mod control_plane;
 mod first_move;
+mod fmt;
+#[cfg(feature = "sandbox")]
+mod inventory;
 #[cfg(feature = "sandbox")]
 mod laws;
+#[cfg(feature = "sandbox")]
+mod laws_kinds;
 mod layers;
 #[cfg(feature = "sandbox")]
 mod live_fake;
@@ -18,7 +24,11 @@ mod live_gitlab;
 mod live_observe;
 mod readme;
 #[cfg(feature = "sandbox")]
+mod sandbox_both;
+#[cfg(feature = "sandbox")]
 mod sandbox_fleet;
+#[cfg(feature = "sandbox")]
+mod sandbox_rest;
 #[cfg(feature = "sandbox")]
 mod sandbox_wire;
 mod scripts;

@@ -16,7 +16,7 @@ use tranship::model::{
 };
 use tranship::sandbox::{self, Endpoints};
 
-fn spec(faults: &[(&str, u32)]) -> SandboxConnection {
+pub(crate) fn spec(faults: &[(&str, u32)]) -> SandboxConnection {
     let storage = |name: &str| SandboxStorage {
         name: StorageName::new(name).expect("valid"),
         disk: Bytes(1 << 34),
@@ -25,6 +25,9 @@ fn spec(faults: &[(&str, u32)]) -> SandboxConnection {
     SandboxConnection {
         name: "office".into(),
         repositories: 12,
+        snippets: 0,
+        group_wikis: 0,
+        fork_networks: 0,
         real_limit: 200,
         seed: 7,
         speed: 60,
@@ -32,6 +35,7 @@ fn spec(faults: &[(&str, u32)]) -> SandboxConnection {
         gitlab_version: "18.1.1-ee".into(),
         gitaly_version: "18.1.1".into(),
         storages: vec![storage("default"), storage("second")],
+        pods: Default::default(),
         faults: faults.iter().map(|(k, nth)| SandboxFault { kind: (*k).into(), nth: *nth, count: 1 }).collect(),
     }
 }
@@ -48,14 +52,14 @@ fn process() {
     }
 }
 
-struct World {
+pub(crate) struct World {
     _folder: tempfile::TempDir,
-    dir: Utf8PathBuf,
+    pub(crate) dir: Utf8PathBuf,
     exe: PathBuf,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let dir = Utf8Path::from_path(folder.path()).expect("UTF-8").join("sandbox/office");
         let exe = folder.path().join("tranship");
@@ -71,7 +75,7 @@ impl World {
         Self { _folder: folder, dir, exe }
     }
 
-    fn ensure(&self, spec: &SandboxConnection) -> Result<Endpoints, sandbox::SandboxError> {
+    pub(crate) fn ensure(&self, spec: &SandboxConnection) -> Result<Endpoints, sandbox::SandboxError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         runtime.block_on(sandbox::ensure(&self.dir, &self.exe, spec))
     }
@@ -93,23 +97,29 @@ impl Drop for World {
     }
 }
 
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     headers: Vec<(String, String)>,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 }
 
-fn ask(fleet: &Endpoints, token: &str, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<Answer> {
+pub(crate) fn ask(
+    fleet: &Endpoints,
+    token: &str,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> std::io::Result<Answer> {
     let host = fleet.gitlab_url.strip_prefix("http://").expect("http");
     let mut stream = TcpStream::connect(host)?;
     let body = body.map(ToString::to_string).unwrap_or_default();
@@ -128,11 +138,11 @@ fn ask(fleet: &Endpoints, token: &str, method: &str, path: &str, body: Option<&V
     Ok(Answer { status, headers: headers.collect(), body: body.to_owned() })
 }
 
-fn get(fleet: &Endpoints, path: &str) -> Answer {
+pub(crate) fn get(fleet: &Endpoints, path: &str) -> Answer {
     ask(fleet, &fleet.gitlab_token, "GET", &format!("/api/v4{path}"), None).expect("answered")
 }
 
-fn post_move(fleet: &Endpoints, project: u64, to: &str) -> std::io::Result<Answer> {
+pub(crate) fn post_move(fleet: &Endpoints, project: u64, to: &str) -> std::io::Result<Answer> {
     let path = format!("/api/v4/projects/{project}/repository_storage_moves");
     ask(fleet, &fleet.gitlab_token, "POST", &path, Some(&json!({ "destination_storage_name": to })))
 }
@@ -142,7 +152,7 @@ fn state(fleet: &Endpoints, id: u64) -> String {
     answer.json()["state"].as_str().expect("a state").to_owned()
 }
 
-fn ended(fleet: &Endpoints, id: u64) -> String {
+pub(crate) fn ended(fleet: &Endpoints, id: u64) -> String {
     let begun = Instant::now();
     loop {
         let state = state(fleet, id);
@@ -154,7 +164,7 @@ fn ended(fleet: &Endpoints, id: u64) -> String {
     }
 }
 
-fn git(folder: &std::path::Path, arguments: &[&str]) -> String {
+pub(crate) fn git(folder: &std::path::Path, arguments: &[&str]) -> String {
     let output = Command::new("git").arg("--git-dir").arg(folder).args(arguments).output().expect("git is on PATH");
     assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -46,7 +46,7 @@ impl Mover {
                 self.patiently(|| self.ports.gitlab.move_record(container.kind, id)).await?
             }
         };
-        let now = self.patiently(|| self.whereabouts(container, &intent.source, &intent.destination)).await?;
+        let now = self.patiently(|| self.whereabouts(&intent, record.as_ref())).await?;
         let Some(record) = record.filter(|m| m.state.is_terminal() || now.is_none()) else {
             if now.is_none() {
                 self.journal.append(vec![Record::Dropped { container, why: "deleted meanwhile".into() }]).await?;
@@ -56,7 +56,7 @@ impl Mover {
             let ended = self.frozen_for_good(&intent, evidence, console_lines(container.kind, Some(id)));
             return self.journaled(ended).await;
         };
-        let there = now.as_ref().is_some_and(|c| c.storage == intent.destination);
+        let there = now.as_ref() == Some(&intent.destination);
         match record.state {
             _ if now.is_none() => {
                 self.journal.append(vec![Record::Dropped { container, why: "deleted meanwhile".into() }]).await?;
@@ -73,9 +73,9 @@ impl Mover {
                 self.verify(intent, frozen, &state, !clean).await
             }
             state => {
-                let storage = now.map_or_else(String::new, |c| c.storage.to_string());
+                let storage = now.map_or_else(String::new, |storage| storage.to_string());
                 let evidence = vec![format!("move {id} is {state}, but GitLab says that it is on {storage}")];
-                let remedy = "Look at the project in GitLab's admin area; then: tranship quarantine release".to_owned();
+                let remedy = "Look at it in GitLab's admin area; then: tranship quarantine release".to_owned();
                 let ended = self.set_aside(&intent, "moved elsewhere", evidence, remedy, false, true);
                 self.journaled(ended).await
             }

@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::event::Event;
 use super::journal::{Journal, JournalError};
 use super::poll::Poller;
-use super::port::{PortError, PortErrorKind, PortResult, Ports};
+use super::port::{Cursor, PortError, PortErrorKind, PortResult, Ports};
 use super::verify::{self, Verdict};
-use crate::model::{Container, ContainerKind, MoveRecord, MoveState, Repository, StorageName};
+use crate::model::{Container, ContainerKind, MoveRecord, MoveState, StorageName};
 use crate::plan::PlannedMove;
 use crate::state::QuarantineRecord;
 use crate::state::journal::{Intent, Record, Side};
@@ -141,15 +141,21 @@ impl Mover {
         let planned = &task.planned;
         let container = planned.container;
         let before_id = loop {
-            let Some(now) = self.whereabouts(container, &planned.source, &planned.destination).await? else {
-                return Ok(Ended::Skipped { why: "deleted meanwhile".into(), done: true });
+            let newest = match self.ports.gitlab.moves_of(container, 1).await {
+                Ok(moves) => moves.into_iter().next(),
+                Err(e) if e.kind == PortErrorKind::NotFound => {
+                    return Ok(Ended::Skipped { why: "deleted meanwhile".into(), done: true });
+                }
+                Err(e) => return Err(e.into()),
             };
-            let newest = self.ports.gitlab.moves_of(container, 1).await?.into_iter().next();
-            if now.storage == planned.destination {
+            let now = self.shown(container, [&planned.source, &planned.destination]).await?;
+            // Not shown, and yet there: where its newest move brought it, or where the plan saw it.
+            let now = now.or_else(|| brought_to(newest.as_ref())).unwrap_or_else(|| planned.source.clone());
+            if now == planned.destination {
                 return in_doubt(self.already_there(task, newest).await);
             }
-            if now.storage != planned.source {
-                let why = format!("stale: it is on {} now, not on {}", now.storage, planned.source);
+            if now != planned.source {
+                let why = format!("stale: it is on {now} now, not on {}", planned.source);
                 return Ok(Ended::Skipped { why, done: false });
             }
             match newest {
@@ -213,20 +219,36 @@ impl Mover {
         verify::read_source(gitlab, gitaly, &planned.source, planned.container, planned.empty).await
     }
 
-    /// Where GitLab says a container is. Hidden projects and those that wait for their deletion are unknown when asked for
-    /// by id, yet listed, and can be moved: only what is in neither list is gone.
-    async fn whereabouts(&self, id: Container, a: &StorageName, b: &StorageName) -> PortResult<Option<Repository>> {
-        let found = self.ports.gitlab.container(id).await?;
-        if found.is_some() || id.kind != ContainerKind::Project {
-            return Ok(found);
+    /// Where GitLab says that a container is. Not every one is shown by its id: hidden projects, those that wait for
+    /// their deletion and other people's snippets are not. Of projects the storages' lists, by id, tell then.
+    async fn shown(&self, id: Container, storages: [&StorageName; 2]) -> PortResult<Option<StorageName>> {
+        if let Some(found) = self.ports.gitlab.container(id).await? {
+            return Ok(Some(found.storage));
         }
-        for storage in [a, b] {
-            let next = self.ports.gitlab.projects(storage, id.id.saturating_sub(1)).await?.into_iter().next();
-            if let Some(listed) = next.filter(|r| r.container == id) {
-                return Ok(Some(listed));
+        let at = Cursor { after: id.id.saturating_sub(1), size: 1, ..Cursor::START };
+        for storage in storages.into_iter().filter(|_| id.kind == ContainerKind::Project) {
+            let next = self.ports.gitlab.list(id.kind, storage, at).await?.found.into_iter().next();
+            if next.is_some_and(|listed| listed.container == id) {
+                return Ok(Some(storage.clone()));
             }
         }
         Ok(None)
+    }
+
+    /// Where a container is after its move; `None`: it is gone.
+    async fn whereabouts(&self, intent: &Intent, record: Option<&MoveRecord>) -> PortResult<Option<StorageName>> {
+        let id = intent.container;
+        if let Some(storage) = self.shown(id, [&intent.destination, &intent.source]).await? {
+            return Ok(Some(storage));
+        }
+        if let Some(record) = record.filter(|m| id.kind != ContainerKind::Project && m.state.is_terminal()) {
+            return Ok(Some(brought_to(Some(record)).unwrap_or_else(|| intent.source.clone())));
+        }
+        match self.ports.gitlab.moves_of(id, 1).await {
+            Ok(moves) => Ok(Some(brought_to(moves.first()).unwrap_or_else(|| intent.source.clone()))),
+            Err(e) if e.kind == PortErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// It is where it should be. After an attempt of ours whose answer was lost, that attempt may have brought it there.
@@ -381,6 +403,12 @@ impl Mover {
             }
         }
     }
+}
+
+/// Where a move brought its container, if it ended well.
+fn brought_to(newest: Option<&MoveRecord>) -> Option<StorageName> {
+    let moved = newest.filter(|m| matches!(m.state, MoveState::Finished | MoveState::CleanupFailed))?;
+    StorageName::new(moved.destination.as_str()).ok()
 }
 
 /// After the intent no error may lead to another POST: what is not known is in doubt.

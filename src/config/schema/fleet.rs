@@ -109,36 +109,6 @@ pub(super) const GITALY: BlockSpec = BlockSpec {
     ..block("gitaly", &[], false, "How Gitalys are reached.")
 };
 
-const KEY_OF_SECRET: &str = "The Secret and its key.";
-
-pub(super) const KUBERNETES: BlockSpec = BlockSpec {
-    attributes: &[
-        attribute("context", Text, Optional, "The kubeconfig's context.", "context = \"gke-staging\""),
-        attribute("namespace", Text, Required, "Where the pods live.", "namespace = \"gitaly\""),
-    ],
-    blocks: &[BlockSpec {
-        attributes: &[
-            attribute(
-                "gitaly_token",
-                TextMap,
-                Optional,
-                KEY_OF_SECRET,
-                "gitaly_token = { name = \"gitaly-token\", key = \"token\" }",
-            ),
-            attribute(
-                "shell_secret",
-                TextMap,
-                Optional,
-                KEY_OF_SECRET,
-                "shell_secret = { name = \"gitlab-shell-secret\", key = \"secret\" }",
-            ),
-        ],
-        ..block("secrets", &[], false, "Existing Secrets that the pods mount; their values are never read into a plan.")
-    }],
-    later: true,
-    ..block("kubernetes", &[], false, "The cluster that pod storages live in.")
-};
-
 pub(super) const PROMETHEUS: BlockSpec = BlockSpec {
     attributes: &[
         attribute("url", Text, Required, "Its address.", "url = \"http://prometheus.monitoring:9090\""),
@@ -157,6 +127,30 @@ pub(super) const SANDBOX: BlockSpec = BlockSpec {
             "repositories = 24",
         )
         .unit("projects"),
+        attribute(
+            "snippets",
+            Whole(0, 10_000_000),
+            Default("0"),
+            "Snippets with a repository that the world begins with; beside them one in eight has none.",
+            "snippets = 8",
+        )
+        .unit("snippets"),
+        attribute(
+            "group_wikis",
+            Whole(0, 10_000_000),
+            Default("0"),
+            "Groups with a wiki that the world begins with; beside them one in four has none. None without `-ee`.",
+            "group_wikis = 4",
+        )
+        .unit("groups"),
+        attribute(
+            "fork_networks",
+            Whole(0, 1_000_000),
+            Default("0"),
+            "Fork networks of up to four of the projects, from the thirteenth on, that share an object pool.",
+            "fork_networks = 1",
+        )
+        .unit("networks"),
         attribute(
             "real_limit",
             Whole(0, 100_000),
@@ -198,10 +192,16 @@ pub(super) const SANDBOX: BlockSpec = BlockSpec {
             "gitlab_knows",
             OneOf(&["ready", "manual"]),
             Default("\"ready\""),
-            "When its GitLab learns of a pod storage.",
+            "When its GitLab learns of a pod storage: as soon as that is ready, or by `tranship sandbox know`.",
             "gitlab_knows = \"manual\"",
-        )
-        .later(),
+        ),
+        attribute(
+            "pod_start",
+            Duration,
+            Default("\"20s\""),
+            "How long a pod takes from its volumes being mounted to its being ready, by the fleet's clock.",
+            "pod_start = \"2m\"",
+        ),
     ],
     blocks: &[
         BlockSpec {
@@ -228,60 +228,6 @@ pub(super) const SANDBOX: BlockSpec = BlockSpec {
     ..block("sandbox", &["name"], false, "An embedded fleet on this machine, instead of GitLab and Gitalys.")
 };
 
-pub(super) const POD_SPEC: BlockSpec = BlockSpec {
-    attributes: &[
-        attribute(
-            "image",
-            Text,
-            Required,
-            "Gitaly's image.",
-            "image = \"registry.gitlab.com/gitlab-org/build/cng/gitaly:v18.2.0\"",
-        ),
-        attribute("cpu", Number(0.0, f64::INFINITY), Required, "Requests and limit.", "cpu = 8").unit("cores"),
-        attribute("memory", Size, Required, "Requests and limit.", "memory = \"48Gi\"").unit("bytes"),
-        attribute("priority_class", Text, Optional, "The pods' priority class.", "priority_class = \"gitaly\""),
-        attribute(
-            "node_selector",
-            TextMap,
-            Optional,
-            "Labels of the nodes that may run it.",
-            "node_selector = { pool = \"gitaly\" }",
-        ),
-        attribute(
-            "rotation_budget",
-            Duration,
-            Optional,
-            "How long a restart may keep the storage away.",
-            "rotation_budget = \"30s\"",
-        ),
-        attribute("extra", Any, Optional, "A strategic merge patch over the StatefulSet.", "extra = {}"),
-    ],
-    blocks: &[
-        BlockSpec {
-            attributes: &[
-                attribute("size", Size, Required, "Size of the volume.", "size = \"5Ti\"").unit("bytes"),
-                attribute("class", Text, Optional, "Its storage class.", "class = \"premium-rwo\""),
-            ],
-            ..block("disk", &[], false, "The volume.")
-        },
-        BlockSpec {
-            attributes: &[
-                attribute(
-                    "memory",
-                    Size,
-                    Required,
-                    "For git's processes; below the pod's memory.",
-                    "memory = \"40Gi\"",
-                )
-                .unit("bytes"),
-                attribute("count", Whole(1, U32), Optional, "How many cgroups.", "count = 1000"),
-            ],
-            ..block("cgroups", &[], false, "cgroups v2 for git's processes.")
-        },
-    ],
-    ..block("pod_spec", &["name"], true, "What a pod storage is made of.")
-};
-
 pub(super) const STORAGE: BlockSpec = BlockSpec {
     attributes: &[
         FOR_EACH,
@@ -296,7 +242,7 @@ pub(super) const STORAGE: BlockSpec = BlockSpec {
             "address",
             Text,
             Optional,
-            "As GitLab dials it: tcp://, tls:// or unix:. Required, but left out on the sandbox.",
+            "As GitLab dials it: tcp://, tls:// or unix:. Required, but left out on the sandbox; a pod's is its Service's name.",
             "address = \"tcp://gitaly-01.internal:8075\"",
         ),
         attribute(
@@ -322,9 +268,22 @@ pub(super) const STORAGE: BlockSpec = BlockSpec {
             Optional,
             "Deploys it: one StatefulSet of one replica.",
             "pod = pod_spec.standard",
+        ),
+        attribute(
+            "zone",
+            Text,
+            Optional,
+            "The zone of its pod, as nodes carry it in the label topology.kubernetes.io/zone.",
+            "zone = \"europe-west1-b\"",
+        ),
+        attribute(
+            "disk_size",
+            Size,
+            Optional,
+            "The size of its volume; left out, the pod spec's. It can grow and never shrink.",
+            "disk_size = \"8Ti\"",
         )
-        .later(),
-        attribute("zone", Text, Optional, "The zone of its pod.", "zone = \"europe-west1-b\""),
+        .unit("bytes"),
         attribute(
             "metrics",
             TextMap,

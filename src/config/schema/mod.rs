@@ -2,9 +2,11 @@
 //! decoder checks by it and the reference is printed from it, so that they cannot drift apart.
 
 mod fleet;
+mod pods;
 mod release;
 
-use fleet::{GITALY, GITLAB, KUBERNETES, LOCALS, POD_SPEC, PROMETHEUS, SANDBOX, STORAGE, TRANSHIP, VARIABLE};
+use fleet::{GITALY, GITLAB, LOCALS, PROMETHEUS, SANDBOX, STORAGE, TRANSHIP, VARIABLE};
+use pods::{KUBERNETES, POD_SPEC};
 use release::{ASSIGNMENT, FREEZE, GATE, HOOK, IMPORT, MOVED, POLICY, PROMOTE, ROLLOUT, VERIFY, WINDOW};
 
 /// A block's type.
@@ -71,10 +73,16 @@ pub enum Shape {
     Whole(i128, i128),
     /// A number, from and to (both included).
     Number(f64, f64),
-    /// A number of bytes, or a string with a unit: `"20Gi"`.
+    /// A number of bytes, or a string as Kubernetes writes quantities: `"20Gi"`.
     Size,
+    /// A number of cores, or a string as Kubernetes writes quantities: `"500m"`.
+    Cores,
     /// `"15m"`, `"1h30m"`.
     Duration,
+    /// An object, whatever it holds.
+    Object,
+    /// A list of objects, whatever they hold.
+    Objects,
     /// A list of strings.
     Texts,
     /// A map of strings.
@@ -119,6 +127,9 @@ impl Shape {
             Self::Number(from, f64::INFINITY) => format!("a number, at least {from}"),
             Self::Number(from, to) => format!("a number from {from} to {to}"),
             Self::Size => "a size: a number of bytes, or a string like \"20Gi\"".to_owned(),
+            Self::Cores => "a number of cores above 0, or a string like \"500m\"".to_owned(),
+            Self::Object => "an object".to_owned(),
+            Self::Objects => "a list of objects".to_owned(),
             Self::Duration => "a duration, like \"15m\" or \"1h30m\"".to_owned(),
             Self::Texts => "a list of strings".to_owned(),
             Self::TextMap => "a map of strings".to_owned(),

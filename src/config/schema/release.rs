@@ -244,8 +244,7 @@ pub(super) const IMPORT: BlockSpec = BlockSpec {
         "The storage whose objects exist already.",
         "to = storage.gitaly[\"b\"]",
     )],
-    later: true,
-    ..block("import", &[], true, "Adopts the Kubernetes objects that already exist for a storage.")
+    ..block("import", &[], true, "Adopts the Kubernetes objects that already exist for a storage, whoever made them.")
 };
 
 pub(super) const VERIFY: BlockSpec = BlockSpec {

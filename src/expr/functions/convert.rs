@@ -1,4 +1,4 @@
-//! Functions that turn one kind of value into another, or choose among values.
+//! Functions that turn one kind of value into another or choose among values, and those that ask whether there is one.
 
 use super::Takes::Any;
 use super::{Function, Wrong, row};
@@ -10,6 +10,17 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
         convert(value, wanted).map_err(|e| Wrong::argument(0, e.to_string()))
     }
     vec![
+        // These two get their arguments unevaluated, from the evaluator itself; what comes here has a value.
+        row(
+            "can",
+            &[("expression", Any)],
+            "True when the expression gives a value, false when it is an error.",
+            |_| Ok(true.into()),
+        ),
+        row("try", &[("expressions", Any)], "The value of the first expression that is no error.", |a| {
+            Ok(a.any(0).clone())
+        })
+        .variadic(),
         row(
             "coalesce",
             &[("values", Any)],

@@ -275,7 +275,11 @@ impl Verb {
     }
 }
 
-fn json_text(value: &Value) -> Result<String, String> {
+/// A value as JSON, on one line.
+///
+/// # Errors
+/// Something in it is unknown, or the text would be too long.
+pub fn json_text(value: &Value) -> Result<String, String> {
     let mut out = String::new();
     json(value, &mut out).map_err(|wrong| wrong.message)?;
     Ok(out)

@@ -15,6 +15,7 @@ mod strings;
 mod times;
 mod yaml;
 
+pub use format::json_text;
 pub(crate) use regexes::pattern;
 pub use times::duration as parse_duration;
 pub(crate) use times::{Time, print as print_time};
@@ -304,7 +305,7 @@ pub(crate) fn find(call: &Call) -> Result<&'static Function, Fault> {
         let mut diagnostic = Diagnostic::error("expr/unknown-function", "Unknown function")
             .detail(format!("There is no function `{}`.", call.name))
             .at(call.name_span);
-        let names = all().keys().copied().chain(["try", "can"]);
+        let names = all().keys().copied();
         diagnostic.help = Some(match call.name.as_str() {
             "timestamp" | "plantimestamp" | "uuid" | "bcrypt" => {
                 "Expressions are pure: the same configuration gives the same plan, so there is no clock and no \

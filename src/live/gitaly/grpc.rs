@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tonic::Code;
+use tonic::{Code, Status};
 
-use super::link::{Peer, peers};
+use super::link::{Line, Peer, peers};
 use crate::apply::port::{Gitaly, PortError, PortErrorKind, PortResult};
 use crate::live::connect::GitalyTarget;
 use crate::model::{Bytes, DiskSpace, Reference, ServerFacts, StorageName};
@@ -19,6 +19,8 @@ use wire::server_service_client::ServerServiceClient;
 
 /// Answers from memory: what is not here by then is not there.
 const PROBE: Duration = Duration::from_secs(15);
+/// A probe of a server that may be away; longer, and the end of an outage would be seen late.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// Starts one git process.
 const QUICK: Duration = Duration::from_secs(60);
 /// Reads all references or all files of one repository; the largest known take minutes on cold disks.
@@ -103,29 +105,40 @@ fn not_served(call: String, storage: &StorageName, served: &[&str]) -> PortError
     }
 }
 
+async fn server_info(line: Line) -> Result<wire::ServerInfoResponse, Status> {
+    let request = line.request(wire::ServerInfoRequest {});
+    let answer = ServerServiceClient::new(line.channel).server_info(request).await?;
+    Ok(answer.into_inner())
+}
+
+/// The entry of one storage.
+fn served(call: String, storage: &StorageName, info: wire::ServerInfoResponse) -> PortResult<ServerFacts> {
+    let Some(status) = info.storage_statuses.iter().find(|s| s.storage_name == storage.as_str()) else {
+        let served: Vec<_> = info.storage_statuses.iter().map(|s| s.storage_name.as_str()).collect();
+        return Err(not_served(call, storage, &served));
+    };
+    Ok(ServerFacts {
+        version: info.server_version.clone(),
+        git_version: info.git_version.clone(),
+        readable: status.readable,
+        writeable: status.writeable,
+        filesystem_id: status.filesystem_id.clone(),
+        replication_factor: status.replication_factor,
+    })
+}
+
 #[async_trait]
 impl Gitaly for GrpcGitaly {
     async fn server(&self, storage: &StorageName) -> PortResult<ServerFacts> {
         let (peer, call) = self.peer("ServerInfo", storage)?;
-        let info = peer
-            .read(&call, PROBE, self.first_wait, async |line| {
-                let request = line.request(wire::ServerInfoRequest {});
-                let answer = ServerServiceClient::new(line.channel).server_info(request).await?;
-                Ok(answer.into_inner())
-            })
-            .await?;
-        let Some(status) = info.storage_statuses.iter().find(|s| s.storage_name == storage.as_str()) else {
-            let served: Vec<_> = info.storage_statuses.iter().map(|s| s.storage_name.as_str()).collect();
-            return Err(not_served(call, storage, &served));
-        };
-        Ok(ServerFacts {
-            version: info.server_version.clone(),
-            git_version: info.git_version.clone(),
-            readable: status.readable,
-            writeable: status.writeable,
-            filesystem_id: status.filesystem_id.clone(),
-            replication_factor: status.replication_factor,
-        })
+        let info = peer.read(&call, PROBE, self.first_wait, server_info).await?;
+        served(call, storage, info)
+    }
+
+    async fn probe(&self, storage: &StorageName) -> PortResult<ServerFacts> {
+        let (peer, call) = self.peer("ServerInfo", storage)?;
+        let info = peer.once(&call, AT_ONCE, server_info).await?;
+        served(call, storage, info)
     }
 
     async fn disk(&self, storage: &StorageName) -> PortResult<Option<DiskSpace>> {

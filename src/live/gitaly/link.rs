@@ -127,7 +127,7 @@ impl Line {
 }
 
 impl Peer {
-    fn line(&self, call: &str) -> PortResult<Line> {
+    fn line(&self, call: &str, channel: Channel) -> PortResult<Line> {
         let authorization = match &self.token {
             None => None,
             Some(token) => {
@@ -139,7 +139,28 @@ impl Peer {
                 Some(value)
             }
         };
-        Ok(Line { channel: self.link.channel(), authorization })
+        Ok(Line { channel, authorization })
+    }
+
+    /// One attempt over a connection of its own: an old one may hang on a server that went away without a word.
+    pub(super) async fn once<T, F, A>(&self, call: &str, limit: Duration, ask: F) -> PortResult<T>
+    where
+        F: Fn(Line) -> A,
+        A: Future<Output = Result<T, Status>>,
+    {
+        let channel = self.link.endpoint.clone().connect_timeout(limit).connect_lazy();
+        match tokio::time::timeout(limit, ask(self.line(call, channel)?)).await {
+            Ok(answer) => answer.map_err(|status| self.error(call, &status)),
+            Err(_) => {
+                let message = format!("no answer within {} s", limit.as_secs());
+                Err(PortError::new(PortErrorKind::Transient, call, message))
+            }
+        }
+    }
+
+    fn error(&self, call: &str, status: &Status) -> PortError {
+        let secret = self.token.as_ref().map(|t| t.expose_secret().trim());
+        error_of(call, status, self.token.is_some(), secret)
     }
 
     /// Carries out a reading call, from its first try to its last within `limit`. `ask` must read a stream to its end.
@@ -153,12 +174,9 @@ impl Peer {
             let mut wait = first_wait;
             let mut attempt = 1;
             loop {
-                let error = match ask(self.line(call)?).await {
+                let error = match ask(self.line(call, self.link.channel())?).await {
                     Ok(found) => return Ok(found),
-                    Err(status) => {
-                        let secret = self.token.as_ref().map(|t| t.expose_secret().trim());
-                        error_of(call, &status, self.token.is_some(), secret)
-                    }
+                    Err(status) => self.error(call, &status),
                 };
                 let asked = error.retry_after.unwrap_or_default();
                 if !error.is_transient() || attempt >= ATTEMPTS || asked > LONGEST_ASKED {

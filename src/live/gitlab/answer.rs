@@ -46,7 +46,7 @@ pub(super) fn judge(call: &Call, answer: &Answer, secret: &str) -> Result<(), Fa
     };
     let own_page = matches!(said, Said::Page(_));
     let told = said.told();
-    Err(match status {
+    let failed = match status {
         200..=299 => return Ok(()),
         300..=399 => {
             let to =
@@ -111,7 +111,8 @@ pub(super) fn judge(call: &Call, answer: &Answer, secret: &str) -> Result<(), Fa
             failure
         }
         _ => failure(PortErrorKind::Refused, own_page.then_some(PROXY), format!("refused ({status}): {told}")),
-    })
+    };
+    Err(Failure { error: PortError { status: Some(status), ..failed.error }, ..failed })
 }
 
 /// Reads the JSON of a successful answer.

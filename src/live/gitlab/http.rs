@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::answer::{self, Answer};
+use super::pace::{Class, Pace};
 use crate::apply::port::{PortError, PortErrorKind, PortResult};
 use crate::live::cause::{Cause, cause_of};
 use crate::live::connect::certificates;
@@ -35,6 +36,8 @@ pub struct Patience {
     pub total: Duration,
     /// Waits that GitLab asks for (`Retry-After`) are honoured up to this sum, beside `total`.
     pub asked: Duration,
+    /// Waits for GitLab's rate limits, up to this sum, beside both. The longest default period is an hour.
+    pub limited: Duration,
 }
 
 impl Default for Patience {
@@ -44,6 +47,7 @@ impl Default for Patience {
             longest: Duration::from_secs(8),
             total: Duration::from_secs(30),
             asked: Duration::from_secs(60),
+            limited: Duration::from_secs(65 * 60),
         }
     }
 }
@@ -59,6 +63,16 @@ pub(super) enum Mode {
     Create,
 }
 
+impl Mode {
+    fn method(self) -> &'static str {
+        match self {
+            Self::Read => "GET",
+            Self::Replace => "PUT",
+            Self::Create => "POST",
+        }
+    }
+}
+
 /// Whether a failed attempt may be followed by another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Again {
@@ -68,6 +82,8 @@ pub(super) enum Again {
     Soon,
     /// Until patience ends: it passes.
     Patient,
+    /// When the rate limit lets it, in about so long.
+    Limited(Duration),
 }
 
 /// An attempt that failed.
@@ -84,6 +100,8 @@ pub(super) struct Call {
     path: String,
     query: Vec<(&'static str, String)>,
     body: Option<Value>,
+    /// What may be lasting is tried so often.
+    soon: u32,
     /// As a user knows it.
     pub(super) shown: String,
 }
@@ -91,20 +109,20 @@ pub(super) struct Call {
 impl Call {
     /// A GET below `/api/v4`.
     pub(super) fn get(path: impl Into<String>) -> Self {
-        Self::new(Mode::Read, "GET", path.into(), None)
+        Self::new(Mode::Read, path.into(), None)
     }
 
     pub(super) fn put(path: impl Into<String>, body: Value) -> Self {
-        Self::new(Mode::Replace, "PUT", path.into(), Some(body))
+        Self::new(Mode::Replace, path.into(), Some(body))
     }
 
     pub(super) fn post(path: impl Into<String>, body: Value) -> Self {
-        Self::new(Mode::Create, "POST", path.into(), Some(body))
+        Self::new(Mode::Create, path.into(), Some(body))
     }
 
-    fn new(mode: Mode, method: &str, path: String, body: Option<Value>) -> Self {
-        let shown = format!("{method} /api/v4{path}");
-        Self { mode, path, query: Vec::new(), body, shown }
+    fn new(mode: Mode, path: String, body: Option<Value>) -> Self {
+        let shown = format!("{} /api/v4{path}", mode.method());
+        Self { mode, path, query: Vec::new(), body, soon: 4, shown }
     }
 
     /// Adds a parameter that errors name.
@@ -116,6 +134,12 @@ impl Call {
         self.shown.push('=');
         self.shown.push_str(&value);
         self.query.push((key, value));
+        self
+    }
+
+    /// Repeats only once what may be lasting: one of many calls that look for what fails.
+    pub(super) fn probing(mut self, probing: bool) -> Self {
+        self.soon = if probing { 2 } else { self.soon };
         self
     }
 
@@ -137,6 +161,7 @@ pub(super) struct Http {
     secret: SecretString,
     permits: Semaphore,
     pub(super) patience: Patience,
+    pub(super) pace: Pace,
 }
 
 impl Http {
@@ -215,7 +240,16 @@ impl Http {
         })?;
         let permits = Semaphore::new(CONCURRENCY);
         let secret = SecretString::from(trimmed.to_owned());
-        Ok(Self { client, base, host, token: header, secret, permits, patience: Patience::default() })
+        Ok(Self {
+            client,
+            base,
+            host,
+            token: header,
+            secret,
+            permits,
+            patience: Patience::default(),
+            pace: Pace::default(),
+        })
     }
 
     pub(super) fn base(&self) -> &str {
@@ -232,17 +266,30 @@ impl Http {
     pub(super) async fn call_with_headers<T: DeserializeOwned>(&self, call: &Call) -> PortResult<(T, HeaderMap)> {
         let began = Instant::now();
         let mut wait = self.patience.first;
-        let mut asked = Duration::ZERO;
-        let mut attempts = 0_u32;
+        let (mut asked, mut limited) = (Duration::ZERO, Duration::ZERO);
+        let (mut attempts, mut refused) = (0_u32, 0_u32);
+        let class = Class::of(call.mode.method(), &call.path);
         loop {
             attempts += 1;
-            let Failure { error, again } = match self.attempt(call).await {
+            let before = Instant::now();
+            self.pace.admit(class).await;
+            limited = limited.saturating_add(before.elapsed());
+            let Failure { error, again } = match self.attempt(call, class, refused + 1).await {
                 Ok(found) => return Ok(found),
                 Err(failure) => failure,
             };
             let pause = match (again, error.retry_after) {
                 (Again::No, _) => return Err(error),
-                (Again::Soon, _) if attempts >= 4 => return Err(error),
+                (Again::Limited(wait), _) => {
+                    if limited.saturating_add(wait) > self.patience.limited {
+                        let help = "GitLab limits how often its API may be asked. Come back later: what was listed until \
+                                    now is kept, and the next plan goes on from there.";
+                        return Err(PortError { help: Some(help.to_owned()), ..error });
+                    }
+                    refused += 1;
+                    continue;
+                }
+                (Again::Soon, _) if attempts >= call.soon => return Err(error),
                 (_, Some(asked_for)) => {
                     asked = asked.saturating_add(asked_for.max(self.patience.first));
                     if asked > self.patience.asked {
@@ -253,7 +300,8 @@ impl Http {
                 (_, None) => {
                     let pause = wait;
                     wait = wait.saturating_mul(2).min(self.patience.longest);
-                    if began.elapsed().saturating_sub(asked).saturating_add(pause) > self.patience.total {
+                    let own = began.elapsed().saturating_sub(asked).saturating_sub(limited);
+                    if own.saturating_add(pause) > self.patience.total {
                         return Err(error);
                     }
                     pause
@@ -264,9 +312,22 @@ impl Http {
         }
     }
 
-    async fn attempt<T: DeserializeOwned>(&self, call: &Call) -> Result<(T, HeaderMap), Failure> {
+    /// `refusal`: which 429 of this call another one would be, from 1.
+    async fn attempt<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        class: Class,
+        refusal: u32,
+    ) -> Result<(T, HeaderMap), Failure> {
         let secret = self.secret.expose_secret();
         let answer = self.send(call).await?;
+        if answer.status == 429
+            && let Err(Failure { error, .. }) = answer::judge(call, &answer, secret)
+        {
+            let wait = self.pace.refused(class, &answer.headers, error.retry_after, refusal);
+            return Err(Failure { error, again: Again::Limited(wait) });
+        }
+        self.pace.learn(&answer.headers);
         answer::judge(call, &answer, secret)?;
         let value = answer::parse(call, &answer, secret)?;
         Ok((value, answer.headers))

@@ -77,7 +77,7 @@ impl Project {
             container,
             path: self.path_with_namespace.into(),
             size,
-            archived: self.archived,
+            archived: Some(self.archived),
             empty: self.empty_repo,
             fork_parent: self.forked_from_project.map(|p| p.id),
             last_activity: self.last_activity_at.map(Timestamp::as_second),
@@ -99,18 +99,16 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// The container as the model has it; `None` when it has no repository.
+    /// The container as the model has it; `None` when it has no repository, or is shown without its storage.
     pub(super) fn repository(self, call: &str, kind: ContainerKind) -> PortResult<Option<Repository>> {
         let container = Container { kind, id: self.id };
-        if self.repository_storage == Some(None) {
-            return Ok(None);
-        }
+        let Some(Some(_)) = self.repository_storage else { return Ok(None) };
         Ok(Some(Repository {
             storage: storage(call, container, self.repository_storage)?,
             container,
             path: self.full_path.unwrap_or_else(|| format!("snippets/{}", self.id)).into(),
             size: None,
-            archived: false,
+            archived: None,
             empty: None,
             fork_parent: None,
             last_activity: self.updated_at.map(Timestamp::as_second),

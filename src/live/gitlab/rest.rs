@@ -8,17 +8,18 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::count;
 use super::http::{Call, Http, Patience};
-use super::json::{DiskPath, Item, Metadata, Move, Project, Settings, Token, no_rights};
-use crate::apply::port::{GitLab, PortError, PortErrorKind, PortResult, Version};
+use super::json::{DiskPath, Item, Metadata, Move, Project, Settings, Token};
+use super::list::{self, Release};
+use super::pace::{Pace, Tell};
+use crate::apply::port::{Cursor, GitLab, Listing, PortError, PortErrorKind, PortResult, Version};
 use crate::model::{Container, ContainerKind, MoveRecord, Repository, StorageName, TokenFacts, Weight};
 
 /// The adapter to one GitLab.
 pub struct RestGitLab {
     http: Http,
-    /// What `metadata` said of the edition, once it was asked.
-    enterprise: OnceLock<Option<bool>>,
+    /// What `metadata` said, once it was asked.
+    release: OnceLock<Release>,
 }
 
 impl fmt::Debug for RestGitLab {
@@ -28,7 +29,7 @@ impl fmt::Debug for RestGitLab {
 }
 
 /// `None` instead of the error that says that there is no such thing.
-fn found<T>(result: PortResult<T>) -> PortResult<Option<T>> {
+pub(super) fn found<T>(result: PortResult<T>) -> PortResult<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind == PortErrorKind::NotFound => Ok(None),
@@ -52,7 +53,7 @@ impl RestGitLab {
     /// What is wrong with one of them; no error holds the token.
     pub fn new(url: &str, token: &SecretString, ca: Option<&str>) -> PortResult<Self> {
         crate::live::install_tls_provider();
-        Ok(Self { http: Http::new(url, token, ca)?, enterprise: OnceLock::new() })
+        Ok(Self { http: Http::new(url, token, ca)?, release: OnceLock::new() })
     }
 
     /// Changes how long failing calls are repeated.
@@ -62,32 +63,23 @@ impl RestGitLab {
         self
     }
 
+    /// Tells of waits for GitLab's rate limits.
+    #[must_use]
+    pub fn telling(mut self, tell: Tell) -> Self {
+        self.http.pace = Pace::telling(tell);
+        self
+    }
+
     async fn records(&self, call: &Call, kind: ContainerKind) -> PortResult<Vec<MoveRecord>> {
         let moves: Vec<Move> = self.http.call(call).await?;
         moves.into_iter().filter_map(|m| m.record(&call.shown, kind).transpose()).collect()
     }
 
-    async fn is_enterprise(&self) -> PortResult<Option<bool>> {
-        match self.enterprise.get() {
-            Some(known) => Ok(*known),
-            None => Ok(self.version().await?.enterprise),
+    async fn release(&self) -> PortResult<Release> {
+        match self.release.get() {
+            Some(known) => Ok(known.clone()),
+            None => Ok(Release::of(&self.version().await?)),
         }
-    }
-
-    async fn group_wikis(&self, storage: &StorageName) -> PortResult<u64> {
-        if self.is_enterprise().await? == Some(false) {
-            return Ok(0);
-        }
-        let call = Call::get("/groups").with("repository_storage", storage).quiet("all_available", "true");
-        let tally = count::tally(&self.http, &call, storage).await?;
-        if tally.untold > 0 {
-            // Either no rights, or an edition without group wikis: the moves' own endpoint tells which.
-            let probe = Call::get("/group_repository_storage_moves").quiet("per_page", "1");
-            if found(self.http.call::<Vec<Move>>(&probe).await)?.is_none() {
-                return Ok(0);
-            }
-        }
-        count::settled(&call, tally)
     }
 }
 
@@ -98,8 +90,9 @@ impl GitLab for RestGitLab {
             Some(metadata) => metadata,
             None => self.http.call(&Call::get("/version")).await?,
         };
-        _ = self.enterprise.set(metadata.enterprise);
-        Ok(Version { version: metadata.version, enterprise: metadata.enterprise })
+        let version = Version { version: metadata.version, enterprise: metadata.enterprise };
+        _ = self.release.set(Release::of(&version));
+        Ok(version)
     }
 
     async fn token(&self) -> PortResult<TokenFacts> {
@@ -118,64 +111,12 @@ impl GitLab for RestGitLab {
         Ok(settings.repository_storages_weighted)
     }
 
-    async fn projects(&self, storage: &StorageName, after: u64) -> PortResult<Vec<Repository>> {
-        let mut call = Call::get("/projects")
-            .with("repository_storage", storage)
-            .quiet("pagination", "keyset")
-            .quiet("order_by", "id")
-            .quiet("sort", "asc")
-            .quiet("per_page", "100")
-            .quiet("statistics", "true")
-            // Both kinds are left out by default, and live on the storage all the same.
-            .quiet("include_pending_delete", "true")
-            .quiet("include_hidden", "true");
-        if after > 0 {
-            call = call.with("id_after", after);
-        }
-        let items: Vec<Project> = self.http.call(&call).await.map_err(|mut error| {
-            if error.kind == PortErrorKind::Transient && error.help.is_none() && error.message.contains(" 500:") {
-                error.help = Some(format!(
-                    "If it lasts, one broken project makes this whole page fail: look for the ids after {after} in GitLab's log `exceptions_json.log`."
-                ));
-            }
-            error
-        })?;
-        let mut page = Vec::with_capacity(items.len());
-        let mut last = after;
-        for item in items {
-            if item.id <= last {
-                let message = format!("project {} comes after {last}: this is no page by ascending id", item.id);
-                return Err(PortError::new(PortErrorKind::Protocol, &call.shown, message));
-            }
-            last = item.id;
-            let repository = item.repository(&call.shown)?;
-            if repository.storage != *storage {
-                let found =
-                    format!("asked for `{storage}`, and {} is on `{}`", repository.container, repository.storage);
-                return Err(no_rights(&call.shown, found));
-            }
-            page.push(repository);
-        }
-        Ok(page)
-    }
-
-    async fn count(&self, kind: ContainerKind, storage: &StorageName) -> PortResult<u64> {
-        match kind {
-            ContainerKind::Project => {
-                let (mut number, mut after) = (0_u64, 0);
-                loop {
-                    let page = self.projects(storage, after).await?;
-                    let Some(last) = page.last() else { return Ok(number) };
-                    (number, after) = (number + page.len() as u64, last.container.id);
-                }
-            }
-            ContainerKind::Snippet => {
-                let call = Call::get("/snippets/all").with("repository_storage", storage);
-                let tally = count::tally(&self.http, &call, storage).await?;
-                count::settled(&call, tally)
-            }
-            ContainerKind::GroupWiki => self.group_wikis(storage).await,
-        }
+    async fn list(&self, kind: ContainerKind, storage: &StorageName, at: Cursor) -> PortResult<Listing> {
+        let release = match kind {
+            ContainerKind::Project => self.release.get().cloned().unwrap_or_default(),
+            _ => self.release().await?,
+        };
+        list::page(&self.http, kind, storage, at, &release).await
     }
 
     async fn container(&self, container: Container) -> PortResult<Option<Repository>> {

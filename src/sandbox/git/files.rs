@@ -38,7 +38,7 @@ pub(super) fn install(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-/// Copies a folder with everything in it.
+/// Copies a folder with everything in it. A file that is there already is left: objects of one name are the same.
 pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -46,8 +46,43 @@ pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
             copy(&entry.path(), &target)?;
-        } else {
+        } else if !target.exists() {
             fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// The file that names the object folders that a repository borrows from.
+fn alternates(folder: &Path) -> PathBuf {
+    folder.join("objects/info/alternates")
+}
+
+/// The object folder that a repository borrows from, if it does.
+pub(super) fn borrowed(folder: &Path) -> io::Result<Option<PathBuf>> {
+    let file = alternates(folder);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let text = fs::read(file)?;
+    let first = text.split(|b| *b == b'\n').find(|line| !line.is_empty() && line[0] != b'#');
+    Ok(first.map(|line| folder.join("objects").join(std::ffi::OsStr::from_bytes(line))))
+}
+
+/// Has a repository borrow from the objects of another: `up` leads from its objects to the storage's root.
+pub(super) fn borrow(folder: &Path, up: &str, pool: &str) -> io::Result<()> {
+    fs::create_dir_all(folder.join("objects/info"))?;
+    fs::write(alternates(folder), format!("{up}{pool}/objects\n"))
+}
+
+/// Makes a copy whole: what its original borrows becomes its own.
+pub(super) fn inline(original: &Path, folder: &Path) -> io::Result<()> {
+    let Some(pool) = borrowed(original)? else { return Ok(()) };
+    fs::remove_file(alternates(folder))?;
+    for entry in fs::read_dir(pool)? {
+        let entry = entry?;
+        if entry.file_name() != "info" {
+            copy(&entry.path(), &folder.join("objects").join(entry.file_name()))?;
         }
     }
     Ok(())

@@ -6,49 +6,71 @@ use std::path::Path;
 
 use fs_err as fs;
 
+use super::super::content::Content as _;
 use super::super::content::{ContentError, ContentResult};
-use super::super::draw::{Draw, Settler, Shape};
+use super::super::draw::{Draw, Seat, Settler, Shape};
 use super::{Git, failed, files, git, output};
+use crate::model::ContainerKind;
 
 /// 2024-01-01: the first commit's date.
 const FIRST: u64 = 1_704_067_200;
 
-/// Makes a project's repositories and returns the sizes (repository, wiki) in bytes.
-pub(super) fn project(content: &Git, settler: &Settler, seed: u64, lacking: bool) -> ContentResult<(u64, u64)> {
-    let project = &settler.project;
-    let mut sizes = (0, 0);
-    for (index, path) in project.repositories().iter().enumerate() {
+/// Makes a container's repositories and returns their sizes in bytes.
+pub(super) fn repositories(content: &Git, settler: &Settler, seed: u64) -> ContentResult<Vec<u64>> {
+    let mut sizes = Vec::new();
+    for (index, plot) in settler.plots.iter().enumerate() {
         let main = index == 0;
+        let project = settler.container.kind == ContainerKind::Project;
         let shape = if main { settler.shape } else { Shape::Ordinary };
-        let folder = content.temporary(&project.storage);
-        let head: &[u8] = if shape == Shape::UnbornHead { b"refs/heads/gone" } else { b"refs/heads/main" };
-        files::initialise(&folder, head, shape == Shape::Sha256).map_err(failed)?;
-        if shape != Shape::Empty {
-            let mut draw = Draw::new(seed, project.id.wrapping_mul(8).wrapping_add(index as u64 + 1_000_000));
-            let kibibytes = if main { 4 << draw.below(7) } else { 4 };
-            import(&folder, &story(&mut draw, &project.path, shape, kibibytes))?;
+        let folder = content.temporary(&settler.storage);
+        if let Some(root) = settler.seat.as_ref().and_then(|seat| seat.root.as_ref()).filter(|_| main) {
+            files::copy(&content.folder(&settler.storage, root), &folder).map_err(failed)?;
+            // The copy is not where the pool is found from.
+            files::inline(&content.folder(&settler.storage, root), &folder).map_err(failed)?;
+        } else {
+            let head: &[u8] = if shape == Shape::UnbornHead { b"refs/heads/gone" } else { b"refs/heads/main" };
+            files::initialise(&folder, head, shape == Shape::Sha256).map_err(failed)?;
+            if shape != Shape::Empty {
+                let mut draw = Draw::new(seed, settler.seed(8).wrapping_add(index as u64 + 1_000_000));
+                let kibibytes = if main && project { 4 << draw.below(7) } else { 4 };
+                import(&folder, &story(&mut draw, &settler.name, shape, kibibytes))?;
+            }
+            if shape == Shape::ManyReferences {
+                many(&folder).map_err(failed)?;
+            }
         }
-        if shape == Shape::ManyReferences {
-            many(&folder).map_err(failed)?;
-        }
-        if main && lacking {
+        if main && settler.lacks_object {
             lack(&folder)?;
         }
-        let size = files::size(&folder).map_err(failed)?;
-        let wiki = path.ends_with(".wiki.git");
-        if wiki {
-            sizes.1 = size;
-        } else if main {
-            sizes.0 = size;
-        }
-        let place = content.folder(&project.storage, path);
+        let place = content.folder(&settler.storage, &plot.path);
         if place.exists() {
             // A first start that was cut short had come this far.
             fs::remove_dir_all(&place).map_err(failed)?;
         }
         files::install(&folder, &place).map_err(failed)?;
+        if let Some(seat) = settler.seat.as_ref().filter(|_| main) {
+            seated(content, settler, seat, &plot.path)?;
+        }
+        sizes.push(files::size(&place).map_err(failed)?);
     }
     Ok(sizes)
+}
+
+/// Has a repository borrow from its pool what it can, and gives it a branch that is its own.
+fn seated(content: &Git, settler: &Settler, seat: &Seat, path: &str) -> ContentResult<()> {
+    let storage = &settler.storage;
+    if seat.root.is_none() {
+        let stale = content.folder(storage, &seat.pool);
+        if stale.exists() {
+            fs::remove_dir_all(&stale).map_err(failed)?;
+        }
+        content.make_pool(storage, &seat.pool, path)?;
+    }
+    content.link(storage, path, &seat.pool)?;
+    content.tidy(storage, path)?;
+    let date = i64::try_from(FIRST + settler.container.id).unwrap_or(i64::MAX);
+    let branch = format!("refs/heads/own-{}", settler.container.id);
+    push(&content.folder(storage, path), branch.as_bytes(), false, "Begin what only this one has", date)
 }
 
 fn import(folder: &Path, stream: &[u8]) -> ContentResult<()> {

@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -25,6 +26,8 @@ pub(super) struct Git {
     root: Utf8PathBuf,
     seed: u64,
     unique: AtomicU64,
+    /// Housekeeping takes objects away that a copy of the same repository would still want.
+    housekeeping: Mutex<()>,
 }
 
 fn failed(error: impl std::fmt::Display) -> ContentError {
@@ -34,7 +37,7 @@ fn failed(error: impl std::fmt::Display) -> ContentError {
 impl Git {
     /// Content below `root`, one folder a storage.
     pub(super) fn new(root: &Utf8Path, seed: u64) -> Self {
-        Self { root: root.to_owned(), seed, unique: AtomicU64::new(0) }
+        Self { root: root.to_owned(), seed, unique: AtomicU64::new(0), housekeeping: Mutex::new(()) }
     }
 
     /// Where a repository lies, or would.
@@ -51,6 +54,15 @@ impl Git {
     fn temporary(&self, storage: &StorageName) -> PathBuf {
         let name = format!("{}-{}", std::process::id(), self.unique.fetch_add(1, Ordering::Relaxed));
         self.root.join(storage.as_str()).join("+gitaly/tmp").join(name).into_std_path_buf()
+    }
+
+    /// True when a repository's pool has an object.
+    fn borrows(&self, folder: &Path, id: &str) -> ContentResult<bool> {
+        let Some(objects) = files::borrowed(folder).map_err(failed)? else { return Ok(false) };
+        let Some(pool) = objects.parent() else { return Ok(false) };
+        let mut command = git(pool);
+        command.args(["cat-file", "-e", id]);
+        Ok(run(command, b"")?.1)
     }
 
     /// Moves a folder aside and deletes it: nobody sees it half deleted.
@@ -107,24 +119,33 @@ fn output(command: Command, input: &[u8]) -> ContentResult<Vec<u8>> {
 }
 
 impl Content for Git {
-    fn settle(&self, settlers: &[Settler], lacking_object: &[u64]) -> ContentResult<Vec<(u64, u64)>> {
+    fn settle(&self, settlers: &[Settler]) -> ContentResult<Vec<Vec<u64>>> {
         let next = std::sync::atomic::AtomicUsize::new(0);
-        let results = std::sync::Mutex::new(vec![Ok((0, 0)); settlers.len()]);
+        let results = Mutex::new(vec![Ok(Vec::new()); settlers.len()]);
+        let make = |index: usize, settler: &Settler| {
+            let made = make::repositories(self, settler, self.seed);
+            if let Some(slot) = super::lock(&results).get_mut(index) {
+                *slot = made;
+            }
+        };
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     loop {
                         let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(settler) = settlers.get(index) else { break };
-                        let lacking = lacking_object.contains(&settler.project.id);
-                        let made = make::project(self, settler, self.seed, lacking);
-                        if let Some(slot) = super::lock(&results).get_mut(index) {
-                            *slot = made;
+                        match settlers.get(index) {
+                            None => break,
+                            Some(settler) if settler.seat.is_none() => make(index, settler),
+                            // One is made of another.
+                            Some(_) => {}
                         }
                     }
                 });
             }
         });
+        for (index, settler) in settlers.iter().enumerate().filter(|(_, s)| s.seat.is_some()) {
+            make(index, settler);
+        }
         results.into_inner().unwrap_or_default().into_iter().collect()
     }
 
@@ -138,6 +159,18 @@ impl Content for Git {
         fs::create_dir_all(&temporary).map_err(failed)?;
         let metadata = format!("{{\"gitaly_filesystem_id\":{filesystem_id:?}}}");
         fs::write(root.join(".gitaly-metadata"), metadata).map_err(failed)
+    }
+
+    fn mount(&self, storage: &StorageName, filesystem_id: &str) -> ContentResult<()> {
+        let root = self.root.join(storage.as_str());
+        let metadata = root.join(".gitaly-metadata");
+        let here = metadata.exists() && fs::read_to_string(&metadata).map_err(failed)?.contains(filesystem_id);
+        if !here && root.exists() {
+            // Kept, as a cluster keeps a volume that nobody claims any more.
+            let aside = self.root.join(format!("+released-{storage}-{}", self.unique.fetch_add(1, Ordering::Relaxed)));
+            fs::rename(&root, &aside).map_err(failed)?;
+        }
+        self.prepare(storage, filesystem_id)
     }
 
     fn exists(&self, storage: &StorageName, path: &str) -> bool {
@@ -238,7 +271,11 @@ impl Content for Git {
         let from = self.there(source, path)?;
         let to = self.folder(destination, path);
         let temporary = self.temporary(destination);
-        files::copy(&from, &temporary).map_err(failed)?;
+        {
+            let _still = super::lock(&self.housekeeping);
+            files::copy(&from, &temporary).map_err(failed)?;
+            files::inline(&from, &temporary).map_err(failed)?;
+        }
         if to.exists() {
             self.discard(destination, &to)?;
         }
@@ -259,6 +296,53 @@ impl Content for Git {
         commit.ok_or_else(|| failed("git made no commit"))
     }
 
+    fn pool(&self, storage: &StorageName, path: &str) -> ContentResult<Option<String>> {
+        let folder = self.there(storage, path)?;
+        let Some(objects) = files::borrowed(&folder).map_err(failed)? else { return Ok(None) };
+        // A link that leads nowhere, or elsewhere, is none.
+        let root = self.root.join(storage.as_str()).canonicalize().map_err(failed)?;
+        let pool = objects.canonicalize().ok();
+        let pool = pool.as_deref().and_then(Path::parent).and_then(|p| p.strip_prefix(root).ok());
+        Ok(pool.and_then(Path::to_str).map(str::to_owned))
+    }
+
+    fn make_pool(&self, storage: &StorageName, pool: &str, origin: &str) -> ContentResult<()> {
+        let from = self.there(storage, origin)?;
+        let to = self.folder(storage, pool);
+        if to.exists() {
+            return Err(ContentError::Exists);
+        }
+        let temporary = self.temporary(storage);
+        files::initialise(&temporary, b"refs/heads/main", files::object_format(&from).map_err(failed)? == "sha256")
+            .map_err(failed)?;
+        let mut command = git(&temporary);
+        // One pack: what lies in a pack elsewhere is taken out of members.
+        command
+            .args(["-c", "fetch.unpackLimit=1", "fetch", "--quiet", "--no-tags"])
+            .arg(&from)
+            .arg("+refs/*:refs/remotes/origin/*");
+        output(command, b"")?;
+        files::install(&temporary, &to).map_err(failed)
+    }
+
+    fn link(&self, storage: &StorageName, path: &str, pool: &str) -> ContentResult<()> {
+        let (folder, _) = (self.there(storage, path)?, self.there(storage, pool)?);
+        // From the repository's own folder `objects` up to the storage's root.
+        let up = "../".repeat(path.split('/').filter(|part| !part.is_empty()).count() + 1);
+        files::borrow(&folder, &up, pool).map_err(failed)
+    }
+
+    fn tidy(&self, storage: &StorageName, path: &str) -> ContentResult<()> {
+        let folder = self.there(storage, path)?;
+        if files::borrowed(&folder).map_err(failed)?.is_none() {
+            return Ok(());
+        }
+        let _still = super::lock(&self.housekeeping);
+        let mut command = git(&folder);
+        command.args(["repack", "-a", "-d", "-l", "-q"]);
+        output(command, b"").map(drop)
+    }
+
     fn lose(&self, storage: &StorageName, path: &str, with_objects: bool) -> ContentResult<bool> {
         let folder = self.there(storage, path)?;
         let head = self.head(storage, path)?;
@@ -277,6 +361,10 @@ impl Content for Git {
             if containing.iter().filter(|b| **b == b'x').count() != 1 {
                 continue;
             }
+            // What can be borrowed cannot be lost.
+            if with_objects && self.borrows(&folder, &branch.target)? {
+                continue;
+            }
             let mut command = git(&folder);
             command.args(["update-ref", "-d", "--"]).arg(OsStr::from_bytes(&branch.name));
             output(command, b"")?;
@@ -284,7 +372,7 @@ impl Content for Git {
                 match files::loose_object(&folder, branch.target.as_bytes()) {
                     Some(object) => fs::remove_file(object).map_err(failed)?,
                     None => {
-                        for arguments in [["repack", "-adq"].as_slice(), &["prune", "--expire=now"]] {
+                        for arguments in [["repack", "-adlq"].as_slice(), &["prune", "--expire=now"]] {
                             let mut command = git(&folder);
                             command.args(arguments);
                             output(command, b"")?;
@@ -302,9 +390,9 @@ impl Content for Git {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::world::World;
+    use super::super::world::{Pool, World};
     use super::*;
-    use crate::model::{Bytes, SandboxConnection, SandboxFault, SandboxStorage};
+    use crate::model::{Bytes, ContainerKind, SandboxConnection, SandboxFault, SandboxStorage};
 
     fn world(faults: &[&str]) -> (tempfile::TempDir, World, Git) {
         let storage = |name: &str| SandboxStorage {
@@ -315,6 +403,9 @@ mod tests {
         let spec = SandboxConnection {
             name: "test".into(),
             repositories: 24,
+            snippets: 4,
+            group_wikis: 2,
+            fork_networks: 1,
             real_limit: 200,
             seed: 7,
             speed: 60,
@@ -322,6 +413,7 @@ mod tests {
             gitlab_version: "18.1.1-ee".into(),
             gitaly_version: "16.0.0".into(),
             storages: vec![storage("default"), storage("second")],
+            pods: Default::default(),
             faults: faults.iter().map(|k| SandboxFault { kind: (*k).into(), nth: 1, count: 1 }).collect(),
         };
         let folder = tempfile::tempdir().expect("folder");
@@ -407,6 +499,46 @@ mod tests {
     }
 
     #[test]
+    fn a_pools_members_borrow_and_arrive_whole() {
+        let (_keep, world, content) = world(&[]);
+        let (from, to) = (StorageName::new("default").expect("valid"), StorageName::new("second").expect("valid"));
+        let members: Vec<_> = world.projects_after(None, 0).filter(|p| p.pool.is_some()).cloned().collect();
+        assert_eq!(members.iter().map(|p| p.id).collect::<Vec<_>>(), [13, 14, 15, 16]);
+        let pool = Pool::path_of(1);
+        let size = |storage, path: &str| content.measure(storage, path).expect("there").size;
+        let common = size(&from, &pool);
+        for member in &members {
+            let path = &member.repositories()[0];
+            assert_eq!(content.pool(&from, path), Ok(Some(pool.clone())));
+            assert_eq!(content.fsck(&from, path), Ok(Vec::new()), "{}", member.path);
+            let own = size(&from, path);
+            assert_eq!(own, member.repository_size);
+            content.replicate(&from, &to, path).expect("copied");
+            assert_eq!(content.pool(&to, path), Ok(None));
+            assert_eq!(content.fsck(&to, path), Ok(Vec::new()), "whole without its pool");
+            let inflated = size(&to, path);
+            assert!(inflated > own + common / 2, "{own} + {common} gave {inflated}");
+            if !content.exists(&to, &pool) {
+                content.replicate(&from, &to, &pool).expect("copied");
+            }
+            content.link(&to, path, &pool).expect("linked");
+            content.tidy(&to, path).expect("tidied");
+            assert!(size(&to, path) < inflated - common / 2, "{inflated} stayed {}", size(&to, path));
+            assert_eq!(content.fsck(&to, path), Ok(Vec::new()));
+            let before = content.references(&to, path).expect("read");
+            assert_eq!(content.references(&from, path), Ok(before.clone()));
+            assert_eq!(content.lose(&to, path, true), Ok(true), "what only it has");
+            let after = content.references(&to, path).expect("read");
+            let gone = before.iter().find(|r| !after.contains(r)).expect("gone").target.clone().into_bytes();
+            assert_eq!(content.objects_exist(&to, path, &[gone]), Ok(vec![false]));
+        }
+        let member = &members[1].repositories()[0];
+        fs::remove_dir_all(content.folder(&from, &pool)).expect("removed");
+        assert_ne!(content.fsck(&from, member), Ok(Vec::new()), "it did borrow");
+        assert_eq!(content.pool(&from, member), Ok(None), "a link that leads nowhere is none");
+    }
+
+    #[test]
     fn pushes_land_also_in_an_empty_repository() {
         let (_keep, world, content) = world(&[]);
         let storage = StorageName::new("default").expect("valid");
@@ -423,8 +555,10 @@ mod tests {
     fn a_walk_finds_all_and_only_repositories() {
         let (_keep, world, content) = world(&[]);
         let storage = StorageName::new("default").expect("valid");
-        let mut expected: Vec<String> =
-            world.projects_after(None, 0).flat_map(super::super::world::Project::repositories).collect();
+        let kinds = [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki];
+        let all = kinds.into_iter().flat_map(|kind| world.on_storage(kind, &storage));
+        let mut expected: Vec<String> = all.flat_map(|c| world.housed(c).expect("there").paths).collect();
+        expected.extend(world.pools().map(|p| Pool::path_of(p.id)));
         expected.sort();
         let found: Vec<String> = content.walk(&storage).expect("walked").into_iter().map(|(p, _)| p).collect();
         assert_eq!(found, expected);

@@ -10,11 +10,11 @@ use super::super::content::Content as _;
 use super::super::draw::{Settler, Shape};
 use super::super::lock;
 use super::super::synthetic::Synthetic;
-use super::super::world::{Move, Project, ScheduleError, World};
+use super::super::world::{Group, Housed, Move, Project, ScheduleError, Snippet, World};
 use super::port::Port;
 use super::{Inner, KillPoint, Shared, Write};
 use crate::apply::port::{PortErrorKind, Ports};
-use crate::model::{Container, ContainerKind, Reference, RepositoryRole, StorageName, Weight, relative_path};
+use crate::model::{Container, ContainerKind, Reference, StorageName, Weight};
 
 /// What tests see and do behind the engine's back. Cheap to clone; all clones are one fleet.
 #[derive(Clone)]
@@ -36,7 +36,7 @@ impl Handle {
     /// Ports onto this fleet; as many as wanted.
     pub fn ports(&self) -> Ports {
         let port = Arc::new(Port { shared: Arc::clone(&self.shared) });
-        Ports { gitlab: port.clone(), gitaly: port.clone(), clock: port }
+        Ports { gitlab: port.clone(), gitaly: port.clone(), cluster: None, clock: port }
     }
 
     /// Looks at the world, or changes anything in it.
@@ -145,7 +145,7 @@ impl Handle {
     pub fn set_weight(&self, storage: &StorageName, weight: Weight) {
         let world = &mut self.inner().world;
         let mut all: BTreeMap<String, i64> =
-            world.weights().into_iter().filter_map(|(n, w)| Some((n.to_string(), i64::try_from(w).ok()?))).collect();
+            world.weights().into_iter().filter_map(|(n, w)| Some((n, i64::try_from(w).ok()?))).collect();
         all.insert(storage.to_string(), i64::from(weight.get()));
         drop(world.put_weights(&all));
     }
@@ -161,29 +161,43 @@ impl Handle {
         if p.read_only {
             return Err("The repository is temporarily read-only. Please try again later.".to_owned());
         }
-        let path = relative_path(Container { kind: ContainerKind::Project, id: project }, RepositoryRole::Main);
+        let path = format!("{}.git", p.disk_path());
         let commit = self.shared.content.push(&p.storage, &path, None, "A push").map_err(|e| e.to_string())?;
         inner.world.put_project(Project { empty: false, ..p });
         Ok(commit)
     }
 
-    /// Somebody else schedules a move. Returns its id.
+    /// Somebody else schedules a move of a project. Returns its id.
     ///
     /// # Errors
     /// What GitLab complains of.
     pub fn foreign_move(&self, project: u64, destination: &StorageName) -> Result<u64, ScheduleError> {
         let mut inner = self.inner();
         let now = inner.now;
-        let id = inner.world.schedule(project, destination.as_str(), now)?.id;
+        let container = Container { kind: ContainerKind::Project, id: project };
+        let id = inner.world.accept(container, destination.as_str(), now)?.id;
         self.shared.settle(&mut inner);
         Ok(id)
     }
 
+    /// Somebody at GitLab's console ends the moves of a container that have not ended, and makes it writable. Returns
+    /// the ids of those moves; `None` when there is no such container.
+    pub fn repair(&self, container: Container) -> Option<Vec<u64>> {
+        self.inner().world.repair(container)
+    }
+
     /// Somebody deletes a project, with its repositories.
-    pub fn delete(&self, project: u64) -> Option<Project> {
-        let gone = self.inner().world.delete_project(project)?;
-        for path in gone.repositories() {
-            drop(self.shared.content.remove(&gone.storage, &path));
+    pub fn delete(&self, project: u64) -> Option<Housed> {
+        self.delete_container(Container { kind: ContainerKind::Project, id: project })
+    }
+
+    /// Somebody deletes a project, snippet or group, with its repositories.
+    pub fn delete_container(&self, container: Container) -> Option<Housed> {
+        let mut inner = self.inner();
+        let now = inner.now;
+        let gone = inner.world.delete(container, now)?;
+        for path in &gone.paths {
+            drop(gone.storage.as_ref().map(|storage| self.shared.content.remove(storage, path)));
         }
         Some(gone)
     }
@@ -191,24 +205,10 @@ impl Handle {
     /// Somebody makes a project with an ordinary repository. Returns its id.
     pub fn add_project(&self, path: &str, storage: &StorageName) -> u64 {
         let mut inner = self.inner();
-        let project = Project {
-            id: inner.world.next_project_id(),
-            path: path.to_owned(),
-            archived: false,
-            storage: storage.clone(),
-            read_only: false,
-            empty: false,
-            wiki: false,
-            design: false,
-            repository_size: 100_000,
-            wiki_size: 0,
-            fork_parent: None,
-            created: inner.now,
-            last_activity: inner.now,
-        };
-        let id = project.id;
-        let settler = Settler { project: project.clone(), shape: Shape::Ordinary };
-        drop(self.shared.content.settle(&[settler], &[]));
+        let id = inner.world.next_project_id();
+        let project =
+            Project { repository_size: 100_000, ..Project::new(id, path.to_owned(), storage.clone(), inner.now) };
+        drop(self.shared.content.settle(&[Settler::project(&project, Shape::Ordinary)]));
         inner.world.put_project(project);
         id
     }
@@ -218,16 +218,24 @@ impl Handle {
         self.inner().world.projects_after(None, 0).cloned().collect()
     }
 
-    /// All moves, oldest first.
+    /// All snippets, by ascending id.
+    pub fn snippets(&self) -> Vec<Snippet> {
+        self.inner().world.snippets(None).cloned().collect()
+    }
+
+    /// All groups, by ascending id.
+    pub fn groups(&self) -> Vec<Group> {
+        self.inner().world.groups(None).cloned().collect()
+    }
+
+    /// All moves of all families, oldest first.
     pub fn moves(&self) -> Vec<Move> {
-        let mut all: Vec<Move> = self.inner().world.moves().cloned().collect();
-        all.reverse();
-        all
+        self.inner().world.all_moves().cloned().collect()
     }
 
     /// Every repository with its references, by storage and path: equal means the same world, content-wise.
     pub fn fingerprint(&self) -> BTreeMap<(StorageName, String), Vec<Reference>> {
-        let names: Vec<StorageName> = self.inner().world.spec.storages.iter().map(|s| s.name.clone()).collect();
+        let names = self.inner().world.storages();
         let mut all = BTreeMap::new();
         for name in names {
             for (path, _) in self.shared.content.walk(&name).unwrap_or_default() {

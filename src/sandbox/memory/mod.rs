@@ -4,6 +4,7 @@
 //! earliest deadline and the world carries out what became due. Time stands still while calls are made, so that a run is
 //! repeatable. What a test does to the fleet behind the engine's back goes through [`Handle`].
 
+mod answer;
 mod handle;
 mod port;
 #[cfg(test)]
@@ -101,8 +102,7 @@ impl Shared {
                 break;
             }
             for job in jobs {
-                let spare = inner.world.spares(&job);
-                let result = carry_out(&self.content, &job, spare);
+                let result = carry_out(&self.content, &job);
                 inner.world.complete(&job, result, inner.now);
             }
         }

@@ -9,12 +9,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::content::{Content as _, ContentError, checksum};
 use super::super::lock;
-use super::super::world::{Move, Project, ScheduleError, World};
+use super::super::world::{Ability, Presence, Project, Refusal, ScheduleError, family};
+use super::answer::{answered, families, of_group, of_project, of_snippet, page, record, weights};
 use super::{Inner, KillPoint, Shared, Write};
-use crate::apply::port::{Clock, GitLab, Gitaly, PortError, PortErrorKind, PortResult, Version};
+use crate::apply::port::{Clock, Cursor, GitLab, Gitaly, Listing, PortError, PortErrorKind, PortResult, Version};
 use crate::model::{
-    Bytes, Container, ContainerKind, DiskSpace, MoveRecord, Reference, Repository, RepositoryRole, ServerFacts,
-    StorageName, TokenFacts, Weight, relative_path,
+    Bytes, Container, ContainerKind, DiskSpace, MoveRecord, Reference, Repository, ServerFacts, StorageName,
+    TokenFacts, Weight,
 };
 
 pub(super) struct Port {
@@ -63,25 +64,43 @@ impl Port {
         }
     }
 
-    /// A reading call to GitLab. As the real adapter does, it repeats what a 500 or 429 answered.
+    /// A reading call to GitLab. As the real adapter does, it repeats what a 500 or 429 answered, and waits as long as
+    /// a spent budget asks for.
     async fn get<T>(
         &self,
         method: &'static str,
         path: String,
-        f: impl FnOnce(&Inner) -> PortResult<T> + Send,
+        f: impl Fn(&Inner) -> PortResult<T> + Send + Sync,
     ) -> PortResult<T> {
         let call = format!("GET /api/v4{path}");
-        self.call(method, call.clone(), |_, inner| {
-            let mut error = None;
-            for _ in 0..5 {
-                error = request_fault(inner, &call);
-                if error.is_none() {
-                    break;
+        let mut waited = Duration::ZERO;
+        loop {
+            let answer = self.call(method, call.clone(), |_, inner| {
+                let mut refused = None;
+                for _ in 0..5 {
+                    refused = refusal(inner, &call);
+                    if refused.as_ref().is_none_or(|(_, spent)| *spent) {
+                        break;
+                    }
+                }
+                match refused {
+                    Some((error, true)) => Ok(Err(error)),
+                    Some((error, false)) => Err(error),
+                    None => f(inner).map(Ok),
+                }
+            });
+            match answer.await? {
+                Ok(value) => return Ok(value),
+                Err(spent) => {
+                    let wait = spent.retry_after.unwrap_or(Duration::from_secs(1));
+                    waited = waited.saturating_add(wait);
+                    if waited > ASKED {
+                        return Err(spent);
+                    }
+                    self.sleep(wait).await;
                 }
             }
-            error.map_or_else(|| f(inner), Err)
-        })
-        .await
+        }
     }
 
     async fn ask<T>(
@@ -93,10 +112,10 @@ impl Port {
         let call = format!("{method} of storage {storage}");
         let name = call.clone();
         self.call(method, call, move |shared, inner| {
-            if inner.silent.contains(storage) {
+            if inner.silent.contains(storage) || inner.world.is_down(storage, inner.now) {
                 return Err(PortError::new(PortErrorKind::Transient, name, "connection refused"));
             }
-            if !inner.world.spec.storages.iter().any(|s| s.name == *storage) {
+            if !inner.world.has_storage(storage) {
                 let message = format!("GetStorageByName: no such storage: {:?}", storage.as_str());
                 return Err(PortError::new(PortErrorKind::Refused, name, message));
             }
@@ -109,60 +128,47 @@ impl Port {
     }
 }
 
-fn request_fault(inner: &mut Inner, call: &str) -> Option<PortError> {
-    let (cut, limited) = (inner.world.strikes("server_error"), inner.world.strikes("rate_limit"));
-    if cut {
-        return Some(PortError::new(PortErrorKind::Transient, call, "500 Internal Server Error"));
-    }
-    limited.then(|| {
-        let mut error = PortError::new(PortErrorKind::Transient, call, "429 Retry later");
-        error.retry_after = Some(Duration::from_secs(1));
-        error
+/// Waits that GitLab asks for are honoured up to this sum, as by the real adapter.
+const ASKED: Duration = Duration::from_secs(60);
+
+/// Why a call (`GET /api/v4/projects?page=1`) is not answered, and whether that is because a budget is spent.
+fn refusal(inner: &mut Inner, call: &str) -> Option<(PortError, bool)> {
+    let (method, path) = call.split_once(' ').unwrap_or(("", call));
+    let path = path.strip_prefix("/api/v4").unwrap_or(path);
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    let now = inner.now;
+    let limited = |message: &str| answered(429, call, message);
+    Some(match inner.world.admit(method, path, now).refused? {
+        Refusal::Error => (answered(500, call, "500 Internal Server Error"), false),
+        Refusal::Endpoint => (limited("This endpoint has been requested too many times. Try again later."), false),
+        Refusal::Middleware(quota) => {
+            let retry_after = Some(Duration::from_secs(quota.retry_after));
+            let spent = inner.world.spec.faults.iter().any(|f| f.kind == "request_budget") && quota.remaining == 0;
+            (PortError { retry_after, ..limited("429 Retry later") }, spent)
+        }
     })
-}
-
-fn repository(p: &Project) -> Repository {
-    Repository {
-        container: Container { kind: ContainerKind::Project, id: p.id },
-        path: p.path.clone().into_boxed_str(),
-        storage: p.storage.clone(),
-        size: Some(Bytes(p.bytes())),
-        archived: p.archived,
-        empty: Some(p.empty),
-        fork_parent: p.fork_parent,
-        last_activity: Some(p.last_activity.as_second()),
-        created: Some(p.created.as_second()),
-    }
-}
-
-fn record(m: &Move) -> MoveRecord {
-    MoveRecord {
-        container: Container { kind: ContainerKind::Project, id: m.project },
-        id: m.id,
-        state: m.state.clone(),
-        source: m.source.to_string(),
-        destination: m.destination.to_string(),
-        created_at: Some(m.created_at),
-        error_message: m.error.clone(),
-    }
-}
-
-fn weights(world: &World) -> BTreeMap<StorageName, Weight> {
-    world.weights().into_iter().filter_map(|(name, weight)| Some((name, Weight::new(weight).ok()?))).collect()
 }
 
 #[async_trait]
 impl GitLab for Port {
     async fn version(&self) -> PortResult<Version> {
         self.get("version", "/metadata".into(), |inner| {
-            let version = inner.world.spec.gitlab_version.clone();
-            Ok(Version { enterprise: Some(version.ends_with("-ee")), version })
+            let release = inner.world.release;
+            let enterprise = release.can(Ability::TellsEdition).then_some(release.enterprise);
+            Ok(Version { version: inner.world.spec.gitlab_version.clone(), enterprise })
         })
         .await
     }
 
     async fn token(&self) -> PortResult<TokenFacts> {
-        self.get("token", "/personal_access_tokens/self".into(), |_| {
+        self.get("token", "/personal_access_tokens/self".into(), |inner| {
+            if !inner.world.release.can(Ability::TokenSelf) {
+                return Err(PortError::new(
+                    PortErrorKind::NotFound,
+                    "GET /personal_access_tokens/self",
+                    "404 Not Found",
+                ));
+            }
             Ok(TokenFacts { scopes: vec!["api".into(), "admin_mode".into()], expires_at: None })
         })
         .await
@@ -175,7 +181,7 @@ impl GitLab for Port {
     async fn put_weights(&self, new: &BTreeMap<StorageName, Weight>) -> PortResult<BTreeMap<StorageName, Weight>> {
         let call = "PUT /api/v4/application/settings".to_owned();
         self.call("put_weights", call.clone(), |_, inner| {
-            if let Some(error) = request_fault(inner, &call) {
+            if let Some((error, _)) = refusal(inner, &call) {
                 return Err(error);
             }
             inner.writes.push(Write::Weights(new.clone()));
@@ -186,89 +192,101 @@ impl GitLab for Port {
         .await
     }
 
-    async fn projects(&self, storage: &StorageName, after: u64) -> PortResult<Vec<Repository>> {
-        self.get("projects", format!("/projects?repository_storage={storage}&id_after={after}"), |inner| {
-            Ok(inner.world.projects_after(Some(storage), after).take(100).map(repository).collect())
-        })
-        .await
-    }
-
-    async fn count(&self, kind: ContainerKind, storage: &StorageName) -> PortResult<u64> {
-        let path = format!("/{}?repository_storage={storage}", kind.as_str());
-        self.get("count", path, |inner| {
-            let projects = inner.world.projects_after(Some(storage), 0).count() as u64;
-            Ok(if kind == ContainerKind::Project { projects } else { 0 })
-        })
-        .await
+    async fn list(&self, kind: ContainerKind, storage: &StorageName, at: Cursor) -> PortResult<Listing> {
+        let path = match kind {
+            ContainerKind::Project => format!("/projects?repository_storage={storage}&id_after={}", at.after),
+            ContainerKind::Snippet => format!("/snippets/all?repository_storage={storage}&page={}", at.page),
+            ContainerKind::GroupWiki => format!("/groups?repository_storage={storage}&page={}", at.page),
+        };
+        let call = format!("GET /api/v4{path}");
+        self.get("list", path, |inner| page(&inner.world, kind, storage, at, &call)).await
     }
 
     async fn container(&self, container: Container) -> PortResult<Option<Repository>> {
-        self.get("container", format!("/projects/{}", container.id), |inner| {
-            let of_kind = container.kind == ContainerKind::Project;
-            Ok(inner.world.project(container.id).filter(|_| of_kind).map(repository))
+        let Container { kind, id } = container;
+        let path = format!("/{}s/{id}", family(kind));
+        let call = format!("GET /api/v4{path}");
+        self.get("container", path, |inner| {
+            let world = &inner.world;
+            Ok(match kind {
+                ContainerKind::Project => match world.project(id).filter(|p| p.presence == Presence::Live) {
+                    Some(p) if p.poisoned => return Err(answered(500, &call, "500 Internal Server Error")),
+                    found => found.map(of_project),
+                },
+                ContainerKind::Snippet => world.snippet(id).and_then(|s| of_snippet(world, s)),
+                ContainerKind::GroupWiki => world.group(id).and_then(of_group),
+            })
         })
         .await
     }
 
     async fn disk_path(&self, container: Container) -> PortResult<Option<String>> {
+        if container.kind != ContainerKind::Project {
+            return Ok(None);
+        }
         self.get("disk_path", format!("/projects/{}/storage", container.id), |inner| {
-            let path = relative_path(container, RepositoryRole::Main);
-            let path = path.strip_suffix(".git").unwrap_or(&path).to_owned();
-            Ok(inner.world.project(container.id).map(|_| path))
+            let project = inner.world.project(container.id).filter(|p| p.presence == Presence::Live);
+            Ok(project.map(Project::disk_path))
         })
         .await
     }
 
     async fn moves(&self, kind: ContainerKind, page: u32) -> PortResult<Vec<MoveRecord>> {
-        self.get("moves", format!("/{}_repository_storage_moves?page={page}", kind.as_str()), |inner| {
+        let path = format!("/{}_repository_storage_moves?page={page}", family(kind));
+        let call = format!("GET /api/v4{path}");
+        self.get("moves", path, |inner| {
+            families(&inner.world, kind, &call)?;
             let skip = (page.max(1) as usize - 1) * 100;
-            let of_kind = kind == ContainerKind::Project;
-            Ok(inner.world.moves().filter(|_| of_kind).skip(skip).take(100).map(record).collect())
+            Ok(inner.world.moves(kind).skip(skip).take(100).map(|m| record(&inner.world, m)).collect())
         })
         .await
     }
 
     async fn moves_of(&self, container: Container, limit: u32) -> PortResult<Vec<MoveRecord>> {
-        self.get("moves_of", format!("/projects/{}/repository_storage_moves", container.id), |inner| {
-            let of_kind = container.kind == ContainerKind::Project;
-            let moves = inner.world.moves_of(container.id).filter(|_| of_kind);
-            Ok(moves.take(limit.clamp(1, 100) as usize).map(record).collect())
+        let path = format!("/{}s/{}/repository_storage_moves", family(container.kind), container.id);
+        let call = format!("GET /api/v4{path}");
+        self.get("moves_of", path, |inner| {
+            families(&inner.world, container.kind, &call)?;
+            if inner.world.housed(container).is_none() {
+                return Err(PortError::new(PortErrorKind::NotFound, &call, "404 Not Found"));
+            }
+            let moves = inner.world.moves_of(container).take(limit.clamp(1, 100) as usize);
+            Ok(moves.map(|m| record(&inner.world, m)).collect())
         })
         .await
     }
 
     async fn move_record(&self, kind: ContainerKind, id: u64) -> PortResult<Option<MoveRecord>> {
-        self.get("move_record", format!("/{}_repository_storage_moves/{id}", kind.as_str()), |inner| {
-            Ok(inner.world.find_move(id).filter(|_| kind == ContainerKind::Project).map(record))
+        self.get("move_record", format!("/{}_repository_storage_moves/{id}", family(kind)), |inner| {
+            Ok(inner.world.find_move(kind, id).map(|m| record(&inner.world, m)))
         })
         .await
     }
 
     async fn schedule(&self, container: Container, destination: &StorageName) -> PortResult<MoveRecord> {
-        let call = format!("POST /api/v4/projects/{}/repository_storage_moves", container.id);
+        let call = format!("POST /api/v4/{}s/{}/repository_storage_moves", family(container.kind), container.id);
         self.call("schedule", call.clone(), |shared, inner| {
             let error = |kind, message: String| PortError::new(kind, call.clone(), message);
-            match request_fault(inner, &call) {
+            match refusal(inner, &call) {
                 // Not carried out, and said so.
-                Some(limited) if limited.retry_after.is_some() => return Err(limited),
-                Some(cut) => return Err(error(PortErrorKind::Ambiguous, cut.message)),
+                Some((limited, _)) if limited.status == Some(429) => return Err(limited),
+                Some((cut, _)) => return Err(error(PortErrorKind::Ambiguous, cut.message)),
                 None => {}
             }
             inner.writes.push(Write::Schedule(container, destination.clone()));
-            if container.kind != ContainerKind::Project {
-                return Err(error(PortErrorKind::NotFound, "404 Not Found".to_owned()));
-            }
             let lost = inner.world.strikes("lost_response");
             let now = inner.now;
-            let made = inner.world.schedule(container.id, destination.as_str(), now).map_err(|e| match e {
-                ScheduleError::NotFound => error(PortErrorKind::NotFound, "404 Project Not Found".to_owned()),
+            let made = inner.world.schedule(container, destination.as_str(), now).map_err(|e| match e {
+                ScheduleError::NotFound => error(PortErrorKind::NotFound, "404 Not Found".to_owned()),
                 ScheduleError::Invalid(fields) => {
                     let text: Vec<String> = fields.iter().map(|(field, what)| format!("{field} {what}")).collect();
                     error(PortErrorKind::Refused, text.join("; "))
                 }
             })?;
-            let made = record(made);
-            if inner.world.is_fast(made.id) {
+            let id = made.id;
+            let made = inner.world.find_move(container.kind, id).map(|m| record(&inner.world, m));
+            let made = made.ok_or_else(|| error(PortErrorKind::Protocol, "the move is gone".to_owned()))?;
+            if inner.world.is_fast(container.kind, id) {
                 shared.settle(inner);
             }
             if lost {
@@ -285,7 +303,7 @@ impl Gitaly for Port {
     async fn server(&self, storage: &StorageName) -> PortResult<ServerFacts> {
         self.ask("server", storage, |_, inner| {
             Ok(ServerFacts {
-                version: inner.world.spec.gitaly_version.clone(),
+                version: inner.world.gitaly_version(storage),
                 git_version: "2.39.5".to_owned(),
                 readable: true,
                 writeable: true,

@@ -22,6 +22,9 @@ fn spec(faults: &[(&str, u32)]) -> SandboxConnection {
     SandboxConnection {
         name: "test".into(),
         repositories: 24,
+        snippets: 0,
+        group_wikis: 0,
+        fork_networks: 0,
         real_limit: 200,
         seed: 7,
         speed: 60,
@@ -29,6 +32,7 @@ fn spec(faults: &[(&str, u32)]) -> SandboxConnection {
         gitlab_version: "18.1.1-ee".into(),
         gitaly_version: "16.0.0".into(),
         storages: vec![storage("default"), storage("second")],
+        pods: Default::default(),
         faults: faults.iter().map(|(k, nth)| SandboxFault { kind: (*k).into(), nth: *nth, count: 1 }).collect(),
     }
 }
@@ -226,4 +230,124 @@ fn equal_filesystem_ids_copy_nothing() {
     let path = relative_path(project(1), RepositoryRole::Main);
     assert_eq!(handle.projects()[0].storage, name("second"));
     assert!(handle.content().exists(&name("default"), &path) && !handle.content().exists(&name("second"), &path));
+}
+
+#[test]
+fn limits_are_repeated_or_told() {
+    let mut few = spec(&[("projects_limit", 1)]);
+    let asked = |few: &SandboxConnection| {
+        let (ports, _) = MemoryFleet::new(few);
+        run(async {
+            ports.gitlab.token().await.expect("no such limit");
+            ports.gitlab.container(project(1)).await
+        })
+    };
+    asked(&few).expect("repeated");
+    few.faults[0].count = 5;
+    let limited = asked(&few).expect_err("for too long");
+    assert_eq!((limited.status, limited.retry_after), (Some(429), None));
+    few.faults = vec![SandboxFault { kind: "request_budget".into(), nth: 3, count: 60 }];
+    let (ports, handle) = MemoryFleet::new(&few);
+    let begun = handle.now();
+    run(async {
+        for _ in 0..4 {
+            ports.gitlab.token().await.expect("waited for");
+        }
+    });
+    assert_eq!(handle.now().duration_since(begun).as_secs(), 60, "the next minute");
+}
+
+/// A world with one fork network: projects 13 to 16.
+fn networked(faults: &[(&str, u32)]) -> SandboxConnection {
+    SandboxConnection { fork_networks: 1, snippets: 3, group_wikis: 2, ..spec(faults) }
+}
+
+#[test]
+fn a_pool_that_is_joined_again_is_kept() {
+    let (ports, handle) = MemoryFleet::new(&networked(&[]));
+    let pool = |storage: &str| handle.world(|w| (w.pool(1, &name(storage)).is_some(), w.members(1, &name(storage))));
+    let go = |id, to: &str| {
+        run(ports.gitlab.schedule(project(id), &name(to))).expect("accepted");
+        handle.finish_moves();
+    };
+    (13..=16).for_each(|id| go(id, "second"));
+    assert_eq!([pool("default"), pool("second")], [(true, 0), (true, 4)]);
+    // Back before the background job came by.
+    go(13, "default");
+    handle.advance(Duration::from_secs(3600));
+    assert_eq!([pool("default"), pool("second")], [(true, 1), (true, 3)]);
+    handle.delete(13).expect("there");
+    handle.advance(Duration::from_secs(3600));
+    assert_eq!(pool("default"), (false, 0));
+    let walked = run(ports.gitaly.walk(&name("default"))).expect("walked");
+    assert!(!walked.iter().any(|p| p.starts_with("@pools/")));
+}
+
+#[test]
+fn disks_count_pools_and_what_comes_with_a_member() {
+    let (ports, handle) = MemoryFleet::new(&networked(&[]));
+    let used = |storage: &str| handle.world(|w| w.disk(&name(storage)).expect("a disk").0);
+    let listed = |storage: &str| -> u64 {
+        run(async {
+            let mut sum = 0;
+            for path in ports.gitaly.walk(&name(storage)).await.expect("walked") {
+                sum += ports.gitaly.size(&name(storage), &path).await.expect("there").0;
+            }
+            sum
+        })
+    };
+    // Designs have a size on Gitaly and none in GitLab's statistics.
+    let designs: u64 = handle.projects().iter().filter(|p| p.design).map(|p| p.wiki_size).sum();
+    assert_eq!(used("default") + designs, listed("default"));
+    for id in [13, 14] {
+        run(ports.gitlab.schedule(project(id), &name("second"))).expect("accepted");
+        handle.finish_moves();
+        assert_eq!(used("second"), listed("second"), "with the pool's objects");
+    }
+    let inflated = used("second");
+    handle.advance(Duration::from_secs(3600));
+    assert_eq!(used("second"), listed("second"));
+    assert!(used("second") < inflated, "after housekeeping");
+}
+
+#[test]
+fn one_disk_under_two_names_has_no_pool_for_the_second() {
+    let (ports, handle) = MemoryFleet::new(&networked(&[]));
+    handle.set_filesystem_id(&name("default"), "one");
+    handle.set_filesystem_id(&name("second"), "one");
+    run(ports.gitlab.schedule(project(13), &name("second"))).expect("accepted");
+    handle.finish_moves();
+    let m = handle.moves().pop().expect("made");
+    assert_eq!((m.state, m.error.as_deref()), (MoveState::Failed, Some("Couldn't find PoolRepository")));
+    assert_eq!(handle.projects()[12].storage, name("default"));
+}
+
+#[test]
+fn what_is_written_down_is_the_whole_world() {
+    let faults = [("dead_end_b", 1), ("gitaly_down", 2), ("worker_shortage", 9), ("pending_delete", 3)];
+    let (ports, handle) = MemoryFleet::new(&networked(&faults));
+    let kinds = [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki];
+    run(async {
+        for container in (13..=18).map(project).chain(kinds.map(|kind| Container { kind, id: 1 })) {
+            drop(ports.gitlab.schedule(container, &name("second")).await);
+            handle.advance(Duration::from_secs(90));
+        }
+    });
+    let (changes, spec) = handle.world(|w| (w.as_changes(), w.spec.clone()));
+    let told = format!("{changes:?}");
+    for part in ["Errand(", "Pool(", "Snippet(", "Group(", "workers: Some", "pool: Some"] {
+        assert!(told.contains(part), "{part}");
+    }
+    let text = serde_json::to_string(&changes).expect("written");
+    let mut again = World::new(spec, handle.world(|w| w.epoch));
+    for change in serde_json::from_str::<Vec<super::super::world::Change>>(&text).expect("read") {
+        again.replay(change);
+    }
+    assert_eq!(again.as_changes(), changes);
+    let now = handle.now();
+    let mut original = handle.world(|w| w.clone());
+    original.courteous = false;
+    assert_eq!(again.disk(&name("second")), original.disk(&name("second")));
+    assert_eq!(again.next_due(), original.next_due());
+    assert_eq!(again.tick(now), original.tick(now));
 }

@@ -1,10 +1,13 @@
 //! GitLab's REST API over the world, as plain HTTP/1: routes, who may ask, and what faults do to a request.
 
 mod entity;
+mod moves;
+mod others;
 mod page;
 mod projects;
 mod settings;
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +18,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -24,8 +27,12 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::PodNeeds;
 use super::fleet::Fleet;
+use super::kubernetes::PodFacts;
 use super::process::Post;
+use super::world::{Admission, Quota, Refusal};
+use crate::model::{Container, ContainerKind, StorageName};
 
 /// A user who is no administrator.
 const USER_TOKEN: &str = "glpat-sandbox-user";
@@ -45,16 +52,18 @@ enum User {
 }
 
 /// A connection that a fault can cut before its answer.
-struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     cut: Scissors,
 }
 
+/// Cuts a connection.
 #[derive(Clone, Default)]
-struct Scissors(Arc<AtomicBool>);
+pub(super) struct Scissors(Arc<AtomicBool>);
 
 impl Scissors {
-    fn cut(&self) {
+    /// Nothing more is sent: the client sees the connection reset.
+    pub(super) fn cut(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
@@ -82,7 +91,8 @@ impl AsyncWrite for Connection {
     }
 }
 
-struct Door(TcpListener);
+/// Listens, and gives each connection scissors.
+pub(super) struct Door(pub(super) TcpListener);
 
 impl axum::serve::Listener for Door {
     type Io = Connection;
@@ -118,7 +128,6 @@ pub(super) async fn serve(fleet: Arc<Fleet>, post: Arc<Post>, listener: TcpListe
 }
 
 fn router(app: App) -> Router {
-    let moves = "/repository_storage_moves";
     let api = Router::new()
         .route("/metadata", get(settings::metadata))
         .route("/version", get(settings::version))
@@ -128,22 +137,23 @@ fn router(app: App) -> Router {
         .route("/projects/{id}", get(projects::show))
         .route("/projects/{id}/storage", get(projects::storage))
         .route("/projects/{id}/repository/commits", post(projects::commit))
-        .route(&format!("/projects/{{id}}{moves}"), get(projects::moves_of).post(projects::schedule))
-        .route(&format!("/projects/{{id}}{moves}/{{move_id}}"), get(projects::move_of))
-        .route("/project_repository_storage_moves", get(projects::moves).post(projects::schedule_all))
-        .route("/project_repository_storage_moves/{move_id}", get(projects::move_by_id))
-        .route("/snippets/all", get(page::nothing))
-        .route("/groups", get(page::nothing))
-        .route("/snippet_repository_storage_moves", get(page::nothing_for_administrators))
-        .route("/group_repository_storage_moves", get(page::nothing_for_administrators))
-        .route("/snippet_repository_storage_moves/{id}", get(not_found))
-        .route("/group_repository_storage_moves/{id}", get(not_found))
+        .route("/snippets/all", get(others::snippets))
+        .route("/snippets/{id}", get(others::snippet))
+        .route("/groups", get(others::groups))
+        .route("/groups/{id}", get(others::group))
+        .merge(moves::router(ContainerKind::Project))
+        .merge(moves::router(ContainerKind::Snippet))
+        .merge(moves::router(ContainerKind::GroupWiki))
         .fallback(unknown)
         .layer(middleware::from_fn_with_state(app.clone(), admit));
     Router::new()
         .nest("/api/v4", api)
         .route("/-/sandbox/alive", get(async || "alive"))
         .route("/-/sandbox/adopt", post(adopt))
+        .route("/-/sandbox/repair", post(repair))
+        .route("/-/sandbox/pods", post(pods))
+        .route("/-/sandbox/relay", post(relay))
+        .route("/-/sandbox/know", post(know))
         .route("/-/sandbox/stop", post(stop))
         .layer(middleware::from_fn_with_state(app.clone(), own))
         .with_state(app)
@@ -157,10 +167,6 @@ fn message(status: StatusCode, text: &str) -> Response {
 /// `{"error": …}` with a status: what the API's framework itself says of parameters.
 fn error(status: StatusCode, text: &str) -> Response {
     (status, Json(json!({ "error": text }))).into_response()
-}
-
-async fn not_found() -> Response {
-    message(StatusCode::NOT_FOUND, "404 Not found")
 }
 
 async fn unknown() -> Response {
@@ -188,23 +194,74 @@ async fn own(State(app): State<App>, request: Request, next: Next) -> Response {
     response
 }
 
-/// Faults on requests, then the token.
+/// What stands before every request: limits and ordered faults, then the token.
 async fn admit(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let (cut, limited) = app.fleet.world(|w| (w.strikes("server_error"), w.strikes("rate_limit")));
-    if cut {
-        return message(StatusCode::INTERNAL_SERVER_ERROR, "500 Internal Server Error");
-    }
-    if limited {
-        let headers = [("Retry-After", "1"), ("RateLimit-Limit", "120"), ("RateLimit-Remaining", "0")];
-        return (StatusCode::TOO_MANY_REQUESTS, headers, "Retry later\n").into_response();
-    }
-    let user = match presented(request.headers()) {
-        Some(token) if token == app.fleet.gitlab_token => User::Administrator,
-        Some(USER_TOKEN) => User::Ordinary,
-        _ => return message(StatusCode::UNAUTHORIZED, "401 Unauthorized"),
+    // A client counts its own seconds, whatever the fleet's clock does.
+    let now = jiff::Timestamp::now();
+    let Admission { refused, quota } =
+        app.fleet.world(|w| w.admit(request.method().as_str(), request.uri().path(), now));
+    let mut response = match (refused, presented(request.headers())) {
+        (Some(refused), _) => refusal(refused),
+        (None, Some(token)) if token == app.fleet.gitlab_token => {
+            request.extensions_mut().insert(User::Administrator);
+            next.run(request).await
+        }
+        (None, Some(USER_TOKEN)) => {
+            request.extensions_mut().insert(User::Ordinary);
+            next.run(request).await
+        }
+        (None, _) => message(StatusCode::UNAUTHORIZED, "401 Unauthorized"),
     };
-    request.extensions_mut().insert(user);
-    next.run(request).await
+    if let Some(quota) = quota {
+        tell(response.headers_mut(), &quota);
+    }
+    response
+}
+
+fn refusal(refused: Refusal) -> Response {
+    match refused {
+        Refusal::Error => message(StatusCode::INTERNAL_SERVER_ERROR, "500 Internal Server Error"),
+        Refusal::Endpoint => {
+            let text = "This endpoint has been requested too many times. Try again later.";
+            let body = json!({ "message": { "error": text } });
+            (StatusCode::TOO_MANY_REQUESTS, Json(body)).into_response()
+        }
+        Refusal::Middleware(quota) => {
+            let reset = quota.reset.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            let headers = [("retry-after", quota.retry_after.to_string()), ("ratelimit-resettime", reset)];
+            let mut response = (StatusCode::TOO_MANY_REQUESTS, headers, "Retry later\n").into_response();
+            tell(response.headers_mut(), &quota);
+            response
+        }
+    }
+}
+
+/// The headers that tell of the middleware's limit.
+fn tell(headers: &mut HeaderMap, quota: &Quota) {
+    let Quota { limit, observed, remaining, reset, retry_after: _ } = quota;
+    headers.insert("ratelimit-name", HeaderValue::from_static("throttle_authenticated_api"));
+    let figures = [
+        ("ratelimit-limit", *limit),
+        ("ratelimit-observed", *observed),
+        ("ratelimit-remaining", *remaining),
+        ("ratelimit-reset", reset.as_second().unsigned_abs()),
+    ];
+    for (name, figure) in figures {
+        headers.insert(name, HeaderValue::from(figure));
+    }
+}
+
+/// What a person does at GitLab's console for a container that GitLab has left read-only.
+async fn repair(State(app): State<App>, body: Bytes) -> Response {
+    let text = String::from_utf8_lossy(&body).trim().to_owned();
+    let container = match Container::try_from(text) {
+        Ok(container) => container,
+        Err(e) => return error(StatusCode::BAD_REQUEST, &e.to_string()),
+    };
+    match app.fleet.world(|w| w.repair(container)) {
+        Some(ended) => Json(ended).into_response(),
+        None => moves::missing(container.kind),
+    }
 }
 
 async fn adopt(State(app): State<App>, body: Bytes) -> Response {
@@ -224,6 +281,40 @@ async fn adopt(State(app): State<App>, body: Bytes) -> Response {
         Ok(()) => Json(app.post.endpoints()).into_response(),
         Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &e.message),
     }
+}
+
+/// Takes up the storages that will be in pods, and puts into the cluster what their operator would have put there.
+async fn pods(State(app): State<App>, Json(needs): Json<PodNeeds>) -> Response {
+    let now = app.fleet.now();
+    app.fleet.world(|w| w.cluster(|c| c.meet(&needs, now)));
+    app.post.expect(needs.storages);
+    match app.post.serve_storages(&app.fleet).await {
+        Ok(()) => Json(app.post.endpoints()).into_response(),
+        Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &e.message),
+    }
+}
+
+/// Takes up what pods another cluster has.
+async fn relay(State(app): State<App>, Json(pods): Json<BTreeMap<StorageName, PodFacts>>) -> Response {
+    let now = app.fleet.now();
+    app.fleet.world(|w| w.relay(pods));
+    // Who told it may ask them at once.
+    for _ in 0..3 {
+        let jobs = app.fleet.world(|w| w.tick(now));
+        app.fleet.carry_out(jobs).await;
+    }
+    match app.post.serve_storages(&app.fleet).await {
+        Ok(()) => Json(json!({})).into_response(),
+        Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &e.message),
+    }
+}
+
+/// What an administrator does in GitLab's configuration for a storage that is new.
+async fn know(State(app): State<App>, Json(storage): Json<StorageName>) -> Response {
+    if app.fleet.world(|w| w.learn(&storage)) {
+        return Json(json!({})).into_response();
+    }
+    error(StatusCode::NOT_FOUND, &format!("there is no storage {storage} that GitLab could be told of"))
 }
 
 async fn stop(State(app): State<App>) -> Response {

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::{App, User, administrators_only, error};
+use super::{App, error, message};
 
 /// A query's parameters.
 pub(super) type Parameters = BTreeMap<String, String>;
@@ -16,6 +15,11 @@ pub(super) type Parameters = BTreeMap<String, String>;
 const MOST: u64 = 50_000;
 /// Above so many rows GitLab does not count them.
 const COUNTED: u64 = 10_000;
+
+/// A parameter that is yes or no.
+pub(super) fn flag(parameters: &Parameters, name: &str) -> Option<bool> {
+    parameters.get(name).map(|v| matches!(v.as_str(), "true" | "1"))
+}
 
 /// The path as it was asked for: within the router it has lost its prefix.
 pub(super) fn full(uri: &Uri) -> String {
@@ -52,13 +56,18 @@ fn header(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// Answers with one offset page of `items`, which are all there are.
+/// What a page is answered that holds something broken.
+pub(super) fn broken() -> Response {
+    message(StatusCode::INTERNAL_SERVER_ERROR, "500 Internal Server Error")
+}
+
+/// Answers with one offset page of `items`, of which there are `total`; `None` for a page that cannot be shown.
 pub(super) fn offset(
     app: &App,
     path: &str,
     parameters: &Parameters,
     total: u64,
-    items: impl FnOnce(usize, usize) -> Vec<Value>,
+    items: impl FnOnce(usize, usize) -> Option<Vec<Value>>,
 ) -> Response {
     let Page { page, per_page } = match page(parameters) {
         Ok(page) => page,
@@ -73,7 +82,7 @@ pub(super) fn offset(
     }
     let pages = total.div_ceil(per_page).max(1);
     let skip = usize::try_from((page - 1).saturating_mul(per_page)).unwrap_or(usize::MAX);
-    let rows = items(skip, per_page as usize);
+    let Some(rows) = items(skip, per_page as usize) else { return broken() };
     let mut headers = HeaderMap::new();
     let mut put = |name: &'static str, value: String| drop(headers.insert(name, header(&value)));
     let link = |to: u64, rel: &str| {
@@ -120,22 +129,4 @@ pub(super) fn keyset(app: &App, path: &str, parameters: &Parameters, rows: Vec<V
         headers.insert("link", header(&link));
     }
     (headers, axum::Json(rows)).into_response()
-}
-
-/// A list of what this fleet has none of.
-pub(super) async fn nothing(State(app): State<App>, uri: Uri, Query(parameters): Query<Parameters>) -> Response {
-    offset(&app, &full(&uri), &parameters, 0, |_, _| Vec::new())
-}
-
-/// The same, behind an administrator's rights.
-pub(super) async fn nothing_for_administrators(
-    State(app): State<App>,
-    Extension(user): Extension<User>,
-    uri: Uri,
-    Query(parameters): Query<Parameters>,
-) -> Response {
-    match administrators_only(user) {
-        Ok(()) => offset(&app, &full(&uri), &parameters, 0, |_, _| Vec::new()),
-        Err(answer) => answer,
-    }
 }

@@ -1,30 +1,35 @@
-//! Projects, their moves, and commits to them.
-
-use std::collections::BTreeMap;
+//! Projects, and commits to them.
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, Extension, Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::page::{Parameters, full, keyset, offset, page};
-use super::{App, Scissors, User, Wire, administrators_only, entity, error, message};
-use crate::model::{Container, ContainerKind, RepositoryRole, StorageName, relative_path};
-use crate::sandbox::draw::Draw;
-use crate::sandbox::world::{Project, ScheduleError, World};
+use super::moves::{body_field, missing};
+use super::page::{Parameters, broken, flag, full, keyset, offset, page};
+use super::{App, User, administrators_only, entity, error, message};
+use crate::model::{ContainerKind, StorageName};
+use crate::sandbox::world::{Ability, Presence, Project, World};
 
-fn missing() -> Response {
-    message(StatusCode::NOT_FOUND, "404 Project Not Found")
+fn gone() -> Response {
+    missing(ContainerKind::Project)
 }
 
-/// A project by its id or its path (which arrives decoded).
+/// A project by its id or its path (which arrives decoded), if it is to be seen.
 fn find<'a>(world: &'a World, id: &str) -> Option<&'a Project> {
-    match id.parse() {
+    let found = match id.parse() {
         Ok(id) => world.project(id),
         Err(_) => world.project_by_path(id),
-    }
+    };
+    found.filter(|p| p.presence == Presence::Live)
+}
+
+/// The rows of a page: one broken project spoils all of it.
+fn rows(world: &World, page: &[&Project], user: User, statistics: bool, url: &str) -> Option<Vec<Value>> {
+    let row = |p: &&Project| (!p.poisoned).then(|| entity::project(world, p, user, statistics, url));
+    page.iter().map(row).collect()
 }
 
 /// `GET /projects`.
@@ -34,7 +39,7 @@ pub(super) async fn list(
     uri: Uri,
     Query(parameters): Query<Parameters>,
 ) -> Response {
-    let flag = |name: &str| parameters.get(name).map(|v| matches!(v.as_str(), "true" | "1"));
+    let flag = |name: &str| flag(&parameters, name);
     let number = |name: &str| parameters.get(name).and_then(|v| v.parse::<u64>().ok());
     let text = |name: &str| parameters.get(name).map(String::as_str);
     let url = app.post.endpoints().gitlab_url;
@@ -45,7 +50,7 @@ pub(super) async fn list(
     let storage = text("repository_storage").filter(|_| user == User::Administrator);
     let storage = match storage.map(StorageName::new) {
         // No project is on a storage that cannot be.
-        Some(Err(_)) => return offset(&app, &full(&uri), &parameters, 0, |_, _| Vec::new()),
+        Some(Err(_)) => return offset(&app, &full(&uri), &parameters, 0, |_, _| Some(Vec::new())),
         Some(Ok(name)) => Some(name),
         None => None,
     };
@@ -53,8 +58,17 @@ pub(super) async fn list(
         let text = "Keyset pagination is not yet available for this type of request";
         return error(StatusCode::METHOD_NOT_ALLOWED, text);
     }
+    let administrator = user == User::Administrator;
+    let pending = administrator && flag("include_pending_delete") == Some(true);
+    let hidden = administrator && flag("include_hidden") == Some(true);
+    let hidden = hidden && app.fleet.world(|w| w.release.can(Ability::HiddenProjects));
     let wanted = |p: &&Project| {
-        flag("archived").is_none_or(|wanted| p.archived == wanted)
+        let seen = match p.presence {
+            Presence::Live => true,
+            Presence::PendingDelete => pending,
+            Presence::Hidden => hidden,
+        };
+        seen && flag("archived").is_none_or(|wanted| p.archived == wanted)
             && number("id_before").is_none_or(|before| p.id < before)
     };
     let after = number("id_after").unwrap_or(0);
@@ -63,7 +77,7 @@ pub(super) async fn list(
             Ok(page) => page.per_page as usize,
             Err(answer) => return answer,
         };
-        let (rows, last) = app.fleet.world(|w| {
+        let (found, last) = app.fleet.world(|w| {
             let all = w.projects_after(storage.as_ref(), after);
             let found: Vec<&Project> = if ascending {
                 all.filter(wanted).take(size).collect()
@@ -71,10 +85,9 @@ pub(super) async fn list(
                 all.rev().filter(wanted).take(size).collect()
             };
             let last = found.last().map(|p| p.id);
-            let row = |p: &&Project| entity::project(w, p, user, statistics, &url);
-            (found.iter().map(row).collect::<Vec<Value>>(), last)
+            (rows(w, &found, user, statistics, &url), last)
         });
-        return keyset(&app, &full(&uri), &parameters, rows, last);
+        return found.map_or_else(broken, |found| keyset(&app, &full(&uri), &parameters, found, last));
     }
     app.fleet.world(|w| {
         let mut found: Vec<&Project> = w.projects_after(storage.as_ref(), after).filter(wanted).collect();
@@ -89,8 +102,8 @@ pub(super) async fn list(
             found.reverse();
         }
         offset(&app, &full(&uri), &parameters, found.len() as u64, |skip, take| {
-            let rows = found.iter().skip(skip).take(take);
-            rows.map(|p| entity::project(w, p, user, statistics, &url)).collect()
+            let page = found.get(skip..).unwrap_or_default();
+            rows(w, page.get(..take).unwrap_or(page), user, statistics, &url)
         })
     })
 }
@@ -102,10 +115,14 @@ pub(super) async fn show(
     Path(id): Path<String>,
     Query(parameters): Query<Parameters>,
 ) -> Response {
-    let statistics = parameters.get("statistics").is_some_and(|v| v == "true" || v == "1");
+    let statistics = flag(&parameters, "statistics") == Some(true);
     let url = app.post.endpoints().gitlab_url;
-    let found = app.fleet.world(|w| find(w, &id).map(|p| entity::project(w, p, user, statistics, &url)));
-    found.map_or_else(missing, |p| Json(p).into_response())
+    let found = app.fleet.world(|w| find(w, &id).map(|p| rows(w, &[p], user, statistics, &url)));
+    match found {
+        Some(Some(mut rows)) => Json(rows.pop()).into_response(),
+        Some(None) => broken(),
+        None => gone(),
+    }
 }
 
 /// `GET /projects/:id/storage`.
@@ -119,196 +136,15 @@ pub(super) async fn storage(
     }
     let found = app.fleet.world(|w| {
         find(w, &id).map(|p| {
-            let path = relative_path(Container { kind: ContainerKind::Project, id: p.id }, RepositoryRole::Main);
             json!({
                 "project_id": p.id,
-                "disk_path": path.strip_suffix(".git"),
+                "disk_path": p.disk_path(),
                 "repository_storage": p.storage,
                 "created_at": entity::time(p.created),
             })
         })
     });
-    found.map_or_else(missing, |p| Json(p).into_response())
-}
-
-/// `GET /projects/:id/repository_storage_moves`.
-pub(super) async fn moves_of(
-    State(app): State<App>,
-    Extension(user): Extension<User>,
-    Path(id): Path<String>,
-    uri: Uri,
-    Query(parameters): Query<Parameters>,
-) -> Response {
-    if let Err(answer) = administrators_only(user) {
-        return answer;
-    }
-    app.fleet.world(|w| {
-        let Some(p) = find(w, &id) else { return missing() };
-        let total = w.moves_of(p.id).count() as u64;
-        offset(&app, &full(&uri), &parameters, total, |skip, take| {
-            w.moves_of(p.id).skip(skip).take(take).map(|m| entity::storage_move(w, m)).collect()
-        })
-    })
-}
-
-/// `GET /project_repository_storage_moves`.
-pub(super) async fn moves(
-    State(app): State<App>,
-    Extension(user): Extension<User>,
-    uri: Uri,
-    Query(parameters): Query<Parameters>,
-) -> Response {
-    if let Err(answer) = administrators_only(user) {
-        return answer;
-    }
-    app.fleet.world(|w| {
-        offset(&app, &full(&uri), &parameters, w.move_count() as u64, |skip, take| {
-            w.moves().skip(skip).take(take).map(|m| entity::storage_move(w, m)).collect()
-        })
-    })
-}
-
-fn one_move(app: &App, user: User, project: Option<&str>, id: &str) -> Response {
-    if let Err(answer) = administrators_only(user) {
-        return answer;
-    }
-    let Ok(id) = id.parse() else { return error(StatusCode::BAD_REQUEST, "repository_storage_move_id is invalid") };
-    app.fleet.world(|w| {
-        let of = match project.map(|p| find(w, p)) {
-            Some(None) => return missing(),
-            Some(Some(p)) => Some(p.id),
-            None => None,
-        };
-        match w.find_move(id).filter(|m| of.is_none_or(|of| m.project == of)) {
-            Some(m) => Json(entity::storage_move(w, m)).into_response(),
-            None => message(StatusCode::NOT_FOUND, "404 Not found"),
-        }
-    })
-}
-
-/// `GET /project_repository_storage_moves/:move_id`.
-pub(super) async fn move_by_id(
-    State(app): State<App>,
-    Extension(user): Extension<User>,
-    Path(id): Path<String>,
-) -> Response {
-    one_move(&app, user, None, &id)
-}
-
-/// `GET /projects/:id/repository_storage_moves/:move_id`.
-pub(super) async fn move_of(
-    State(app): State<App>,
-    Extension(user): Extension<User>,
-    Path((project, id)): Path<(String, String)>,
-) -> Response {
-    one_move(&app, user, Some(&project), &id)
-}
-
-fn body_field(body: &Bytes, parameters: &Parameters, name: &str) -> Option<String> {
-    let json: Option<Value> = serde_json::from_slice(body).ok();
-    let from_body = json.as_ref().and_then(|v| v.get(name)).and_then(Value::as_str).map(str::to_owned);
-    let from_form = || {
-        let mut pairs = url::form_urlencoded::parse(body);
-        pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-    };
-    from_body.or_else(|| if json.is_none() { from_form() } else { None }).or_else(|| parameters.get(name).cloned())
-}
-
-/// The storage that GitLab draws when none is named.
-fn drawn(world: &World) -> String {
-    let weights = world.weights();
-    let mut place = Draw::new(world.spec.seed, 7_000_000 + world.move_count() as u64).below(weights.values().sum());
-    for (name, weight) in &weights {
-        if place < *weight {
-            return name.to_string();
-        }
-        place -= weight;
-    }
-    weights.keys().next().map_or_else(String::new, ToString::to_string)
-}
-
-/// `POST /projects/:id/repository_storage_moves`.
-pub(super) async fn schedule(
-    State(app): State<App>,
-    ConnectInfo(scissors): Wire,
-    Extension(user): Extension<User>,
-    Path(id): Path<String>,
-    Query(parameters): Query<Parameters>,
-    body: Bytes,
-) -> Response {
-    if let Err(answer) = administrators_only(user) {
-        return answer;
-    }
-    let named = body_field(&body, &parameters, "destination_storage_name");
-    let now = app.fleet.now();
-    let (lost, made) = app.fleet.world(|w| {
-        let Some(project) = find(w, &id).map(|p| p.id) else { return (false, Err(ScheduleError::NotFound)) };
-        let lost = w.strikes("lost_response");
-        let destination = named.unwrap_or_else(|| drawn(w));
-        let made = w.schedule(project, &destination, now).map(|m| m.id);
-        (lost, made.map(|id| (id, w.find_move(id).map(|m| entity::storage_move(w, m)))))
-    });
-    app.fleet.wake();
-    let answer = match made {
-        Err(ScheduleError::NotFound) => missing(),
-        Err(ScheduleError::Invalid(fields)) => {
-            let mut messages: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-            for (field, what) in fields {
-                messages.entry(field).or_default().push(what);
-            }
-            (StatusCode::BAD_REQUEST, Json(json!({ "message": messages }))).into_response()
-        }
-        Ok((id, entity)) => {
-            while app.fleet.world(|w| w.is_fast(id)) && !app.fleet.stop.is_cancelled() {
-                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-            }
-            (StatusCode::CREATED, Json(entity)).into_response()
-        }
-    };
-    if lost {
-        cut(&scissors);
-    }
-    answer
-}
-
-fn cut(scissors: &Scissors) {
-    scissors.cut();
-}
-
-/// `POST /project_repository_storage_moves`: the whole storage at once, without an id to follow.
-pub(super) async fn schedule_all(
-    State(app): State<App>,
-    Extension(user): Extension<User>,
-    Query(parameters): Query<Parameters>,
-    body: Bytes,
-) -> Response {
-    if let Err(answer) = administrators_only(user) {
-        return answer;
-    }
-    let Some(source) = body_field(&body, &parameters, "source_storage_name") else {
-        return error(StatusCode::BAD_REQUEST, "source_storage_name is missing");
-    };
-    let destination = body_field(&body, &parameters, "destination_storage_name");
-    let now = app.fleet.now();
-    let known = app.fleet.world(|w| {
-        let Some(source) = w.known.iter().find(|k| k.as_str() == source).cloned() else {
-            return Err("source_storage_name does not have a valid value");
-        };
-        if destination.as_ref().is_some_and(|d| !w.known.iter().any(|k| k.as_str() == d)) {
-            return Err("destination_storage_name does not have a valid value");
-        }
-        let ids: Vec<u64> = w.projects_after(Some(&source), 0).map(|p| p.id).collect();
-        for id in ids {
-            let destination = destination.clone().unwrap_or_else(|| drawn(w));
-            drop(w.schedule(id, &destination, now).map(|m| m.id));
-        }
-        Ok(())
-    });
-    app.fleet.wake();
-    match known {
-        Ok(()) => message(StatusCode::ACCEPTED, "202 Accepted"),
-        Err(text) => error(StatusCode::BAD_REQUEST, text),
-    }
+    found.map_or_else(gone, |p| Json(p).into_response())
 }
 
 /// `POST /projects/:id/repository/commits`: a push, refused while the project is frozen or archived.
@@ -332,7 +168,7 @@ pub(super) async fn commit(
     let pushed = tokio::task::spawn_blocking(move || {
         // Within the world's lock: a move that is scheduled now waits for this push.
         app.fleet.world(|w| {
-            let Some(p) = find(w, &id).cloned() else { return missing() };
+            let Some(p) = find(w, &id).cloned() else { return gone() };
             if p.read_only {
                 let text = "403 Forbidden - The repository is temporarily read-only. Please try again later.";
                 return message(StatusCode::FORBIDDEN, text);
@@ -340,7 +176,7 @@ pub(super) async fn commit(
             if p.archived {
                 return message(StatusCode::FORBIDDEN, "403 Forbidden");
             }
-            let path = relative_path(Container { kind: ContainerKind::Project, id: p.id }, RepositoryRole::Main);
+            let path = format!("{}.git", p.disk_path());
             match app.fleet.content.push(&p.storage, &path, Some(&branch), &text) {
                 Ok(commit) => {
                     let short: String = commit.chars().take(8).collect();

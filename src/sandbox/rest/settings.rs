@@ -8,7 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::{App, User, administrators_only, error, message};
+use super::{App, User, administrators_only, error, message, unknown};
+use crate::sandbox::world::Ability;
 
 const WEIGHTS: &str = "repository_storages_weighted";
 
@@ -19,8 +20,16 @@ fn revision(app: &App) -> (String, Value) {
 
 /// `GET /metadata`.
 pub(super) async fn metadata(State(app): State<App>) -> Response {
+    let release = app.fleet.world(|w| w.release);
+    if !release.can(Ability::Metadata) {
+        return unknown().await;
+    }
     let (version, revision) = revision(&app);
-    Json(json!({ "enterprise": version.ends_with("-ee"), "version": version, "revision": revision })).into_response()
+    let mut answer = json!({ "version": version, "revision": revision });
+    if release.can(Ability::TellsEdition) {
+        answer["enterprise"] = json!(release.enterprise);
+    }
+    Json(answer).into_response()
 }
 
 /// `GET /version`.
@@ -30,7 +39,10 @@ pub(super) async fn version(State(app): State<App>) -> Response {
 }
 
 /// `GET /personal_access_tokens/self`.
-pub(super) async fn token(Extension(user): Extension<User>) -> Response {
+pub(super) async fn token(State(app): State<App>, Extension(user): Extension<User>) -> Response {
+    if !app.fleet.world(|w| w.release.can(Ability::TokenSelf)) {
+        return unknown().await;
+    }
     let (id, scopes) = match user {
         User::Administrator => (1, json!(["api", "admin_mode"])),
         User::Ordinary => (2, json!(["api"])),

@@ -1,178 +1,41 @@
-//! GitLab's side of the fleet as a pure state machine: projects, weights, moves and their workers. Time is handed in;
+//! GitLab's side of the fleet as a pure state machine: containers, weights, moves and their workers. Time is handed in;
 //! copying and deleting are jobs that a driver carries out and reports back.
 
+mod container;
+mod edition;
+mod faults;
+mod job;
+mod limits;
 mod moves;
+mod pods;
+mod pools;
+mod record;
 
-pub use moves::carry_out;
-
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
-use super::content::Tamper;
 use super::draw;
-use super::synthetic::SyntheticRepository;
-use crate::model::{
-    Container, ContainerKind, MoveState, RepositoryRole, SandboxConnection, SandboxStorage, StorageName, relative_path,
-};
+use super::kubernetes::{PodFacts, Store};
+use crate::model::{Container, ContainerKind, SandboxConnection, SandboxStorage, StorageName};
+use container::Shelf;
+pub use container::{Group, Housed, Pool, Presence, Project, Snippet};
+pub use edition::{Ability, Release};
+pub use job::{Job, carry_out};
+pub use limits::{Admission, Quota, Refusal};
+pub use moves::{Move, ScheduleError};
+pub use pods::PodStorage;
+pub use pools::{Chore, Errand};
+pub use record::{Change, Outages};
 
-/// A project as GitLab's database has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Project {
-    /// GitLab's id.
-    pub id: u64,
-    /// Full path.
-    pub path: String,
-    /// Archived.
-    pub archived: bool,
-    /// Column `repository_storage`.
-    pub storage: StorageName,
-    /// The flag that a move sets; not in the API.
-    pub read_only: bool,
-    /// Without a commit.
-    pub empty: bool,
-    /// Has a wiki repository.
-    pub wiki: bool,
-    /// Has a design repository.
-    pub design: bool,
-    /// Bytes.
-    pub repository_size: u64,
-    /// Bytes.
-    pub wiki_size: u64,
-    /// The project it was forked from.
-    pub fork_parent: Option<u64>,
-    /// By the fleet's clock.
-    pub created: Timestamp,
-    /// By the fleet's clock.
-    pub last_activity: Timestamp,
-}
-
-impl Project {
-    /// The relative paths of its repositories.
-    pub fn repositories(&self) -> Vec<String> {
-        let container = Container { kind: ContainerKind::Project, id: self.id };
-        let mut paths = vec![relative_path(container, RepositoryRole::Main)];
-        if self.wiki {
-            paths.push(relative_path(container, RepositoryRole::Wiki));
-        }
-        if self.design {
-            paths.push(relative_path(container, RepositoryRole::Design));
-        }
-        paths
+/// GitLab's word for a family of moves.
+pub fn family(kind: ContainerKind) -> &'static str {
+    match kind {
+        ContainerKind::Project => "project",
+        ContainerKind::Snippet => "snippet",
+        ContainerKind::GroupWiki => "group",
     }
-
-    /// Bytes that a move copies.
-    pub fn bytes(&self) -> u64 {
-        self.repository_size.saturating_add(self.wiki_size)
-    }
-}
-
-/// A repository storage move as GitLab's database has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Move {
-    /// From 1.
-    pub id: u64,
-    /// The project's id.
-    pub project: u64,
-    /// From.
-    pub source: StorageName,
-    /// To.
-    pub destination: StorageName,
-    /// Where it stands.
-    pub state: MoveState,
-    /// By the fleet's clock.
-    pub created_at: Timestamp,
-    /// Why it failed.
-    pub error: Option<String>,
-    /// Faults that strike it.
-    pub strikes: Vec<String>,
-    /// When a worker took it.
-    pub started_at: Option<Timestamp>,
-    /// When its present step may end.
-    pub due: Option<Timestamp>,
-    /// The copy is made and compared (or will not be made).
-    pub copied: bool,
-    /// Both storages have one filesystem id: nothing is copied or deleted.
-    pub same_disk: bool,
-    /// With what it will fail when due.
-    pub failure: Option<String>,
-}
-
-impl Move {
-    fn struck_by(&self, kind: &str) -> bool {
-        self.strikes.iter().any(|s| s == kind)
-    }
-}
-
-/// Work for a driver; reported back with [`World::complete`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Job {
-    /// Replicate each path, compare checksums, then tamper with the first one.
-    Copy {
-        /// For this move.
-        id: u64,
-        /// From.
-        source: StorageName,
-        /// To.
-        destination: StorageName,
-        /// The project's repositories, the main one first.
-        paths: Vec<String>,
-        /// A fault's work.
-        tamper: Option<Tamper>,
-    },
-    /// Remove the source's copies.
-    Remove {
-        /// For this move.
-        id: u64,
-        /// From where.
-        source: StorageName,
-        /// What.
-        paths: Vec<String>,
-    },
-}
-
-impl Job {
-    /// The move's id.
-    pub fn id(&self) -> u64 {
-        match self {
-            Self::Copy { id, .. } | Self::Remove { id, .. } => *id,
-        }
-    }
-}
-
-/// Something that must be written down. Replayed in order onto a snapshot, changes give the world.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Change {
-    /// A project as it is now.
-    Project(Project),
-    /// A project that is gone.
-    ProjectGone(u64),
-    /// A move as it is now.
-    Move(Move),
-    /// Weights, as the column has them.
-    Weights(BTreeMap<String, u64>),
-    /// How often each fault's occasion arose.
-    Occasions(BTreeMap<String, u32>),
-    /// A synthetic repository as it is now, or gone.
-    Synthetic {
-        /// On which storage.
-        storage: StorageName,
-        /// Where.
-        path: String,
-        /// What.
-        repository: Option<SyntheticRepository>,
-    },
-}
-
-/// Why a move was not scheduled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ScheduleError {
-    /// No such project.
-    NotFound,
-    /// What is wrong with which field.
-    Invalid(Vec<(&'static str, &'static str)>),
 }
 
 /// The world.
@@ -190,21 +53,39 @@ pub struct World {
     pub floor: SignedDuration,
     /// Keep a repository frozen until its main repository's references were read, or a minute passed.
     pub courteous: bool,
+    /// What its version and edition make of it.
+    pub release: Release,
+    /// The embedded cluster.
+    store: Store,
+    pods: BTreeMap<StorageName, PodStorage>,
+    mounting: BTreeSet<StorageName>,
+    relayed: Option<BTreeMap<StorageName, PodFacts>>,
     weights: BTreeMap<String, u64>,
-    projects: BTreeMap<u64, Project>,
-    by_storage: BTreeMap<StorageName, BTreeSet<u64>>,
-    used: BTreeMap<StorageName, u64>,
+    projects: Shelf<Project>,
+    snippets: Shelf<Snippet>,
+    groups: Shelf<Group>,
+    forks: BTreeMap<u64, u64>,
+    pools: BTreeMap<(u64, StorageName), Pool>,
+    members: BTreeMap<(u64, StorageName), u64>,
+    /// By the order in which they were queued.
     moves: BTreeMap<u64, Move>,
-    moves_of: BTreeMap<u64, Vec<u64>>,
+    families: BTreeMap<(ContainerKind, u64), u64>,
+    moves_of: BTreeMap<Container, Vec<u64>>,
     live: BTreeSet<u64>,
     at_work: BTreeSet<u64>,
-    unread: BTreeSet<u64>,
+    errands: BTreeMap<u64, Errand>,
+    errands_at_work: BTreeSet<u64>,
+    unread: BTreeSet<Container>,
     occasions: BTreeMap<String, u32>,
+    outages: Outages,
+    tally: limits::Tally,
+    /// How often a storage was drawn.
+    drawn: Cell<u64>,
     changes: Vec<Change>,
 }
 
 impl World {
-    /// Makes a world without projects.
+    /// Makes a world without containers.
     pub fn new(spec: SandboxConnection, epoch: Timestamp) -> Self {
         let mut weights = BTreeMap::new();
         for (index, storage) in spec.storages.iter().enumerate() {
@@ -218,78 +99,33 @@ impl World {
             known: spec.storages.iter().map(|s| s.name.clone()).collect(),
             floor: SignedDuration::ZERO,
             courteous: false,
+            release: Release::new(&spec.gitlab_version),
+            store: Store::new(spec.seed, epoch),
+            pods: BTreeMap::new(),
+            mounting: BTreeSet::new(),
+            relayed: None,
             weights,
-            projects: BTreeMap::new(),
-            by_storage: BTreeMap::new(),
-            used: BTreeMap::new(),
+            projects: Shelf::default(),
+            snippets: Shelf::default(),
+            groups: Shelf::default(),
+            forks: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            members: BTreeMap::new(),
             moves: BTreeMap::new(),
+            families: BTreeMap::new(),
             moves_of: BTreeMap::new(),
             live: BTreeSet::new(),
             at_work: BTreeSet::new(),
+            errands: BTreeMap::new(),
+            errands_at_work: BTreeSet::new(),
             unread: BTreeSet::new(),
             occasions: BTreeMap::new(),
+            outages: Outages::default(),
+            tally: limits::Tally::default(),
+            drawn: Cell::new(0),
             changes: Vec::new(),
             spec,
         }
-    }
-
-    // ---- what is written down ----
-
-    /// Takes the changes since the last call.
-    pub fn take_changes(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.changes)
-    }
-
-    /// The whole world as changes onto [`World::new`] of the same spec.
-    pub fn as_changes(&self) -> Vec<Change> {
-        let mut all: Vec<Change> = self.projects.values().cloned().map(Change::Project).collect();
-        all.extend(self.moves.values().cloned().map(Change::Move));
-        all.push(Change::Weights(self.weights.clone()));
-        all.push(Change::Occasions(self.occasions.clone()));
-        all
-    }
-
-    /// Takes up a change that was written down.
-    pub fn replay(&mut self, change: Change) {
-        match change {
-            Change::Project(project) => self.place(project),
-            Change::ProjectGone(id) => drop(self.unplace(id)),
-            Change::Move(m) => self.file(m),
-            Change::Weights(weights) => self.weights = weights,
-            Change::Occasions(occasions) => self.occasions = occasions,
-            Change::Synthetic { .. } => {}
-        }
-    }
-
-    fn place(&mut self, project: Project) {
-        self.unplace(project.id);
-        self.by_storage.entry(project.storage.clone()).or_default().insert(project.id);
-        *self.used.entry(project.storage.clone()).or_default() += project.bytes();
-        self.projects.insert(project.id, project);
-    }
-
-    fn unplace(&mut self, id: u64) -> Option<Project> {
-        let old = self.projects.remove(&id)?;
-        if let Some(here) = self.by_storage.get_mut(&old.storage) {
-            here.remove(&id);
-        }
-        if let Some(used) = self.used.get_mut(&old.storage) {
-            *used = used.saturating_sub(old.bytes());
-        }
-        Some(old)
-    }
-
-    fn file(&mut self, m: Move) {
-        if m.state.is_terminal() {
-            self.live.remove(&m.id);
-        } else {
-            self.live.insert(m.id);
-        }
-        let ids = self.moves_of.entry(m.project).or_default();
-        if ids.last().is_none_or(|last| *last < m.id) {
-            ids.push(m.id);
-        }
-        self.moves.insert(m.id, m);
     }
 
     /// Adds a storage, empty; of weight 0 unless it says otherwise.
@@ -303,34 +139,99 @@ impl World {
         self.spec.storages.push(storage);
     }
 
+    // ---- containers ----
+
     /// Puts a project as it is now, new or not.
     pub fn put_project(&mut self, project: Project) {
-        self.changes.push(Change::Project(project.clone()));
-        self.place(project);
+        self.note(Change::Project(project));
     }
 
-    /// Deletes a project; its repositories are the caller's business.
-    pub fn delete_project(&mut self, id: u64) -> Option<Project> {
-        let gone = self.unplace(id)?;
-        self.changes.push(Change::ProjectGone(id));
+    /// Puts a snippet as it is now, new or not.
+    pub fn put_snippet(&mut self, snippet: Snippet) {
+        self.note(Change::Snippet(snippet));
+    }
+
+    /// Puts a group as it is now, new or not.
+    pub fn put_group(&mut self, group: Group) {
+        self.note(Change::Group(group));
+    }
+
+    /// Deletes a container at `now`; its repositories are the caller's business.
+    pub fn delete(&mut self, container: Container, now: Timestamp) -> Option<Housed> {
+        let gone = self.housed(container)?;
+        self.note(Change::Gone(container));
+        if let (Some(pool), Some(storage)) = (gone.pool, &gone.storage) {
+            self.left(pool, storage, now);
+        }
         Some(gone)
     }
 
-    fn put_move(&mut self, m: Move) {
-        self.changes.push(Change::Move(m.clone()));
-        self.file(m);
+    /// What a move needs to know of a container; `None` when it is gone.
+    pub fn housed(&self, container: Container) -> Option<Housed> {
+        let main = || vec![crate::model::relative_path(container, crate::model::RepositoryRole::Main)];
+        Some(match container.kind {
+            ContainerKind::Project => {
+                let p = self.projects.get(container.id)?;
+                Housed {
+                    storage: Some(p.storage.clone()),
+                    read_only: p.read_only,
+                    empty: p.empty,
+                    bytes: p.bytes().saturating_add(p.inlined),
+                    paths: p.repositories(),
+                    pool: p.pool,
+                }
+            }
+            ContainerKind::Snippet => {
+                let s = self.snippets.get(container.id)?;
+                let empty = s.storage.is_none();
+                let (storage, read_only) = (s.storage.clone(), s.read_only);
+                Housed { storage, read_only, empty, bytes: s.size, paths: main(), pool: None }
+            }
+            ContainerKind::GroupWiki => {
+                let g = self.groups.get(container.id)?;
+                let empty = g.storage.is_none();
+                let (storage, read_only) = (g.storage.clone(), g.read_only);
+                Housed { storage, read_only, empty, bytes: g.size, paths: main(), pool: None }
+            }
+        })
     }
 
-    // ---- questions ----
+    /// Says where a container is now, and whether it is frozen.
+    fn rehouse(&mut self, container: Container, storage: StorageName, read_only: bool) {
+        match container.kind {
+            ContainerKind::Project => {
+                if let Some(p) = self.projects.get(container.id).cloned() {
+                    self.put_project(Project { storage, read_only, ..p });
+                }
+            }
+            ContainerKind::Snippet => {
+                if let Some(s) = self.snippets.get(container.id).cloned() {
+                    self.put_snippet(Snippet { storage: Some(storage), read_only, ..s });
+                }
+            }
+            ContainerKind::GroupWiki => {
+                if let Some(g) = self.groups.get(container.id).cloned() {
+                    self.put_group(Group { storage: Some(storage), read_only, ..g });
+                }
+            }
+        }
+    }
+
+    /// Freezes a container, or makes it writable.
+    fn set_read_only(&mut self, container: Container, read_only: bool) {
+        if let Some(storage) = self.housed(container).and_then(|h| h.storage) {
+            self.rehouse(container, storage, read_only);
+        }
+    }
 
     /// A project.
     pub fn project(&self, id: u64) -> Option<&Project> {
-        self.projects.get(&id)
+        self.projects.get(id)
     }
 
     /// A project by its full path.
     pub fn project_by_path(&self, path: &str) -> Option<&Project> {
-        self.projects.values().find(|p| p.path == path)
+        self.projects.all().find(|p| p.path == path)
     }
 
     /// Projects by ascending id after `after`; only those of one storage, if given.
@@ -339,49 +240,87 @@ impl World {
         storage: Option<&StorageName>,
         after: u64,
     ) -> Box<dyn DoubleEndedIterator<Item = &'a Project> + 'a> {
-        let range = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
-        match storage {
-            None => Box::new(self.projects.range(range).map(|(_, p)| p)),
-            Some(storage) => match self.by_storage.get(storage) {
-                None => Box::new(std::iter::empty()),
-                Some(ids) => Box::new(ids.range(range).filter_map(|id| self.projects.get(id))),
-            },
-        }
+        self.projects.after(storage, after)
     }
 
     /// The greatest project id ever given out plus one.
     pub fn next_project_id(&self) -> u64 {
-        self.projects.last_key_value().map_or(1, |(id, _)| id + 1)
+        self.projects.next_id()
     }
 
-    /// A move.
-    pub fn find_move(&self, id: u64) -> Option<&Move> {
-        self.moves.get(&id)
+    /// How many projects were forked from that one.
+    pub fn forks_of(&self, project: u64) -> u64 {
+        self.forks.get(&project).copied().unwrap_or(0)
     }
 
-    /// All moves, newest first.
-    pub fn moves(&self) -> impl Iterator<Item = &Move> {
-        self.moves.values().rev()
+    /// A snippet.
+    pub fn snippet(&self, id: u64) -> Option<&Snippet> {
+        self.snippets.get(id)
     }
 
-    /// How many moves there are.
-    pub fn move_count(&self) -> usize {
-        self.moves.len()
+    /// Snippets by ascending id; only those whose record names one storage, if given.
+    pub fn snippets<'a>(
+        &'a self,
+        storage: Option<&StorageName>,
+    ) -> Box<dyn DoubleEndedIterator<Item = &'a Snippet> + 'a> {
+        self.snippets.after(storage, 0)
     }
 
-    /// The moves of one project, newest first.
-    pub fn moves_of(&self, project: u64) -> impl Iterator<Item = &Move> {
-        self.moves_of.get(&project).into_iter().flatten().rev().filter_map(|id| self.moves.get(id))
+    /// A group.
+    pub fn group(&self, id: u64) -> Option<&Group> {
+        self.groups.get(id)
     }
 
-    /// True while a move has not ended.
-    pub fn busy(&self) -> bool {
-        !self.live.is_empty()
+    /// A group by its full path.
+    pub fn group_by_path(&self, path: &str) -> Option<&Group> {
+        self.groups.all().find(|g| g.path == path)
     }
 
-    /// Weights as GET gives them: exactly the storages that GitLab knows, a missing one as 0.
-    pub fn weights(&self) -> BTreeMap<StorageName, u64> {
+    /// Groups by ascending id; only those whose wiki's record names one storage, if given.
+    pub fn groups<'a>(&'a self, storage: Option<&StorageName>) -> Box<dyn DoubleEndedIterator<Item = &'a Group> + 'a> {
+        self.groups.after(storage, 0)
+    }
+
+    /// The containers of a kind whose record names a storage, by ascending id.
+    pub fn on_storage(&self, kind: ContainerKind, storage: &StorageName) -> Vec<Container> {
+        let container = |id| Container { kind, id };
+        match kind {
+            ContainerKind::Project => self.projects.after(Some(storage), 0).map(|p| container(p.id)).collect(),
+            ContainerKind::Snippet => self.snippets.after(Some(storage), 0).map(|s| container(s.id)).collect(),
+            ContainerKind::GroupWiki => self.groups.after(Some(storage), 0).map(|g| container(g.id)).collect(),
+        }
+    }
+
+    // ---- weights ----
+
+    /// Weights as GET gives them: exactly the storages that GitLab knows, a missing one as 0; from old versions the
+    /// column as it is.
+    pub fn weights(&self) -> BTreeMap<String, u64> {
+        if self.release.can(Ability::NormalisedWeights) {
+            self.shares().into_iter().map(|(name, weight)| (name.to_string(), weight)).collect()
+        } else {
+            self.weights.clone()
+        }
+    }
+
+    /// The weight of each storage that GitLab knows.
+    pub(super) fn shares(&self) -> BTreeMap<StorageName, u64> {
         self.known.iter().map(|n| (n.clone(), self.weights.get(n.as_str()).copied().unwrap_or(0))).collect()
+    }
+
+    /// The storage that GitLab draws when none is named, in proportion to the weights; another each time.
+    pub fn draw_storage(&self) -> Option<StorageName> {
+        let times = self.drawn.get();
+        self.drawn.set(times + 1);
+        let shares = self.shares();
+        let mut place = draw::Draw::new(self.spec.seed, 7_000_000 + times).below(shares.values().sum());
+        for (name, weight) in &shares {
+            if place < *weight {
+                return Some(name.clone());
+            }
+            place -= weight;
+        }
+        shares.into_keys().next()
     }
 
     /// Replaces the whole map of weights.
@@ -403,40 +342,21 @@ impl World {
             }
         }
         if errors.is_empty() {
-            self.changes.push(Change::Weights(column.clone()));
-            self.weights = column;
+            self.note(Change::Weights(column));
             Ok(())
         } else {
             Err(errors)
         }
     }
 
+    // ---- disks ----
+
     /// Bytes used and free on a storage's disk, or `None` for a storage that does not exist.
     pub fn disk(&self, storage: &StorageName) -> Option<(u64, u64)> {
-        let disk = self.spec.storages.iter().find(|s| s.name == *storage)?.disk.0;
-        let mut used = self.used.get(storage).copied().unwrap_or(0);
-        for id in &self.live {
-            // What a copy has brought, or a deletion has not yet taken.
-            if let Some((m, p)) = self.moves.get(id).and_then(|m| Some((m, self.projects.get(&m.project)?))) {
-                let here = (m.copied && m.state == MoveState::Started && m.destination == *storage)
-                    || (m.state == MoveState::Replicated && m.source == *storage);
-                if here && !m.same_disk && m.failure.is_none() {
-                    used = used.saturating_add(p.bytes());
-                }
-            }
-        }
+        let disk = self.disk_size(storage)?;
+        let mut used = self.projects.used(storage) + self.snippets.used(storage) + self.groups.used(storage);
+        used = self.pools.values().filter(|p| p.storage == *storage).fold(used, |sum, p| sum.saturating_add(p.size));
+        used = used.saturating_add(self.in_flight(storage));
         Some((used, disk.saturating_sub(used)))
-    }
-
-    /// Counts an occasion of a fault; true when it strikes.
-    pub fn strikes(&mut self, kind: &str) -> bool {
-        if !self.spec.faults.iter().any(|f| f.kind == kind) {
-            return false;
-        }
-        let seen = self.occasions.entry(kind.to_owned()).or_default();
-        *seen = seen.saturating_add(1);
-        let now = *seen;
-        self.changes.push(Change::Occasions(self.occasions.clone()));
-        self.spec.faults.iter().any(|f| f.kind == kind && now >= f.nth && now - f.nth < f.count)
     }
 }

@@ -1,0 +1,190 @@
+//! The proof that a storage is empty: found so twice, by GitLab's lists and by Gitaly's walk.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::event::Outcome;
+use super::port::{Cursor, PortError, PortErrorKind, PortResult, Ports};
+use crate::model::{
+    ContainerKind, MoveRecord, PathClass, Repository, RepositoryRole, StorageName, Weight, class_of, relative_path,
+};
+
+/// Between the two looks of a proof, by the fleet's clock. Long enough for what was under way at the first look (a fork,
+/// an import, a deletion in Gitaly's queue) to show at the second; at ten times this a drain of many storages waits idle.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
+/// How often a look is repeated that found nothing but object pools, a minute apart: GitLab deletes them by a background
+/// job after their last member has left. At ten times this an orphan, which no job deletes, would hold an apply for hours.
+const POOL_LOOKS: u32 = 15;
+/// Pages of a family's moves that are looked through at most, and pages in a row without a live one that end the looking.
+const LIVE_PAGES: u32 = 50;
+const QUIET_PAGES: u32 = 10;
+
+/// What one look at a storage found.
+struct Look {
+    left: Vec<String>,
+    /// Object pools, which go by themselves.
+    pools: Vec<String>,
+    /// Kinds of which GitLab has no list.
+    unlisted: Vec<ContainerKind>,
+    filesystem_id: String,
+}
+
+/// Finds a storage empty twice. Returns the outcome and, for a pass, the certificate's digest. `waiting` is told what is
+/// waited for.
+pub(crate) async fn prove_empty(
+    ports: &Ports,
+    storage: &StorageName,
+    waiting: impl Fn(String),
+) -> (Outcome, Option<String>) {
+    let mut first: Option<Look> = None;
+    let mut patience = POOL_LOOKS;
+    loop {
+        let look = match look_at(ports, storage).await {
+            Ok(look) => look,
+            Err(e) => return (Outcome::Failed { cause: format!("unknown, which is not empty: {e}") }, None),
+        };
+        if !look.left.is_empty() {
+            return (Outcome::Refused { cause: look.left.join("; ") }, None);
+        }
+        if let Some(pool) = look.pools.first() {
+            let what = some(look.pools.len(), "object pool", "object pools", pool);
+            if patience == 0 {
+                let minutes = u64::from(POOL_LOOKS) * BETWEEN_LOOKS.as_secs() / 60;
+                let cause = format!(
+                    "only {what} left, which GitLab did not delete in {minutes} minutes: look for failed jobs \
+                     `ObjectPool::Destroy` in Sidekiq; a pool that GitLab does not know any more is removed through Gitaly"
+                );
+                return (Outcome::Refused { cause }, None);
+            }
+            patience -= 1;
+            waiting(format!("{storage}: for GitLab's background job to delete {what}"));
+            first = None;
+            ports.clock.sleep(BETWEEN_LOOKS).await;
+            continue;
+        }
+        let Some(before) = first else {
+            first = Some(look);
+            ports.clock.sleep(BETWEEN_LOOKS).await;
+            continue;
+        };
+        if before.filesystem_id != look.filesystem_id {
+            let cause = "another disk answered at the second look".to_owned();
+            return (Outcome::Refused { cause }, None);
+        }
+        let digest = certificate(storage, &look);
+        let alone: Vec<&str> = look.unlisted.iter().map(|kind| kind.plural()).collect();
+        let mut detail = "found empty twice".to_owned();
+        if !alone.is_empty() {
+            detail = format!("{detail}; that it has no {}, Gitaly's walk alone says", alone.join(" and no "));
+        }
+        return (Outcome::Done { detail }, Some(digest));
+    }
+}
+
+/// The digest of what was found. Without times, so that the same world gives the same certificate.
+fn certificate(storage: &StorageName, look: &Look) -> String {
+    let mut lists: BTreeMap<&str, Value> = BTreeMap::from([("moves", json!(0))]);
+    for (kind, name) in ContainerKind::ALL.into_iter().zip(["projects", "snippets", "group_wikis"]) {
+        lists.insert(name, if look.unlisted.contains(&kind) { Value::Null } else { json!(0) });
+    }
+    let found = json!({ "gitlab": lists, "gitaly": { "repositories": 0 } });
+    let certificate = json!({
+        "storage": storage,
+        "weight": 0,
+        "filesystem_id": look.filesystem_id,
+        "looks": [found, found],
+    });
+    hex::encode(Sha256::digest(certificate.to_string()))
+}
+
+async fn look_at(ports: &Ports, storage: &StorageName) -> PortResult<Look> {
+    let (gitlab, gitaly) = (&ports.gitlab, &ports.gitaly);
+    let (mut left, mut unlisted, mut occupied) = (Vec::new(), Vec::new(), Vec::new());
+    match gitlab.weights().await?.get(storage) {
+        None | Some(&Weight::ZERO) => {}
+        Some(weight) => left.push(format!("its weight is {weight} again")),
+    }
+    // It says of a snippet without a repository that it is on some storage, another each time it is asked.
+    let doubtful = gitlab.version().await?.enterprise == Some(false);
+    for kind in ContainerKind::ALL {
+        match first_of(ports, kind, storage, doubtful && kind != ContainerKind::Project).await {
+            Ok(None) => {}
+            Ok(Some(first)) => {
+                left.push(format!("GitLab still lists {}, {} ({}) first", kind.plural(), first.container, first.path));
+                occupied.push(kind);
+            }
+            Err(e) if e.kind == PortErrorKind::NotFound && kind != ContainerKind::Project => unlisted.push(kind),
+            Err(e) => return Err(e),
+        }
+    }
+    for record in live_moves(ports).await? {
+        if record.source == storage.as_str() || record.destination == storage.as_str() {
+            left.push(format!("move {} of {} is {}", record.id, record.container, record.state));
+        }
+    }
+    let (pools, others): (Vec<String>, Vec<String>) =
+        gitaly.walk(storage).await?.into_iter().partition(|path| class_of(path) == PathClass::Pool);
+    // While GitLab lists a kind there, what Gitaly has of it is theirs as far as one look can tell.
+    let lost = |path: &&String| !matches!(class_of(path), PathClass::Container(kind) if occupied.contains(&kind));
+    let others: Vec<&String> = others.iter().filter(lost).collect();
+    if let Some(first) = others.first() {
+        let what = some(others.len(), "repository", "repositories", first);
+        left.push(format!("Gitaly has {what}, and GitLab lists nothing of the kind there"));
+    }
+    let filesystem_id = gitaly.server(storage).await?.filesystem_id;
+    Ok(Look { left, pools, unlisted, filesystem_id })
+}
+
+/// `3 object pools (@pools/… first)`.
+fn some(number: usize, one: &str, many: &str, first: &str) -> String {
+    if number == 1 { format!("1 {one} ({first})") } else { format!("{number} {many} ({first} first)") }
+}
+
+/// The first container of a kind that GitLab lists on a storage; of `doubtful` ones, that Gitaly has there too.
+async fn first_of(
+    ports: &Ports,
+    kind: ContainerKind,
+    storage: &StorageName,
+    doubtful: bool,
+) -> PortResult<Option<Repository>> {
+    let mut at = Some(Cursor::START);
+    while let Some(cursor) = at {
+        let page = ports.gitlab.list(kind, storage, cursor).await?;
+        for first in page.found {
+            let path = relative_path(first.container, RepositoryRole::Main);
+            if !doubtful || ports.gitaly.exists(storage, &path).await? {
+                return Ok(Some(first));
+            }
+        }
+        at = page.next;
+    }
+    Ok(None)
+}
+
+/// All moves that have not ended, of all families. The lists have no filter by state and grow at the front: a live move
+/// is looked for until so many moves in a row have ended.
+async fn live_moves(ports: &Ports) -> Result<Vec<MoveRecord>, PortError> {
+    let mut live = Vec::new();
+    for kind in [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki] {
+        let mut quiet = 0;
+        for page in 1..=LIVE_PAGES {
+            let records = match ports.gitlab.moves(kind, page).await {
+                Ok(records) => records,
+                // An edition without that family.
+                Err(e) if e.kind == PortErrorKind::NotFound && kind != ContainerKind::Project => break,
+                Err(e) => return Err(e),
+            };
+            let last = records.len() < 100;
+            let before = live.len();
+            live.extend(records.into_iter().filter(|r| !r.state.is_terminal()));
+            quiet = if live.len() == before { quiet + 1 } else { 0 };
+            if last || quiet == QUIET_PAGES {
+                break;
+            }
+        }
+    }
+    Ok(live)
+}

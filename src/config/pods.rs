@@ -1,0 +1,621 @@
+//! Pod storages: the blocks `kubernetes` and `pod_spec`, what a storage with a pod needs, and the rules that can be told
+//! without a cluster.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::build::Builder;
+use super::check::Fields;
+use super::extra;
+use super::syntax::{Block, Body};
+use crate::diag::{Diagnostic, Span};
+use crate::expr::{Value, parse_duration};
+use crate::model::quantity::Size;
+use crate::model::{
+    Address, Bytes, CgroupSpec, ClusterSettings, DesiredStorage, DiskSpec, Endpoint, MonitorSpec, NetworkPolicySpec,
+    PodSpec, Scheme, SecretKey, ServiceKind, ServiceSpec, StorageName,
+};
+
+/// How far git's cgroup must stay below the pod: what Gitaly itself needs. (gitaly-kubernetes K08)
+const GITALYS_OWN: u64 = 1 << 30;
+/// Longest name of a storage with a pod: its pod carries the label `controller-revision-hash`, the name with `-` and at
+/// most ten characters, and a label has at most 63.
+const NAME_LIMIT: usize = 52;
+/// The namespace, Secrets and hooks' address that the embedded fleet stands in for.
+const EMBEDDED: (&str, &str) = ("gitaly", "http://gitlab.sandbox:8181");
+
+fn secret_key(name: &str, key: &str) -> SecretKey {
+    SecretKey { name: name.to_owned(), key: key.to_owned() }
+}
+
+/// A value as JSON; sets become lists.
+pub(super) fn json(value: &Value) -> Json {
+    match value {
+        Value::Null | Value::Unknown => Json::Null,
+        Value::Bool(truth) => Json::Bool(*truth),
+        Value::Number(number) => match number.as_int() {
+            Some(whole) => match (i64::try_from(whole), u64::try_from(whole)) {
+                (Ok(whole), _) => Json::from(whole),
+                (_, Ok(whole)) => Json::from(whole),
+                _ => Json::from(number.to_f64()),
+            },
+            None => Json::from(number.to_f64()),
+        },
+        Value::String(text) => Json::String(text.clone()),
+        Value::List(items) => items.iter().map(json).collect(),
+        Value::Set(items) => items.iter().map(json).collect(),
+        Value::Object(entries) => {
+            Json::Object(entries.iter().map(|(name, value)| (name.clone(), json(value))).collect())
+        }
+    }
+}
+
+fn texts(fields: &Fields, name: &str) -> Vec<String> {
+    let items = fields.get(name).and_then(|entry| entry.value.elements()).into_iter().flatten();
+    items.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn text_map(fields: &Fields, name: &str) -> BTreeMap<String, String> {
+    let Some(Value::Object(entries)) = fields.get(name).map(|entry| &entry.value) else { return BTreeMap::new() };
+    entries.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// A duration in whole seconds, rounded up.
+fn seconds(fields: &Fields, name: &str) -> Option<u32> {
+    let duration = parse_duration(fields.text(name)?).ok()?;
+    let whole = duration.as_secs() + i64::from(duration.subsec_nanos() > 0);
+    u32::try_from(whole).ok()
+}
+
+fn bytes(fields: &Fields, name: &str) -> Option<Bytes> {
+    fields.whole(name).map(Bytes)
+}
+
+fn inner<'b>(block: &'b Block, kind: &str) -> Option<&'b Block> {
+    block.body.blocks.iter().find(|inner| inner.kind == kind)
+}
+
+/// Whether a text is a DNS label as object names are: lower-case letters, digits and `-`, beginning with a letter.
+fn is_label(text: &str) -> bool {
+    text.len() <= 63
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+/// The tag of an image, without its digest.
+fn tag(image: &str) -> Option<&str> {
+    let named = image.split('@').next().unwrap_or(image);
+    named.rsplit('/').next()?.split_once(':').map(|(_, tag)| tag).filter(|tag| !tag.is_empty())
+}
+
+/// Checks one pod spec.
+struct Spec<'s, 'a, 'b> {
+    builder: &'s mut Builder<'a>,
+    block: &'b Block,
+}
+
+impl Builder<'_> {
+    fn refuse(&mut self, code: &'static str, summary: &str, detail: impl Into<String>, at: Span, help: &str) {
+        self.out.push(Diagnostic::error(code, summary).detail(detail).at(at).help(help));
+    }
+
+    fn warn(&mut self, code: &'static str, summary: &str, detail: impl Into<String>, at: Span, help: &str) {
+        self.out.push(Diagnostic::warning(code, summary).detail(detail).at(at).help(help));
+    }
+
+    /// Reads all pod specs, by their addresses.
+    pub(super) fn pod_specs(&mut self, body: &Body) -> BTreeMap<String, Arc<PodSpec>> {
+        let mut specs = BTreeMap::new();
+        for block in body.blocks.iter().filter(|block| block.kind == "pod_spec") {
+            let Some((label, _)) = block.labels.first() else { continue };
+            let address = Address::new("pod_spec", label.clone());
+            if let Some(spec) = (Spec { builder: self, block }).read(address.clone()) {
+                // A second block of one name has been told.
+                specs.entry(address.to_string()).or_insert_with(|| Arc::new(spec));
+            }
+        }
+        specs
+    }
+
+    /// Reads the cluster: the `kubernetes` block's, or what the embedded fleet stands in for.
+    pub(super) fn cluster(&mut self, body: &Body) -> Option<ClusterSettings> {
+        let single = |kind: &str| body.blocks.iter().find(|block| block.kind == kind);
+        let sandbox = single("sandbox").map(|block| block.header);
+        let written = single("gitlab").map(|block| self.quiet_text(block, "gitlab", "internal_url"));
+        let internal_url = written.flatten().or_else(|| sandbox.map(|_| EMBEDDED.1.to_owned()));
+        let Some(block) = single("kubernetes") else {
+            return sandbox.map(|span| ClusterSettings {
+                kubeconfig: None,
+                context: None,
+                namespace: EMBEDDED.0.to_owned(),
+                gitaly_token: Some(secret_key("gitaly-token", "token")),
+                shell_secret: Some(secret_key("gitlab-shell-secret", "secret")),
+                internal_url,
+                embedded: true,
+                span,
+            });
+        };
+        let fields = self.fields(block, "kubernetes");
+        let mut secrets = (None, None);
+        if let Some(inner) = inner(block, "secrets") {
+            let values = self.inner_fields(inner, "kubernetes", "secrets");
+            secrets = (self.secret_key(&values, "gitaly_token"), self.secret_key(&values, "shell_secret"));
+        }
+        let namespace = fields.text("namespace")?;
+        if !is_label(namespace) && !namespace.starts_with(|c: char| c.is_ascii_digit()) {
+            let detail = format!("{namespace:?} is no namespace: lower-case letters, digits and `-`, at most 63.");
+            self.refuse(
+                "config/namespace",
+                "Not a namespace",
+                detail,
+                fields.span("namespace"),
+                "Write it as kubectl shows it.",
+            );
+        }
+        let text = |name: &str| fields.text(name).map(str::to_owned);
+        Some(ClusterSettings {
+            kubeconfig: text("kubeconfig"),
+            context: text("context"),
+            namespace: namespace.to_owned(),
+            gitaly_token: secrets.0,
+            shell_secret: secrets.1,
+            internal_url,
+            embedded: false,
+            span: block.header,
+        })
+    }
+
+    fn secret_key(&mut self, fields: &Fields, name: &str) -> Option<SecretKey> {
+        let mut entries = text_map(fields, name);
+        fields.get(name)?;
+        match (entries.remove("name"), entries.remove("key"), entries.is_empty()) {
+            (Some(secret), Some(key), true) if !secret.is_empty() && !key.is_empty() => {
+                Some(SecretKey { name: secret, key })
+            }
+            _ => {
+                let detail = format!("`{name}` must name a Secret and its key, and nothing else.");
+                let help = format!("For example: {name} = {{ name = \"gitaly-token\", key = \"token\" }}");
+                self.refuse("config/secret-key", "Not a key of a Secret", detail, fields.span(name), &help);
+                None
+            }
+        }
+    }
+
+    /// Checks what storages with pods need, and fills in the addresses of their Services. `headers`: of the `gitlab`
+    /// block, if there is one.
+    pub(super) fn check_pods(
+        &mut self,
+        storages: &mut BTreeMap<StorageName, DesiredStorage>,
+        cluster: Option<&ClusterSettings>,
+        body: &Body,
+    ) {
+        let single = |kind: &str| body.blocks.iter().find(|block| block.kind == kind);
+        let Some((first, span)) = storages.values().find(|s| s.pod.is_some()).map(|s| (s.address.clone(), s.span))
+        else {
+            return;
+        };
+        match cluster {
+            None if single("kubernetes").is_none() => {
+                let detail = format!("{first} has a pod, and there is no `kubernetes` block that says where it runs.");
+                let help = "Add: kubernetes { namespace = \"gitaly\" … }, with the Secrets that the pods mount.";
+                self.refuse("config/no-kubernetes", "No cluster", detail, span, help);
+            }
+            None => {}
+            Some(cluster) => {
+                if cluster.gitaly_token.is_none()
+                    && let Some(block) = single("kubernetes").filter(|block| inner(block, "secrets").is_none())
+                {
+                    let detail =
+                        "Pods mount Gitaly's token and GitLab Shell's secret, and no `secrets` block names them.";
+                    let help = "Add: secrets {\n  gitaly_token = { name = \"gitaly-token\", key = \"token\" }\n  shell_secret = { name = \"gitlab-shell-secret\", key = \"secret\" }\n}";
+                    self.refuse("config/no-secrets", "No Secrets for the pods", detail, block.header, help);
+                }
+                if cluster.internal_url.is_none()
+                    && let Some(gitlab) =
+                        single("gitlab").filter(|block| block.body.attribute("internal_url").is_none())
+                {
+                    let detail = "`gitlab` needs `internal_url`, as there are pods: without it every push to them is refused, while reads go on.";
+                    self.out.push(
+                        Diagnostic::error("config/missing-attribute", "Missing attribute")
+                            .detail(detail)
+                            .at(gitlab.header)
+                            .also(span, "the first storage with a pod")
+                            .help("For example: internal_url = \"http://gitlab-webservice-default.gitlab.svc:8181\""),
+                    );
+                }
+            }
+        }
+        self.object_names(storages);
+        let sandbox = single("sandbox").is_some();
+        for storage in storages.values_mut() {
+            let (Some(spec), Some(cluster), false) = (&storage.pod, cluster, sandbox) else { continue };
+            if storage.endpoint.is_none() {
+                if spec.service.kind != ServiceKind::ClusterIp {
+                    let detail = format!(
+                        "{} is reached by a Service of type {} (`service.type`), whose name no machine outside can look up: \
+                         `address` must say where GitLab dials it.",
+                        storage.address,
+                        spec.service.kind.as_str()
+                    );
+                    let help = "For example: address = \"tcp://gitaly-a.internal.example.com:8075\"";
+                    self.refuse("config/pod-address", "Address of a pod missing", detail, storage.span, help);
+                }
+                let authority = format!("{}-gitaly.{}.svc:8075", storage.name, cluster.namespace);
+                storage.endpoint = Some(Endpoint { scheme: Scheme::Tcp, authority });
+            }
+        }
+    }
+
+    /// Object names are DNS labels, and no two storages may share one.
+    fn object_names(&mut self, storages: &BTreeMap<StorageName, DesiredStorage>) {
+        for storage in storages.values().filter(|storage| storage.pod.is_some()) {
+            let name = storage.name.as_str();
+            if !is_label(name) {
+                let detail = format!(
+                    "{} is {name:?}, and its objects in the cluster bear that name: lower-case letters, digits and `-`, \
+                     beginning with a letter.",
+                    storage.address
+                );
+                self.refuse(
+                    "config/pod-name",
+                    "Not a name for objects",
+                    detail,
+                    storage.name_span,
+                    "Give it another `name`.",
+                );
+            } else if name.len() > NAME_LIMIT {
+                let detail = format!(
+                    "{} has {} characters; at most {NAME_LIMIT} leave room for what Kubernetes adds to it in a label of its pod.",
+                    storage.address,
+                    name.len()
+                );
+                self.refuse(
+                    "config/pod-name",
+                    "Not a name for objects",
+                    detail,
+                    storage.name_span,
+                    "Give it a shorter `name`.",
+                );
+            }
+            // `x` has the Services x and x-gitaly; a storage x-gitaly would want the second as its first.
+            let other = name.strip_suffix("-gitaly").and_then(|base| StorageName::new(base).ok());
+            if let Some(other) = other.and_then(|other| storages.get(&other)).filter(|other| other.pod.is_some()) {
+                self.out.push(
+                    Diagnostic::error("config/pod-name-clash", "Two storages with one object")
+                        .detail(format!(
+                            "{} and {} would both make the Service {name}.",
+                            other.address, storage.address
+                        ))
+                        .at(storage.name_span)
+                        .also(other.name_span, "the other one, whose Service for GitLab is its name with -gitaly")
+                        .help("Give one of them another `name`."),
+                );
+            }
+        }
+    }
+
+    /// What a storage says of its pod. `None` for a VM storage.
+    pub(super) fn pod(
+        &mut self,
+        fields: &Fields,
+        block: &Block,
+        specs: &BTreeMap<String, Arc<PodSpec>>,
+    ) -> (Option<Arc<PodSpec>>, Option<String>) {
+        let zone = fields.text("zone").map(str::to_owned);
+        let Some(reference) = fields.get("pod") else {
+            for name in ["zone", "disk_size"] {
+                if fields.get(name).is_some() && block.body.attribute("pod").is_none() {
+                    let detail = format!("`{name}` is about a pod, and this storage has none.");
+                    self.refuse(
+                        "config/no-pod",
+                        "No pod to say this of",
+                        detail,
+                        fields.span(name),
+                        "Remove it, or add: pod = pod_spec.standard",
+                    );
+                }
+            }
+            return (None, None);
+        };
+        let address = super::shapes::address(&reference.value, "pod_spec").unwrap_or_default();
+        if let Some(address) = fields.text("address").filter(|address| !address.starts_with("tcp://")) {
+            let detail = format!("{address:?} is no address of a pod: that answers in plain on a port.");
+            let help = "For example: address = \"tcp://gitaly-a.internal.example.com:8075\"";
+            self.refuse("config/pod-address", "Not a pod's address", detail, fields.span("address"), help);
+        }
+        // What is wrong with the spec has been told.
+        let Some(spec) = specs.get(address).cloned() else { return (None, None) };
+        if let (Some(zone), Some(selected)) = (&zone, spec.node_selector.get("topology.kubernetes.io/zone"))
+            && zone != selected
+        {
+            let detail = format!(
+                "The zone is {zone:?} here, and {selected:?} in the `node_selector` of {address}: no node is in both."
+            );
+            self.refuse(
+                "config/pod-zone",
+                "Two zones",
+                detail,
+                fields.span("zone"),
+                "Leave it out of the node_selector.",
+            );
+        }
+        if let Some(zone) = zone.as_deref().filter(|zone| !is_label_value(zone)) {
+            let detail = format!("{zone:?} is no value of a label: letters, digits, `-`, `_` and `.`, at most 63.");
+            self.refuse(
+                "config/pod-zone",
+                "Not a zone",
+                detail,
+                fields.span("zone"),
+                "Write it as the nodes carry it.",
+            );
+        }
+        let spec = match bytes(fields, "disk_size") {
+            None => spec,
+            Some(size) => Arc::new(PodSpec { disk: DiskSpec { size, ..spec.disk.clone() }, ..(*spec).clone() }),
+        };
+        (Some(spec), zone)
+    }
+}
+
+fn is_label_value(text: &str) -> bool {
+    let end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    text.len() <= 63
+        && end(text.chars().next())
+        && end(text.chars().last())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+impl Spec<'_, '_, '_> {
+    fn read(mut self, address: Address) -> Option<PodSpec> {
+        let block = self.block;
+        let fields = self.builder.fields(block, "pod_spec");
+        let disk = self.disk();
+        let memory = bytes(&fields, "memory");
+        let image = fields.text("image");
+        let cgroups = self.cgroups(memory, image);
+        let service = self.service();
+        let network_policy = self.network_policy();
+        let service_monitor = self.service_monitor();
+        self.tolerations(&fields);
+        if let Some(image) = image
+            && !image.contains('@')
+            && matches!(tag(image), None | Some("latest"))
+        {
+            let detail = format!("{image:?} names no version: every restart may bring another Gitaly.");
+            self.builder.warn(
+                "config/pod-image",
+                "Image without a version",
+                detail,
+                fields.span("image"),
+                "Give it the tag of GitLab's version, like :v18.2.0",
+            );
+        }
+        if fields.get("priority_class").is_none() {
+            let detail = "Without `priority_class` anything may push these pods off their nodes, and each time a storage is away.";
+            self.builder.warn(
+                "config/pod-priority",
+                "No priority class",
+                detail,
+                block.header,
+                "Make a PriorityClass for Gitaly and name it: priority_class = \"gitaly\"",
+            );
+        }
+        let graceful = seconds(&fields, "graceful_restart_timeout").unwrap_or(1);
+        let budget = seconds(&fields, "rotation_budget");
+        if let Some(budget) = budget.filter(|budget| graceful >= *budget) {
+            let detail = format!(
+                "Gitaly may take {graceful} s to stop (`graceful_restart_timeout`), and a restart may keep it away for {budget} s \
+                 only (`rotation_budget`)."
+            );
+            self.builder.warn(
+                "config/pod-rotation",
+                "Stops for longer than it may be away",
+                detail,
+                fields.span("rotation_budget"),
+                "Let it stop faster: clients repeat what was cut off.",
+            );
+        }
+        let written = |name: &str| block.body.attribute(name).map(|attribute| &attribute.value);
+        let object =
+            |name: &str| fields.get(name).map_or(Json::Object(serde_json::Map::new()), |entry| json(&entry.value));
+        let (config, extra) = (object("config"), object("extra"));
+        let cpu_millis = fields.whole("cpu");
+        if let Some(node) = written("config") {
+            extra::config(self.builder.out, node, &config, cpu_millis);
+        }
+        if let Some(node) = written("extra") {
+            extra::extra(self.builder.out, node, &extra, graceful);
+        }
+        let tolerations = fields.get("tolerations").and_then(|entry| entry.value.elements());
+        Some(PodSpec {
+            address,
+            image: image?.to_owned(),
+            cpu_millis: cpu_millis?,
+            memory: memory?,
+            disk: disk?,
+            cgroups,
+            priority_class: fields.text("priority_class").map(str::to_owned),
+            node_selector: text_map(&fields, "node_selector"),
+            tolerations: tolerations.into_iter().flatten().map(json).collect(),
+            node_for_itself: fields.text("anti_affinity") != Some("preferred"),
+            graceful_restart_seconds: graceful,
+            rotation_budget_seconds: budget,
+            ready_timeout_seconds: seconds(&fields, "ready_timeout").unwrap_or(600),
+            max_unavailable: fields.whole("max_unavailable").unwrap_or(1),
+            service,
+            network_policy,
+            service_monitor,
+            config,
+            extra,
+            span: block.header,
+        })
+    }
+
+    /// The fields of a block within, if it is there.
+    fn inner(&mut self, kind: &str) -> Option<Fields> {
+        let inner = inner(self.block, kind)?;
+        Some(self.builder.inner_fields(inner, "pod_spec", kind))
+    }
+
+    fn disk(&mut self) -> Option<DiskSpec> {
+        let Some(fields) = self.inner("disk") else {
+            self.builder.refuse(
+                "config/missing-block",
+                "Missing block",
+                "`pod_spec` needs a `disk`: the volume that holds the repositories.",
+                self.block.header,
+                "For example: disk {\n  size  = \"5Ti\"\n  class = \"premium-rwo\"\n}",
+            );
+            return None;
+        };
+        let class = fields.text("class").map(str::to_owned);
+        Some(DiskSpec { size: bytes(&fields, "size")?, class, retain: fields.flag("retain").unwrap_or(true) })
+    }
+
+    fn cgroups(&mut self, pod: Option<Bytes>, image: Option<&str>) -> Option<CgroupSpec> {
+        let fields = self.inner("cgroups")?;
+        let memory = bytes(&fields, "memory")?;
+        if let Some(pod) = pod
+            && memory.0.saturating_add(GITALYS_OWN) > pod.0
+        {
+            let most = pod.0.checked_sub(GITALYS_OWN).filter(|most| *most > 0);
+            let help = match most {
+                Some(most) => format!("At most: memory = \"{}\"", Size(Bytes(most))),
+                None => "Give the pod more `memory`.".to_owned(),
+            };
+            let detail = format!(
+                "Git's processes may have {memory} here, of the pod's {pod}: less than 1 GiB is left for Gitaly, which would be \
+                 killed in their stead."
+            );
+            self.builder.refuse(
+                "config/pod-cgroups",
+                "No memory left for Gitaly",
+                detail,
+                fields.span("memory"),
+                &help,
+            );
+        }
+        let repository_memory = bytes(&fields, "repository_memory").unwrap_or(Bytes((memory.0 / 2).max(1)));
+        if repository_memory > memory {
+            let detail =
+                format!("One repository may have {repository_memory} here, more than all of them together ({memory}).");
+            self.builder.refuse(
+                "config/pod-cgroups",
+                "More than its parent has",
+                detail,
+                fields.span("repository_memory"),
+                "Leave it out for half of `memory`.",
+            );
+        }
+        let beside = |image: &str| {
+            let (named, digest) = image.split_once('@').map_or((image, None), |(named, digest)| (named, Some(digest)));
+            let (folder, last) = named.rsplit_once('/')?;
+            let (name, tag) = last.split_once(':')?;
+            (name == "gitaly" && digest.is_none()).then(|| format!("{folder}/gitaly-init-cgroups:{tag}"))
+        };
+        let init_image = fields.text("init_image").map(str::to_owned).or_else(|| image.and_then(beside));
+        if let (None, Some(image)) = (&init_image, image) {
+            let detail = format!("Which image hands the pod's cgroup over cannot be told from {image:?}.");
+            self.builder.refuse(
+                "config/pod-cgroups",
+                "Image for cgroups unknown",
+                detail,
+                fields.header,
+                "Name it: init_image = \"…/gitaly-init-cgroups:v18.2.0\"",
+            );
+        }
+        let count = fields.whole("count").unwrap_or(50);
+        Some(CgroupSpec { memory, count, repository_memory, init_image: init_image? })
+    }
+
+    fn service(&mut self) -> ServiceSpec {
+        let Some(fields) = self.inner("service") else { return ServiceSpec::default() };
+        let kind = match fields.text("type") {
+            Some("LoadBalancer") => ServiceKind::LoadBalancer,
+            Some("NodePort") => ServiceKind::NodePort,
+            _ => ServiceKind::ClusterIp,
+        };
+        ServiceSpec { kind, annotations: text_map(&fields, "annotations") }
+    }
+
+    fn network_policy(&mut self) -> Option<NetworkPolicySpec> {
+        let fields = self.inner("network_policy")?;
+        let policy = NetworkPolicySpec {
+            namespaces: texts(&fields, "namespaces"),
+            cidrs: texts(&fields, "cidrs"),
+            metrics: texts(&fields, "metrics"),
+        };
+        if policy.namespaces.is_empty() && policy.cidrs.is_empty() {
+            let detail = "This admits nobody but other Gitalys: GitLab could not call it.";
+            self.builder.refuse(
+                "config/network-policy",
+                "Nobody is admitted",
+                detail,
+                fields.header,
+                "Add GitLab's: namespaces = [\"gitlab\"], or cidrs = [\"10.0.0.0/8\"]",
+            );
+        }
+        if let Some(wrong) = policy.cidrs.iter().find(|cidr| !is_cidr(cidr)) {
+            let detail = format!("{wrong:?} is no network: an address, `/` and how many bits of it count.");
+            self.builder.refuse(
+                "config/network-policy",
+                "Not a network",
+                detail,
+                self.element(&fields, "network_policy", "cidrs", wrong),
+                "For example: cidrs = [\"10.0.0.0/8\"]",
+            );
+        }
+        Some(policy)
+    }
+
+    /// Where an element of a list in a block within stands, or the list.
+    fn element(&self, fields: &Fields, kind: &str, name: &str, text: &str) -> Span {
+        let written = inner(self.block, kind).and_then(|inner| inner.body.attribute(name));
+        let place = written.and_then(|attribute| extra::element(&attribute.value, text));
+        place.unwrap_or_else(|| fields.span(name))
+    }
+
+    fn service_monitor(&mut self) -> Option<MonitorSpec> {
+        let fields = self.inner("service_monitor")?;
+        Some(MonitorSpec { labels: text_map(&fields, "labels"), interval_seconds: seconds(&fields, "interval") })
+    }
+
+    fn tolerations(&mut self, fields: &Fields) {
+        let Some(node) = self.block.body.attribute("tolerations").map(|attribute| &attribute.value) else { return };
+        let Some(list) = fields.get("tolerations").map(|entry| json(&entry.value)) else { return };
+        extra::tolerations(self.builder.out, node, &list);
+    }
+}
+
+fn is_cidr(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else { return false };
+    match (address.parse::<std::net::IpAddr>(), bits.parse::<u8>()) {
+        (Ok(address), Ok(bits)) => bits <= if address.is_ipv4() { 32 } else { 128 },
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_objects_are_dns_labels() {
+        for good in ["a", "gitaly-01", "g1"] {
+            assert!(is_label(good), "{good}");
+        }
+        for bad in ["", "1a", "A", "a.b", "a_b", "a-", "-a"] {
+            assert!(!is_label(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tags_are_found_behind_ports_and_before_digests() {
+        assert_eq!(tag("r:5000/x/gitaly:v18.2.0"), Some("v18.2.0"));
+        assert_eq!(tag("r:5000/x/gitaly"), None);
+        assert_eq!(tag("gitaly:v1@sha256:00"), Some("v1"));
+    }
+}

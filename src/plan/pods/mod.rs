@@ -1,0 +1,101 @@
+//! Pod storages: what becomes of them in the cluster, and what of it a plan changes.
+
+mod gitaly;
+mod merge;
+mod objects;
+mod statefulset;
+
+pub use objects::service_name;
+pub use statefulset::{claim_name, pod_name};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::model::cluster::Manifest;
+use crate::model::{Bytes, Desired, StorageName};
+use objects::Built;
+
+/// What applying an object does to the storage. A StatefulSet that must be made anew and a volume that grows are
+/// actions of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeClass {
+    /// The object does not exist.
+    Create,
+    /// Nothing restarts.
+    InPlace,
+    /// The pod restarts: the storage is away meanwhile.
+    RollsPod,
+}
+
+/// One field of an object, now and after.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// Like `.spec.template.spec.containers[gitaly].image`.
+    pub path: String,
+    /// `None`: the field is not there.
+    pub before: Option<Value>,
+    /// `None`: the field goes.
+    pub after: Option<Value>,
+}
+
+/// What the configuration wants in the cluster: what an observation asks about.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Wanted {
+    /// By GitLab's name.
+    pub storages: BTreeMap<StorageName, WantedStorage>,
+    /// Secrets that pods mount: their keys are asked for, never a value.
+    pub secrets: BTreeSet<String>,
+}
+
+/// What one pod storage consists of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WantedStorage {
+    /// All objects, in the order in which they are applied. A StatefulSet is fitted to the live one before it is tried:
+    /// see [`fitted`].
+    pub manifests: Vec<Manifest>,
+    /// A Pod of the StatefulSet's template, for a dry run.
+    pub pod: Manifest,
+    /// The name of the pod that the StatefulSet makes.
+    pub pod_name: String,
+    /// The name of the volume's claim.
+    pub claim: String,
+    /// The size that it should have.
+    pub size: Bytes,
+}
+
+/// Makes all objects of all pod storages. The same configuration gives the same bytes.
+pub fn wanted(desired: &Desired) -> Wanted {
+    let Some(cluster) = &desired.cluster else { return Wanted::default() };
+    let mut wanted = Wanted::default();
+    for (name, storage) in &desired.storages {
+        let Some(spec) = storage.pod.as_deref() else { continue };
+        let (manifests, pod) = Built { storage, spec, cluster }.manifests();
+        let (pod_name, claim) = (statefulset::pod_name(name.as_str()), statefulset::claim_name(name.as_str()));
+        wanted.storages.insert(name.clone(), WantedStorage { manifests, pod, pod_name, claim, size: spec.disk.size });
+    }
+    if !wanted.storages.is_empty() {
+        let secrets = [&cluster.gitaly_token, &cluster.shell_secret];
+        wanted.secrets.extend(secrets.into_iter().flatten().map(|secret| secret.name.clone()));
+    }
+    wanted
+}
+
+/// Fits a StatefulSet to the live one: a volume grows by its claim, so that the size in the claims' template stays as it
+/// is there (it cannot be changed, and only says what a first claim gets). Other objects stay as they are.
+pub fn fitted(manifest: &Manifest, live: Option<&Value>) -> Manifest {
+    let mut fitted = manifest.clone();
+    const SIZE: &str = "/spec/resources/requests/storage";
+    let live = live.and_then(|live| live.pointer("/spec/volumeClaimTemplates")).and_then(Value::as_array);
+    let ours = fitted.body.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut);
+    for template in ours.into_iter().flatten() {
+        let name = template.pointer("/metadata/name").cloned();
+        let same = live.into_iter().flatten().find(|one| one.pointer("/metadata/name") == name.as_ref());
+        if let (Some(theirs), Some(size)) = (same.and_then(|one| one.pointer(SIZE)), template.pointer_mut(SIZE)) {
+            *size = theirs.clone();
+        }
+    }
+    fitted
+}

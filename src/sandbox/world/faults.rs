@@ -1,0 +1,74 @@
+//! What goes wrong when it was ordered to, how often each occasion arose, and the console's remedy for what GitLab does
+//! not leave by itself.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Change, Housed, Move, Outages, World};
+use crate::model::{Container, MoveState, StorageName};
+
+/// How long `worker_shortage` leaves GitLab without workers.
+const SHORTAGE: SignedDuration = SignedDuration::from_mins(10);
+/// How long `gitaly_down` keeps a Gitaly away.
+const DOWN: SignedDuration = SignedDuration::from_mins(2);
+
+impl World {
+    /// Counts an occasion of a fault; true when it strikes.
+    pub fn strikes(&mut self, kind: &str) -> bool {
+        if !self.spec.faults.iter().any(|f| f.kind == kind) {
+            return false;
+        }
+        let seen = self.occasions.entry(kind.to_owned()).or_default();
+        *seen = seen.saturating_add(1);
+        let now = *seen;
+        self.changes.push(Change::Occasions(self.occasions.clone()));
+        self.spec.faults.iter().any(|f| f.kind == kind && now >= f.nth && now - f.nth < f.count)
+    }
+
+    /// True while a storage's Gitaly is away: a fault keeps it away, or its pod is.
+    pub fn is_down(&self, storage: &StorageName, now: Timestamp) -> bool {
+        self.pod_is_away(storage) || self.outages.gitaly.get(storage).is_some_and(|until| now < *until)
+    }
+
+    /// The faults whose occasion a move is.
+    pub(super) fn struck(&mut self, housed: &Housed, to: &StorageName, now: Timestamp) -> Vec<String> {
+        let anybody = [
+            "fail_move",
+            "push_timeout",
+            "cleanup_failed",
+            "fast_move",
+            "dead_end_a",
+            "dead_end_b",
+            "stuck_scheduled",
+            "failed_after_switch",
+        ];
+        // An empty repository has nothing to lose: such a move is no occasion for these.
+        let full = ["corrupt_copy", "lose_reference", "push_after_move"];
+        let kinds = anybody.into_iter().chain(full.into_iter().filter(|_| !housed.empty));
+        let strikes = kinds.filter(|kind| self.strikes(kind)).map(str::to_owned).collect();
+        let until = |span| now.checked_add(span).unwrap_or(now);
+        if self.strikes("worker_shortage") {
+            let workers = Some(until(SHORTAGE));
+            self.note(Change::Outages(Outages { workers, ..self.outages.clone() }));
+        }
+        if self.strikes("gitaly_down") {
+            let mut outages = self.outages.clone();
+            outages.gitaly.insert(to.clone(), until(DOWN));
+            self.note(Change::Outages(outages));
+        }
+        strikes
+    }
+
+    /// What a person does at GitLab's console: ends the container's moves that have not ended (`do_fail!`) and makes it
+    /// writable (`set_repository_writable!`). The ids of the moves it ended; `None` when there is no such container.
+    pub fn repair(&mut self, container: Container) -> Option<Vec<u64>> {
+        self.housed(container)?;
+        let live: Vec<Move> = self.moves_of(container).filter(|m| !m.state.is_terminal()).cloned().collect();
+        let ids = live.iter().map(|m| m.id).collect();
+        self.unread.remove(&container);
+        for m in live {
+            self.put_move(Move { state: MoveState::Failed, ..m });
+        }
+        self.set_read_only(container, false);
+        Some(ids)
+    }
+}

@@ -1,0 +1,99 @@
+//! What stands before every request to GitLab: its middleware's limit, the endpoints' own limits, and errors that were
+//! ordered (doc/administration/settings/user_and_ip_rate_limits.md, lib/api/helpers/rate_limiter.rb).
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::World;
+use super::edition::Ability;
+
+/// What the `RateLimit-*` headers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Requests a minute.
+    pub limit: u64,
+    /// Requests in the present period.
+    pub observed: u64,
+    /// What is left of it.
+    pub remaining: u64,
+    /// When the next period begins.
+    pub reset: Timestamp,
+    /// Seconds until then, at least 1.
+    pub retry_after: u64,
+}
+
+/// Why a request is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// 500.
+    Error,
+    /// 429 of the middleware: plain text, `Retry-After`.
+    Middleware(Quota),
+    /// 429 of the endpoint: JSON, without `Retry-After`.
+    Endpoint,
+}
+
+/// What the middleware makes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// The request is not answered.
+    pub refused: Option<Refusal>,
+    /// What the headers of its answer say.
+    pub quota: Option<Quota>,
+}
+
+/// True for the endpoints that have a limit of their own.
+fn limited_endpoint(path: &str) -> bool {
+    let mut parts = path.trim_start_matches('/').split('/');
+    matches!((parts.next(), parts.next(), parts.next()), (Some("projects"), _, None) | (Some("groups"), None, None))
+}
+
+/// Requests in the present period.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    period: i64,
+    seen: u64,
+}
+
+impl World {
+    /// Counts a request (`path` without `/api/v4`) at `now` by the clock of whoever asks.
+    pub fn admit(&mut self, method: &str, path: &str, now: Timestamp) -> Admission {
+        let quota = self.quota(now);
+        let spent = quota.filter(|(_, spent)| *spent);
+        let told = quota.map(|(quota, _)| quota).filter(|_| self.release.can(Ability::LimitsTold));
+        // Each counts every request that could meet it, also one that another has already struck.
+        let error = self.strikes("server_error");
+        let limited = self.strikes("rate_limit");
+        let endpoint = method == "GET" && limited_endpoint(path) && self.strikes("projects_limit");
+        let refused = if error {
+            Some(Refusal::Error)
+        } else if limited {
+            let reset = now.checked_add(SignedDuration::from_secs(1)).unwrap_or(now);
+            Some(Refusal::Middleware(Quota { limit: 120, observed: 121, remaining: 0, reset, retry_after: 1 }))
+        } else if let Some((quota, _)) = spent {
+            Some(Refusal::Middleware(quota))
+        } else {
+            endpoint.then_some(Refusal::Endpoint)
+        };
+        Admission { refused, quota: told }
+    }
+
+    /// What is left of an ordered budget, and whether this request is too much.
+    fn quota(&mut self, now: Timestamp) -> Option<(Quota, bool)> {
+        let fault = self.spec.faults.iter().find(|f| f.kind == "request_budget")?;
+        let (allowed, seconds) = (u64::from(fault.nth), i64::from(fault.count.max(1)));
+        let period = now.as_second().div_euclid(seconds);
+        if self.tally.period != period {
+            self.tally = Tally { period, seen: 0 };
+        }
+        self.tally.seen += 1;
+        let reset = Timestamp::from_second((period + 1).saturating_mul(seconds)).unwrap_or(now);
+        let quota = Quota {
+            limit: (allowed * 60).div_ceil(seconds.unsigned_abs()),
+            observed: self.tally.seen,
+            remaining: allowed.saturating_sub(self.tally.seen),
+            reset,
+            retry_after: (reset.as_second() - now.as_second()).max(1).unsigned_abs(),
+        };
+        Some((quota, self.tally.seen > allowed))
+    }
+}

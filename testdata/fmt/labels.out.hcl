@@ -1,0 +1,4 @@
+storage default {
+}
+wave /* which */ "a" {
+}
