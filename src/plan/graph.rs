@@ -271,14 +271,19 @@ impl Graph {
         excluded.extend(self.reach(unwatched.collect(), Direction::Outgoing, |_| true));
         // Moves were selected one by one before. Waves are an order, not a need: a target takes no other's moves along.
         let wanted = asks(&|a| !of_storage(a) || selection.is_target(&a.address, a.change.storage()));
-        let mut wanted = self.reach(wanted, Direction::Incoming, of_storage);
-        let watches = starts.iter().filter(|(start, _)| wanted.contains(start)).map(|(_, ready)| *ready);
-        wanted.extend(self.reach(watches.collect(), Direction::Incoming, of_storage));
+        let whole = |wanted: BTreeSet<NodeIndex>| {
+            let mut wanted = self.reach(wanted, Direction::Incoming, of_storage);
+            let watches = starts.iter().filter(|(start, _)| wanted.contains(start)).map(|(_, ready)| *ready);
+            wanted.extend(self.reach(watches.collect(), Direction::Incoming, of_storage));
+            wanted
+        };
+        let mut wanted = whole(wanted);
         // A weight that goes to 0 takes along the weights that rise in its place.
         let of_rank = |wanted: Stage| asks(&|action| rank(&action.change).0 == wanted);
         let (raises, zeroes) = (of_rank(Stage::Raise), of_rank(Stage::Zero));
         if zeroes.iter().any(|zero| wanted.contains(zero) && !excluded.contains(zero)) {
             wanted.extend(&raises);
+            wanted = whole(wanted);
         }
         // Without an excluded rise no weight above 0 may be left: then none goes to 0, and nothing leaves its storage.
         if !raises.is_disjoint(&excluded) && all_zero(&self.after(weights, &wanted, &excluded)) {
