@@ -70,10 +70,11 @@ pub(crate) enum Command {
   tranship fmt --check --diff --recursive  # changes nothing; 2 when something would change
   tranship fmt - < draft.hcl               # standard input to standard output
 
-The style is that of `terraform fmt`: two blanks for each level, `=` and comments aligned over consecutive lines. Only
-blanks between words and signs change. Texts, heredocs and comments stay as they are, and so do the lines with their
-ends (LF or CRLF); a byte order mark goes. Each file is read again before it is written, and stays as it is when it
-would say anything else. What is hidden, and a link that leads out of the folder, is left out.")]
+The style is that of `terraform fmt`: two blanks for each level, `=` and comments aligned over \
+consecutive lines. Only blanks between words and signs change. Texts, heredocs and comments stay as \
+they are, and so do the lines with their ends (LF or CRLF); a byte order mark goes. What was formatted \
+is parsed again, and a file stays as it is when it would say anything else. What is hidden, and a link \
+that leads out of the folder, is left out.")]
     Fmt(Fmt),
     /// Prints the value of an expression, with the configuration's names; asks no live system
     #[command(after_long_help = "Examples:
@@ -83,9 +84,8 @@ would say anything else. What is hidden, and a link that leads out of the folder
   tranship eval --var 'size=20' 'var.size * GiB'
   echo 'keys(storage)' | tranship eval -
 
-Variables, locals, storages (their address and name), other blocks and all functions may be used; what `tranship explain
-functions` lists. A value that depends on a sensitive variable is not printed. An expression that begins with `-` stands
-behind `--`.")]
+What may be used: tranship explain names, tranship explain functions. A value that depends on a \
+sensitive variable is not printed. An expression that begins with `-` stands behind `--`.")]
     Eval(Eval),
     /// Explains the language: blocks, attributes, functions, what conditions may use
     #[command(after_long_help = "Examples:

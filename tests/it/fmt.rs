@@ -60,6 +60,8 @@ fn standard_input_goes_to_standard_output() {
     assert_eq!(said(&home.sh("tranship fmt --check - <a.txt")), (2, "", ""));
     assert_eq!(said(&home.sh("tranship fmt - <a.txt | tranship fmt --check -")), (0, "", ""));
     assert!(home.sh("tranship fmt --diff - <a.txt").out.starts_with("--- old/stdin\n+++ new/stdin\n@@ -1,4 +1,4 @@\n"));
+    assert_eq!(said(&home.sh("printf '\\357\\273\\277a = 1\\n' | tranship fmt -")), (0, "a = 1\n", ""));
+    assert_eq!(home.sh("printf '\\357\\273\\277a = 1\\n' | tranship fmt --check -").code, 2);
     let output = home.sh("printf 'a = [\\n' | tranship fmt -");
     assert!(output.code == 1 && output.out.is_empty() && output.err.contains("<stdin>:1:5"), "{output:?}");
     let output = home.tranship(&["fmt", "-", "a.hcl"]);

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::token::{Kind, Token};
 
 /// Items that stay together.
-const ITEMS: usize = 1_000;
+const ITEMS: usize = 256;
 
 /// What is open.
 struct Level {

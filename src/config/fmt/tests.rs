@@ -171,7 +171,7 @@ fn a_long_line_does_not_inflate_the_others() {
 #[test]
 fn objects_of_very_many_items_are_formatted() {
     for (item, close, cuts) in
-        [("k{} = 1\n", "", 3), ("k{}=1 ,", "", 3), ("k{} = [ 1,\n2 ] # c\n", "", 3), ("k{}=1, # c\n", "z = 1", 7)]
+        [("k{} = 1\n", "", 13), ("k{}=1 ,", "", 13), ("k{} = [ 1,\n2 ] # c\n", "", 13), ("k{}=1, # c\n", "z = 1", 27)]
     {
         let items: String = (0..3_500).map(|i| item.replace("{}", &i.to_string())).collect();
         let text = format!("a {{\n  b = f({{\n{items}{close}}})\n}}\n");
