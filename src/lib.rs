@@ -18,12 +18,13 @@
 //! | 6 | [`ui`] | views of plans, events, states and diagnostics; the only writer to streams beside `cli` |
 //! | 5 | [`apply`] | the engine, the mover, verification, the ports' traits; the only caller of what changes the world |
 //! | 4 | [`plan`] | pure: assignment, placement, waves, order, graph, preflight, estimate, policies, linter |
-//! | 3 | [`config`], [`state`] | HCL to [`model::Desired`]; the state file, its lock, the journal's file |
+//! | 3 | [`config`], [`state`] | HCL to [`model::Desired`]; the state file, its lock, the journal's and the inventory's files |
 //! | 2 | [`model`] | typed names and quantities, desired, observed, addresses |
 //! | 1 | [`diag`], [`expr`] | diagnostics with spans; values, expressions, evaluator, functions |
 //!
 //! Files read: `*.hcl` and variable files of the configuration's folder, files that secrets' references and `file()` name,
-//! a saved plan. Files written: `tranship.state.json`, `.tranship/state.lock`, `.tranship/runs/<run>/journal`,
+//! a saved plan, an inventory. Files written: `tranship.state.json`, `.tranship/state.lock`,
+//! `.tranship/runs/<run>/journal`, `.tranship/inventory/<environment>.jsonl` (and `.part` while it grows),
 //! `.tranship/sandbox/<name>/`, what `--out` names, and the configurations that `fmt` formats.
 
 pub mod apply;

@@ -60,8 +60,12 @@ impl Reading {
         signals: &Signals,
     ) -> Result<Observed, Failure> {
         let mut observed = match &self.file {
-            Some(file) => self.known(file, ports, request, signals).await?,
             None => return self.listed(ports, request, desired, signals).await,
+            // Nothing is asked of any list.
+            Some(_) if request.listed.is_empty() && request.draining.is_empty() => {
+                return self.facts(ports, request, signals).await;
+            }
+            Some(file) => self.known(file, ports, request, signals).await?,
         };
         self.measure(ports, desired, &mut observed, signals).await?;
         Ok(observed)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -209,7 +210,7 @@ pub struct Repository {
     /// Kind and id.
     pub container: Container,
     /// Full path in GitLab (`web/shop`); a snippet's is `snippets/<id>`, a group wiki's its group's.
-    pub path: Box<str>,
+    pub path: Arc<str>,
     /// Where GitLab says it is.
     pub storage: StorageName,
     /// Repository and wiki; GitLab's figure may be stale. `None` when not given.

@@ -9,7 +9,7 @@ use super::make::Planner;
 use super::placement::{Item, Names};
 use super::{Level, placement};
 use crate::expr::Truth;
-use crate::model::{Bytes, Container, Desired, Observed, Repository, StorageName};
+use crate::model::{Bytes, Container, ContainerKind, Desired, Observed, Repository, StorageName};
 
 /// Networks whose pool is asked for at most, those with most members to move: two small calls each.
 const MOST_POOLS: usize = 500;
@@ -20,10 +20,13 @@ const EXAMPLES: usize = 3;
 pub(super) type Homes = BTreeMap<NonZeroU64, BTreeMap<u32, u64>>;
 
 /// Counts the members of each network by storage. A parent that is not listed counts where its forks say it is.
-pub(super) fn homes(repositories: &[&Repository], claims: &Claims<'_>, names: &Names<'_>) -> Homes {
+pub(super) fn homes(ordered: &[&Repository], claims: &Claims<'_>, names: &Names<'_>) -> Homes {
     let mut homes = Homes::new();
-    for repository in repositories {
-        let Some(network) = claims.networks.among(repository) else { continue };
+    for id in claims.networks.members() {
+        let container = Container { kind: ContainerKind::Project, id };
+        let listed = ordered.binary_search_by_key(&container, |repository| repository.container);
+        let Some(repository) = listed.ok().and_then(|n| ordered.get(n)) else { continue };
+        let Some(network) = NonZeroU64::new(claims.networks.of(id)) else { continue };
         let home = homes.entry(network).or_default();
         if let Some(here) = names.number(&repository.storage) {
             *home.entry(here).or_default() += 1;

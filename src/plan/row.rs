@@ -45,6 +45,11 @@ impl Networks {
         root
     }
 
+    /// All projects that are a fork or have one, by ascending id.
+    pub(super) fn members(&self) -> impl Iterator<Item = u64> {
+        self.smallest.keys().copied()
+    }
+
     /// The network of a repository that is a fork or has one; `None` for all others.
     pub(super) fn among(&self, repository: &Repository) -> Option<NonZeroU64> {
         let id = repository.container.id;

@@ -20,6 +20,7 @@ use tranship::model::{
 };
 use tranship::plan::{Options, make};
 use tranship::state::State;
+use tranship::state::inventory::{self, Origin};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -30,6 +31,7 @@ fn main() -> Outcome<()> {
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["repositories", number] => repositories(number.parse()?),
         ["storages", number] => storages(number.parse()?),
+        ["inventory", number] => inventory(number.parse()?),
         _ => all(),
     }
 }
@@ -53,6 +55,8 @@ fn all() -> Outcome<()> {
     println!(
         "1,000,000 repositories: target 10 s, 512 MiB; doubling: target at most x 2.3 (the last row is x 1.95 in size)"
     );
+    let read = Figures::of("inventory", 1_000_000)?;
+    println!("an inventory of 1,000,000 read: {:.2} s CPU, {:.0} MiB (target: about 1 s)", read.cpu, read.peak);
     let empty = Figures::of("storages", 10_000)?;
     println!(
         "10,000 declared storages, nothing to do: {:.3} s CPU, {:.0} MiB (target: 0.5 s, 150 MB)",
@@ -95,6 +99,35 @@ impl Figures {
 fn repositories(number: u64) -> Outcome<()> {
     let (desired, observed) = migration(number)?;
     measure(&desired, &observed, usize::try_from(number)?)
+}
+
+/// What reading an inventory costs; making and writing it is not counted.
+fn inventory(number: u64) -> Outcome<()> {
+    let folder = tempfile::tempdir()?;
+    let file = camino::Utf8PathBuf::try_from(folder.path().join("bench.jsonl"))?;
+    if std::env::var_os("TRANSHIP_BENCH_FILE").is_none() {
+        let (_, observed) = migration(number)?;
+        let now = observed.as_of;
+        let origin = Origin { gitlab: "bench".to_owned(), environment: "bench".to_owned(), began: now, ended: now };
+        let lists = observed.storages.keys().map(|name| (name.clone(), ListFacts::default())).collect();
+        inventory::write(&file, &origin, &lists, &observed.repositories)?;
+        // In a process of its own, so that what made it does not count.
+        let text = Command::new(std::env::current_exe()?)
+            .args(["inventory", &number.to_string()])
+            .env("TRANSHIP_BENCH_FILE", &file)
+            .output()?;
+        print!("{}", String::from_utf8(text.stdout)?);
+        return Ok(());
+    }
+    let file = camino::Utf8PathBuf::from(std::env::var("TRANSHIP_BENCH_FILE")?);
+    let (input, before) = (memory("VmRSS")?, cpu()?);
+    let read = inventory::read(&file)?;
+    let seconds = cpu()? - before;
+    if read.repositories.len() as u64 != number {
+        return Err(format!("{} read", read.repositories.len()).into());
+    }
+    println!("cpu {seconds:.4} peak {:.1} input {input:.1}", memory("VmHWM")?);
+    Ok(())
 }
 
 fn storages(number: u64) -> Outcome<()> {

@@ -16,7 +16,7 @@ pub(super) fn answered(status: u16, call: &str, message: &str) -> PortError {
 pub(super) fn of_project(world: &World, p: &Project) -> Repository {
     Repository {
         container: p.container(),
-        path: p.path.clone().into_boxed_str(),
+        path: p.path.clone().into(),
         storage: p.storage.clone(),
         size: Some(Bytes(p.bytes())),
         archived: Some(p.archived),
@@ -31,7 +31,7 @@ pub(super) fn of_project(world: &World, p: &Project) -> Repository {
 fn of_other(container: Container, path: String, storage: StorageName, created: Timestamp) -> Repository {
     Repository {
         container,
-        path: path.into_boxed_str(),
+        path: path.into(),
         storage,
         size: None,
         archived: None,
