@@ -1,6 +1,8 @@
 //! The integration tests: one binary, so that linking is paid once.
 
 mod cli;
+#[cfg(feature = "sandbox")]
+mod cluster_apply;
 mod common;
 mod control_plane;
 mod first_move;
