@@ -2,6 +2,8 @@
 
 mod cli;
 #[cfg(feature = "sandbox")]
+mod cluster_apply;
+#[cfg(feature = "sandbox")]
 mod cluster_contract;
 mod common;
 mod control_plane;
