@@ -1,6 +1,7 @@
 //! Pod storages: what becomes of them in the cluster, and what of it a plan changes.
 
 mod around;
+pub(super) mod check;
 mod diff;
 mod gitaly;
 mod look;
@@ -8,7 +9,11 @@ mod merge;
 mod objects;
 mod say;
 mod statefulset;
+#[cfg(test)]
+mod tests;
 mod verdict;
+#[cfg(test)]
+pub(super) mod world;
 
 pub use diff::changes;
 pub(super) use look::{Pods, addresses};
