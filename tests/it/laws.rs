@@ -107,10 +107,10 @@ impl Store for MemoryStore {
     }
 }
 
-struct Tool {
+pub(crate) struct Tool {
     ports: Ports,
-    fleet: Handle,
-    desired: Desired,
+    pub(crate) fleet: Handle,
+    pub(crate) desired: Desired,
     store: Arc<MemoryStore>,
     runs: Utf8PathBuf,
     _folder: tempfile::TempDir,
@@ -121,13 +121,18 @@ struct Tool {
 
 impl Tool {
     fn new(spec: &SandboxConnection) -> Self {
+        Self::of(spec, desired())
+    }
+
+    /// For a configuration, on the fleet that `spec` describes.
+    pub(crate) fn of(spec: &SandboxConnection, desired: Desired) -> Self {
         let (ports, fleet) = MemoryFleet::new(spec);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let runs = Utf8Path::from_path(folder.path()).expect("UTF-8").join("runs");
         Self {
             ports,
             fleet,
-            desired: desired(),
+            desired,
             store: Arc::default(),
             runs,
             _folder: folder,
@@ -137,17 +142,17 @@ impl Tool {
         }
     }
 
-    fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.store.0.lock().expect("not poisoned").clone().unwrap_or_else(|| State::new("laws"))
     }
 
-    async fn plan(&self) -> Plan {
+    pub(crate) async fn plan(&self) -> Plan {
         let sources = vec![name("default")];
         let request = Request {
             declared: self.desired.storages.keys().cloned().collect(),
             listed: sources.clone(),
             draining: sources,
-            ..Request::default()
+            pods: plan::pods::wanted(&self.desired),
         };
         let observed = live::observe(&self.ports, &request).await.expect("observed");
         plan::make(&self.desired, &observed, &self.state(), &Options::default()).expect("a plan")
@@ -164,7 +169,7 @@ impl Tool {
         Context { ports: self.ports.clone(), store: self.store.clone(), folder, events, stop: self.stop.clone() }
     }
 
-    async fn run(&mut self, plan: &Plan) -> RunResult {
+    pub(crate) async fn run(&mut self, plan: &Plan) -> RunResult {
         self.run += 1;
         let folder = self.runs.join(format!("{:04}", self.run));
         let result = apply::run(plan, self.state(), self.context(folder)).await;
@@ -173,14 +178,14 @@ impl Tool {
     }
 
     /// What `tranship apply` does: takes up, plans, applies.
-    async fn apply(&mut self) -> Summary {
+    pub(crate) async fn apply(&mut self) -> Summary {
         let recovered = apply::recover(self.state(), self.context(self.runs.clone())).await;
         assert_eq!(recovered.fatal, None);
         let plan = self.plan().await;
         self.run(&plan).await.summary
     }
 
-    fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<Event> {
         self.events.lock().expect("not poisoned").clone()
     }
 
@@ -245,6 +250,7 @@ async fn law_3_fences_come_before_moves_and_waves_one_after_the_other() {
                 assert_eq!(weights.get(&name("default")), Some(&Weight::ZERO), "fenced before its first move");
                 moved.push(container.id);
             }
+            Write::Cluster(..) => panic!("no pods are configured"),
         }
     }
     assert_eq!(moved[..3].iter().copied().collect::<BTreeSet<_>>(), sample, "the sample goes first");
@@ -286,7 +292,7 @@ async fn law_4_what_cannot_be_proven_is_unknown_and_what_went_on_is_advanced() {
 }
 
 /// A process of its own: dropping it ends all its tasks where they stand.
-fn process() -> tokio::runtime::Runtime {
+pub(crate) fn process() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
@@ -375,6 +381,7 @@ async fn law_6_what_is_not_ours_stays() {
         match write {
             Write::Weights(map) => assert_eq!(map[&name("other")].get(), 33),
             Write::Schedule(container, _) => assert_ne!(container.id, foreign),
+            Write::Cluster(..) => panic!("no pods are configured"),
         }
     }
     let project = tool.fleet.projects().into_iter().find(|p| p.id == foreign).expect("still there");
