@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit::Exit;
-use crate::model::{Address, Container};
+use crate::model::{Address, Container, StorageName};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -437,6 +437,15 @@ pub(crate) enum SandboxCommand {
         /// Like project-12, snippet-3 or group_wiki-1
         #[arg(value_name = "CONTAINER", value_parser = |text: &str| Container::try_from(text.to_owned()))]
         container: Container,
+    },
+    /// Has GitLab learn of a storage, as a change of its configuration would
+    #[command(after_long_help = "Examples:\n  tranship sandbox know gitaly-a")]
+    Know {
+        #[command(flatten)]
+        variables: Variables,
+        /// GitLab's name of the storage
+        #[arg(value_name = "STORAGE", value_parser = |text: &str| StorageName::new(text.to_owned()))]
+        storage: StorageName,
     },
 }
 

@@ -8,7 +8,7 @@ use super::args::{SandboxCommand, SandboxServe, Variables};
 use super::context::{self, Context};
 use super::exit::Exit;
 use super::failure::Failure;
-use crate::model::{Connection, Container, SandboxConnection};
+use crate::model::{Connection, Container, SandboxConnection, StorageName};
 use crate::sandbox::{self, Endpoints};
 use crate::state::store::FILE_NAME;
 
@@ -19,6 +19,7 @@ pub(super) async fn sandbox(context: &Context, command: &SandboxCommand) -> Resu
         SandboxCommand::Reset { state } => reset(context, *state).await,
         SandboxCommand::Status => status(context),
         SandboxCommand::Repair { variables, container } => repair(context, variables, *container).await,
+        SandboxCommand::Know { variables, storage } => know(context, variables, storage).await,
     }
 }
 
@@ -34,13 +35,26 @@ fn block(context: &Context, variables: &Variables) -> Result<SandboxConnection, 
 }
 
 /// Does what a person does at GitLab's console for a container that was left read-only.
-async fn repair(context: &Context, variables: &Variables, container: Container) -> Result<Exit, Failure> {
+/// Finds the fleet, or starts it.
+async fn found(context: &Context, variables: &Variables) -> Result<Endpoints, Failure> {
     let spec = block(context, variables)?;
     let dir = context::world(&spec.name)?;
     let exe = std::env::current_exe().map_err(|error| {
         Failure::new(format!("this program's own file cannot be found: {error}"), "Start it by its full path.")
     })?;
-    let endpoints = sandbox::ensure(&dir, &exe, &spec).await?;
+    Ok(sandbox::ensure(&dir, &exe, &spec).await?)
+}
+
+/// What an administrator does in GitLab's configuration for a storage that is new.
+async fn know(context: &Context, variables: &Variables, storage: &StorageName) -> Result<Exit, Failure> {
+    let endpoints = found(context, variables).await?;
+    sandbox::know(&endpoints, storage).await?;
+    context.terminal.talk(&format!("GitLab knows {storage}.\n"));
+    Ok(Exit::Done)
+}
+
+async fn repair(context: &Context, variables: &Variables, container: Container) -> Result<Exit, Failure> {
+    let endpoints = found(context, variables).await?;
     let ended = sandbox::repair(&endpoints, container).await?;
     let ended: Vec<String> = ended.iter().map(|id| format!("Move {id} is failed. ")).collect();
     context.terminal.talk(&format!("{}{container} is writable.\n", ended.concat()));

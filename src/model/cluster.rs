@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::quantity::Quantity;
 use super::{Reading, StorageName};
 
 /// The field manager of everything that tranship applies.
@@ -257,6 +258,26 @@ pub struct StorageClassFacts {
     pub binding_mode: String,
 }
 
+/// Text at a JSON pointer; empty when there is none.
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+impl StorageClassFacts {
+    /// From the API server's object.
+    pub fn of(class: &Value) -> Self {
+        let default =
+            ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
+        let annotations = class.pointer("/metadata/annotations");
+        Self {
+            expandable: class.get("allowVolumeExpansion") == Some(&Value::Bool(true)),
+            default: default.iter().any(|key| annotations.and_then(|a| a.get(*key)).is_some_and(|v| v == "true")),
+            reclaim_policy: text(class, "/reclaimPolicy").to_owned(),
+            binding_mode: text(class, "/volumeBindingMode").to_owned(),
+        }
+    }
+}
+
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeFacts {
@@ -274,6 +295,24 @@ pub struct NodeFacts {
     pub memory: u64,
     /// Of the kubelet's `kubeletVersion`.
     pub kubelet_version: String,
+}
+
+impl NodeFacts {
+    /// From the API server's object.
+    pub fn of(node: &Value) -> Self {
+        let conditions = node.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+        let labels = node.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
+        let amount = |pointer: &str| Quantity::parse(text(node, pointer)).ok();
+        Self {
+            name: text(node, "/metadata/name").to_owned(),
+            labels: labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect(),
+            unschedulable: node.pointer("/spec/unschedulable") == Some(&Value::Bool(true)),
+            ready: conditions.into_iter().any(|c| text(c, "/type") == "Ready" && text(c, "/status") == "True"),
+            cpu_millis: amount("/status/allocatable/cpu").map_or(0, Quantity::millis),
+            memory: amount("/status/allocatable/memory").map_or(0, |memory| memory.bytes().0),
+            kubelet_version: text(node, "/status/nodeInfo/kubeletVersion").to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]

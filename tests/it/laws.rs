@@ -121,13 +121,18 @@ pub(crate) struct Tool {
 
 impl Tool {
     pub(crate) fn new(spec: &SandboxConnection) -> Self {
+        Self::of(spec, desired())
+    }
+
+    /// For a configuration, on the fleet that `spec` describes.
+    pub(crate) fn of(spec: &SandboxConnection, desired: Desired) -> Self {
         let (ports, fleet) = MemoryFleet::new(spec);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let runs = Utf8Path::from_path(folder.path()).expect("UTF-8").join("runs");
         Self {
             ports,
             fleet,
-            desired: desired(),
+            desired,
             store: Arc::default(),
             runs,
             _folder: folder,
@@ -147,7 +152,7 @@ impl Tool {
             declared: self.desired.storages.keys().cloned().collect(),
             listed: sources.clone(),
             draining: sources,
-            ..Request::default()
+            pods: plan::pods::wanted(&self.desired),
         };
         let mut observed = live::observe(&self.ports, &request).await.expect("observed");
         let unmeasured = plan::unmeasured(&self.desired, &observed);
@@ -249,6 +254,7 @@ async fn law_3_fences_come_before_moves_and_waves_one_after_the_other() {
                 assert_eq!(weights.get(&name("default")), Some(&Weight::ZERO), "fenced before its first move");
                 moved.push(container.id);
             }
+            Write::Cluster(..) => panic!("no pods are configured"),
         }
     }
     assert_eq!(moved[..3].iter().copied().collect::<BTreeSet<_>>(), sample, "the sample goes first");
@@ -290,7 +296,7 @@ async fn law_4_what_cannot_be_proven_is_unknown_and_what_went_on_is_advanced() {
 }
 
 /// A process of its own: dropping it ends all its tasks where they stand.
-fn process() -> tokio::runtime::Runtime {
+pub(crate) fn process() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
@@ -379,6 +385,7 @@ async fn law_6_what_is_not_ours_stays() {
         match write {
             Write::Weights(map) => assert_eq!(map[&name("other")].get(), 33),
             Write::Schedule(container, _) => assert_ne!(container.id, foreign),
+            Write::Cluster(..) => panic!("no pods are configured"),
         }
     }
     let project = tool.fleet.projects().into_iter().find(|p| p.id == foreign).expect("still there");

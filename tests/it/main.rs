@@ -28,6 +28,8 @@ mod live_gitlab;
 mod live_kubernetes;
 #[cfg(feature = "sandbox")]
 mod live_observe;
+#[cfg(feature = "sandbox")]
+mod pod_laws;
 mod readme;
 #[cfg(feature = "sandbox")]
 mod sandbox_both;

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::model::cluster::{NodeFacts, StorageClassFacts};
-use crate::model::quantity::Quantity;
 
 /// Text at a JSON pointer; empty when there is none.
 pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -18,18 +17,7 @@ fn name(value: &Value) -> String {
 
 /// StorageClasses by name.
 pub(super) fn storage_classes(items: &[Value]) -> BTreeMap<String, StorageClassFacts> {
-    let default = |item: &Value| {
-        ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"]
-            .iter()
-            .any(|key| item["metadata"]["annotations"][*key] == "true")
-    };
-    let facts = |item: &Value| StorageClassFacts {
-        expandable: item["allowVolumeExpansion"] == true,
-        default: default(item),
-        reclaim_policy: text(item, "/reclaimPolicy").to_owned(),
-        binding_mode: text(item, "/volumeBindingMode").to_owned(),
-    };
-    items.iter().map(|item| (name(item), facts(item))).collect()
+    items.iter().map(|item| (name(item), StorageClassFacts::of(item))).collect()
 }
 
 /// The names of PriorityClasses.
@@ -39,27 +27,7 @@ pub(super) fn names(items: &[Value]) -> BTreeSet<String> {
 
 /// Nodes, by name.
 pub(super) fn nodes(items: &[Value]) -> Vec<NodeFacts> {
-    let ready = |item: &Value| {
-        let conditions = item["status"]["conditions"].as_array();
-        conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
-    };
-    let labels = |item: &Value| {
-        let labels = item["metadata"]["labels"].as_object();
-        let labels = labels.into_iter().flatten();
-        labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
-    };
-    let mut found: Vec<NodeFacts> = items
-        .iter()
-        .map(|item| NodeFacts {
-            name: name(item),
-            labels: labels(item),
-            unschedulable: item["spec"]["unschedulable"] == true,
-            ready: ready(item),
-            cpu_millis: Quantity::parse(text(item, "/status/allocatable/cpu")).map_or(0, Quantity::millis),
-            memory: Quantity::parse(text(item, "/status/allocatable/memory")).map_or(0, |memory| memory.bytes().0),
-            kubelet_version: text(item, "/status/nodeInfo/kubeletVersion").to_owned(),
-        })
-        .collect();
+    let mut found: Vec<NodeFacts> = items.iter().map(NodeFacts::of).collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
 }

@@ -8,6 +8,7 @@
 mod admission;
 mod controllers;
 mod defaults;
+mod direct;
 mod fields;
 mod kinds;
 mod managers;
@@ -23,5 +24,6 @@ mod values;
 mod verbs;
 
 pub use controllers::Surroundings;
+pub use direct::Direct;
 pub(super) use serve::serve;
 pub use store::{ObjectChange, PodFacts, Store};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::super::PodNeeds;
 use super::super::content::Content as _;
 use super::super::draw::{Settler, Shape};
 use super::super::lock;
@@ -13,7 +14,8 @@ use super::super::synthetic::Synthetic;
 use super::super::world::{Group, Housed, Move, Project, ScheduleError, Snippet, World};
 use super::port::Port;
 use super::{Inner, KillPoint, Shared, Write};
-use crate::apply::port::{PortErrorKind, Ports};
+use crate::apply::port::{Delete, PortErrorKind, Ports};
+use crate::model::cluster::ObjectKey;
 use crate::model::{Container, ContainerKind, Reference, StorageName, Weight};
 
 /// What tests see and do behind the engine's back. Cheap to clone; all clones are one fleet.
@@ -36,7 +38,20 @@ impl Handle {
     /// Ports onto this fleet; as many as wanted.
     pub fn ports(&self) -> Ports {
         let port = Arc::new(Port { shared: Arc::clone(&self.shared) });
-        Ports { gitlab: port.clone(), gitaly: port.clone(), cluster: None, clock: port }
+        Ports { gitlab: port.clone(), gitaly: port.clone(), cluster: Some(port.clone()), clock: port }
+    }
+
+    /// Puts into the cluster what its operator would have put there for a configuration's pods.
+    pub fn expect_pods(&self, needs: &PodNeeds) {
+        let mut inner = self.inner();
+        let now = inner.now;
+        inner.world.cluster(|store| store.meet(needs, now));
+    }
+
+    /// Somebody deletes an object of the pods' namespace.
+    pub fn delete_object(&self, key: &ObjectKey) {
+        let mut inner = self.inner();
+        super::cluster::direct(&mut inner, |cluster| drop(cluster.delete(key, &Delete::default())));
     }
 
     /// Looks at the world, or changes anything in it.

@@ -5,6 +5,7 @@
 //! repeatable. What a test does to the fleet behind the engine's back goes through [`Handle`].
 
 mod answer;
+mod cluster;
 mod handle;
 mod port;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use super::content::Content as _;
 use super::synthetic::Synthetic;
 use super::world::{World, carry_out};
 use crate::apply::port::{PortErrorKind, Ports};
+use crate::model::cluster::ObjectKey;
 use crate::model::{Container, SandboxConnection, StorageName, Weight};
 pub use handle::Handle;
 
@@ -62,6 +64,8 @@ pub enum Write {
     Weights(BTreeMap<StorageName, Weight>),
     /// `POST /projects/:id/repository_storage_moves`.
     Schedule(Container, StorageName),
+    /// A call of the cluster's port, by its name, on an object.
+    Cluster(&'static str, ObjectKey),
 }
 
 /// When a kill strikes the call it was ordered for.

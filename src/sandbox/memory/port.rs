@@ -24,7 +24,7 @@ pub(super) struct Port {
 
 /// What stands around a call: kills, ordered failures.
 impl Port {
-    async fn call<T>(
+    pub(super) async fn call<T>(
         &self,
         method: &'static str,
         call: String,

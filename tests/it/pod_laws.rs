@@ -1,0 +1,224 @@
+//! The laws for pod storages, over the in-memory fleet and its embedded cluster: a VM is drained into pods that the same
+//! apply brings up.
+
+use camino::Utf8Path;
+use tranship::apply::event::Summary;
+use tranship::config::{self, VariableInputs};
+use tranship::model::cluster::{ObjectKey, ObjectKind};
+use tranship::model::{Connection, Desired, SandboxConnection, StorageName};
+use tranship::plan::Plan;
+use tranship::sandbox::PodNeeds;
+use tranship::sandbox::memory::{KillPoint, Write};
+
+use super::laws::{Tool, process};
+
+const MAIN: &str = r#"
+tranship {
+  environment = "laws"
+}
+sandbox "laws" {
+  repositories = 5
+  real_limit   = 0
+  speed        = 1
+  FAULT
+  storage "default" {
+    disk = "1Ti"
+  }
+}
+pod_spec "small" {
+  image          = "cng/gitaly:v18.2.0"
+  cpu            = 2
+  memory         = "8Gi"
+  priority_class = "gitaly"
+  disk {
+    size  = "100Gi"
+    class = "premium-rwo"
+  }
+  cgroups {
+    memory = "6Gi"
+    count  = 100
+  }
+}
+storage "default" {
+  drain = true
+}
+storage "gitaly" {
+  for_each = toset(["a", "b"])
+  name     = "gitaly-${each.key}"
+  pod      = pod_spec.small
+  zone     = "europe-west1-${each.key}"
+  weight   = 100
+}
+assignment "everything" {
+  from = [storage.default]
+  to   = values(storage.gitaly)
+}
+rollout {
+  backup = "none"
+}
+"#;
+
+/// The configuration with what is other.
+fn read(fault: &str, edits: &[(&str, &str)]) -> Desired {
+    let mut text = MAIN.replace("FAULT", fault);
+    for (from, to) in edits {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("main.hcl"), text).expect("written");
+    let loaded = config::load(Utf8Path::from_path(folder.path()).expect("UTF-8"), &VariableInputs::default());
+    assert!(!loaded.diagnostics.has_errors(), "{:?}", loaded.diagnostics);
+    loaded.desired.expect("a configuration")
+}
+
+fn spec(desired: &Desired) -> SandboxConnection {
+    let Connection::Sandbox(spec) = &desired.connection else { panic!("a sandbox") };
+    spec.clone()
+}
+
+fn tool(fault: &str, edits: &[(&str, &str)]) -> Tool {
+    let desired = read(fault, edits);
+    let tool = Tool::of(&spec(&desired), desired);
+    let cluster = tool.desired.cluster.as_ref().expect("a cluster");
+    let mut needs = PodNeeds { namespace: cluster.namespace.clone(), ..PodNeeds::default() };
+    for secret in [&cluster.gitaly_token, &cluster.shell_secret].into_iter().flatten() {
+        needs.secrets.entry(secret.name.clone()).or_default().insert(secret.key.clone());
+    }
+    tool.fleet.expect_pods(&needs);
+    tool
+}
+
+fn done(summary: &Summary) -> bool {
+    summary.failed == 0 && summary.refused == 0 && summary.unknown == 0
+}
+
+fn name(text: &str) -> StorageName {
+    StorageName::new(text).expect("valid")
+}
+
+fn actions(plan: &Plan) -> Vec<String> {
+    plan.actions.iter().map(|a| a.address.to_string()).collect()
+}
+
+#[tokio::test]
+async fn pods_come_up_take_the_repositories_and_then_nothing_is_left_to_do() {
+    let mut tool = tool("", &[]);
+    let plan = tool.plan().await;
+    assert_eq!(tool.fleet.writes(), [], "a plan changes nothing");
+    assert!(actions(&plan).iter().any(|a| a == "pod.gitaly-a[\"StatefulSet\"]"), "{:?}", actions(&plan));
+    let summary = tool.apply().await;
+    assert!(done(&summary), "{summary:?}\n{:?}", tool.events());
+    assert!(tool.fleet.projects().iter().all(|p| p.storage.as_str().starts_with("gitaly-")));
+    let plan = tool.plan().await;
+    assert!(plan.is_empty(), "{:?}", actions(&plan));
+    // What an operator's namespace has besides stays, and no data is ever deleted.
+    let deleted = |w: &Write| matches!(w, Write::Cluster("delete", _));
+    assert!(!tool.fleet.writes().iter().any(deleted), "{:?}", tool.fleet.writes());
+}
+
+#[test]
+fn killed_at_any_call_the_next_apply_ends_in_the_same_world() {
+    let mut undisturbed = tool("", &[]);
+    let summary = process().block_on(undisturbed.apply());
+    assert!(done(&summary), "{summary:?}");
+    let world = undisturbed.fleet.fingerprint();
+    let calls = undisturbed.fleet.calls();
+    let all = std::env::var_os("TRANSHIP_ALL_KILLS").is_some();
+    let mut tried = 0;
+    for call in (1..=calls).step_by(if all { 1 } else { 7 }) {
+        let point = if call % 2 == 0 { KillPoint::Before } else { KillPoint::After };
+        let mut tool = tool("", &[]);
+        tool.fleet.kill_at(call, point);
+        let fleet = tool.fleet.clone();
+        process().block_on(async {
+            tokio::select! {
+                _ = tool.apply() => panic!("call {call} of {calls} was never made"),
+                () = fleet.killed() => {}
+            }
+        });
+        tool.fleet.revive();
+        process().block_on(async {
+            let summary = tool.apply().await;
+            assert!(done(&summary), "killed {point:?} call {call}: {summary:?}");
+            let plan = tool.plan().await;
+            assert!(plan.is_empty(), "killed {point:?} call {call}: {:?}", actions(&plan));
+        });
+        assert_eq!(tool.fleet.fingerprint(), world, "killed {point:?} call {call}");
+        tried += 1;
+    }
+    println!("{tried} kills over {calls} calls");
+}
+
+#[tokio::test]
+async fn a_pod_that_hangs_is_told_and_the_next_apply_brings_it_up() {
+    for (fault, told) in
+        [("pod_pending", "Insufficient memory"), ("image_pull", "ImagePullBackOff"), ("pod_crash", "CrashLoopBackOff")]
+    {
+        let mut tool = tool(&format!("fault \"{fault}\" {{}}"), &[]);
+        let summary = tool.apply().await;
+        assert!(!done(&summary), "{fault}: {summary:?}");
+        let events = format!("{:?}", tool.events());
+        assert!(events.contains(told), "{fault}: {events}");
+        // Whoever looks at it deletes the pod; the next one is sound.
+        for pod in ["gitaly-a-0", "gitaly-b-0"] {
+            let key = ObjectKey { kind: ObjectKind::Pod, name: pod.to_owned() };
+            tool.fleet.delete_object(&key);
+        }
+        tool.fleet.advance(std::time::Duration::from_secs(120));
+        let summary = tool.apply().await;
+        assert!(done(&summary), "{fault}: {summary:?}");
+        assert!(tool.plan().await.is_empty(), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_right_or_connection_leaves_what_the_next_apply_finishes() {
+    for fault in ["rbac_forbidden", "api_away"] {
+        for nth in [1, 3, 6] {
+            let mut tool = tool(&format!("fault \"{fault}\" {{ nth = {nth} }}"), &[]);
+            tool.apply().await;
+            let summary = tool.apply().await;
+            assert!(done(&summary), "{fault} {nth}: {summary:?}");
+            assert!(tool.plan().await.is_empty(), "{fault} {nth}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_disk_behind_a_known_storage_is_an_alarm() {
+    let mut tool = tool("fault \"empty_disk\" {}", &[]);
+    let summary = tool.apply().await;
+    assert!(done(&summary), "{summary:?}");
+    let key = ObjectKey { kind: ObjectKind::Pod, name: "gitaly-a-0".to_owned() };
+    tool.fleet.delete_object(&key);
+    tool.fleet.advance(std::time::Duration::from_secs(120));
+    assert!(!tool.fleet.world(|w| w.is_down(&name("gitaly-a"), jiff::Timestamp::UNIX_EPOCH)), "it came back");
+    let plan = tool.plan().await;
+    let told = format!("{:?}", plan.findings);
+    assert!(told.contains("filesystem") || told.contains("disk"), "{told}");
+}
+
+#[tokio::test]
+async fn an_edit_rolls_grows_or_makes_anew_and_then_nothing_is_left_to_do() {
+    for (edit, action) in [
+        (("cng/gitaly:v18.2.0", "cng/gitaly:v18.3.0"), "pod.gitaly-a[\"StatefulSet\"]"),
+        (("\"100Gi\"", "\"200Gi\""), "disk.gitaly-a"),
+        (
+            ("memory         = \"8Gi\"", "memory         = \"8Gi\"\n  extra = { spec = { serviceName = \"other\" } }"),
+            "pod.gitaly-a[\"StatefulSet\"]",
+        ),
+    ] {
+        let mut tool = tool("", &[]);
+        assert!(done(&tool.apply().await));
+        let before = tool.fleet.fingerprint();
+        tool.desired = read("", &[edit]);
+        let plan = tool.plan().await;
+        assert!(actions(&plan).iter().any(|a| a.starts_with(action)), "{edit:?}: {:?}", actions(&plan));
+        let summary = tool.apply().await;
+        assert!(done(&summary), "{edit:?}: {summary:?}\n{:?}", tool.events());
+        let plan = tool.plan().await;
+        assert!(plan.is_empty(), "{edit:?}: {:?}", actions(&plan));
+        assert_eq!(tool.fleet.fingerprint(), before, "{edit:?}: every repository is where it was");
+    }
+}
