@@ -4,6 +4,7 @@
 //! verifies every move, and writes the state after every step. [`recover`] takes up what an earlier run left in doubt.
 
 mod action;
+mod cluster;
 mod engine;
 pub mod event;
 mod journal;

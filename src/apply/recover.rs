@@ -1,14 +1,16 @@
 //! Takes up what an earlier run left: folds what it verified into the state, follows what is in doubt to its end.
 
+use std::collections::BTreeMap;
+
 use futures::StreamExt as _;
 
 use super::event::{Event, Summary};
 use super::journal::Journal;
 use super::mover::{Ended, Mover};
 use super::poll::Poller;
-use super::{Context, RunResult, tally};
-use crate::model::Container;
-use crate::state::journal::{self, FORMAT, Folded, Record as Entry};
+use super::{Context, RunResult, cluster, tally};
+use crate::model::{Container, StorageName};
+use crate::state::journal::{self, FORMAT, Folded, ObjectFate, Record as Entry};
 use crate::state::{QuarantineRecord, Record, State};
 
 /// Moves followed at once: they are in flight in GitLab already, only our reads are bounded by this.
@@ -42,7 +44,8 @@ pub(crate) async fn recover(mut state: State, context: &Context, runs: &camino::
         match one(&mut state, context, &folder, folded, &mut summary).await {
             Ok(true) => {}
             Ok(false) => {
-                let cause = format!("{run}: moves of this run could not be followed to their end; run apply again");
+                let cause =
+                    format!("{run}: what this run had under way could not be followed to its end; run apply again");
                 return failed(state, summary, cause);
             }
             Err(cause) => return failed(state, summary, cause),
@@ -81,6 +84,7 @@ async fn one(
         set_aside(state, context, summary, container, path, record, loss);
         holds.push(container);
     }
+    let mut whole = objects(state, context, &folded.objects).await;
     // The same journal goes on: a second crash is recovered from it as the first is.
     let journal = Journal::open(folder).map_err(|e| e.to_string())?;
     save(state, context, &journal, std::mem::take(&mut holds)).await?;
@@ -98,7 +102,6 @@ async fn one(
             async move { mover.take_up(doubt.intent, doubt.move_id, doubt.frozen).await }
         })
         .buffer_unordered(AT_ONCE);
-    let mut whole = true;
     while let Some(ended) = ends.next().await {
         match ended {
             Ended::Verified(v) => {
@@ -126,6 +129,35 @@ async fn one(
         journal.append(vec![Entry::Ended]).await.map_err(|e| e.to_string())?;
     }
     Ok(whole)
+}
+
+/// Records what an earlier run applied to a cluster, whether it saw the end or not. False: that could not be found out.
+async fn objects(state: &mut State, context: &Context, objects: &BTreeMap<(StorageName, String), ObjectFate>) -> bool {
+    let mut whole = true;
+    for ((storage, key), fate) in objects {
+        let (manifest, force) = match fate {
+            ObjectFate::Applied { digest, uid } => {
+                tally::object(state, storage, key, digest, uid.as_deref());
+                continue;
+            }
+            ObjectFate::InDoubt { manifest, force } => (manifest, *force),
+        };
+        // Without a cluster in the configuration the next plan has nothing to do with it either.
+        let Some(cluster) = &context.ports.cluster else { continue };
+        match cluster::applied(cluster.as_ref(), manifest, force).await {
+            Ok(Some(live)) => {
+                let uid = live.pointer("/metadata/uid").and_then(serde_json::Value::as_str);
+                tally::object(state, storage, key, &manifest.digest(), uid);
+            }
+            // It was not, or is not as it was to be: the next plan has it.
+            Ok(None) => {}
+            Err(error) => {
+                whole = false;
+                let _ = context.events.send(Event::Warning { message: format!("{key} of {storage}: {error}") });
+            }
+        }
+    }
+    whole
 }
 
 fn count(summary: &mut Summary, verdict: &str) {

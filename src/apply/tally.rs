@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 
 use super::verify::digest_of;
-use crate::model::Address;
+use crate::model::cluster::ObjectKind;
+use crate::model::{Address, StorageName};
 use crate::state::journal::{Intent, Side};
 use crate::state::{AssignmentRecord, Record, State};
 
@@ -20,6 +21,15 @@ pub(crate) fn record(state: &mut State, intent: &Intent, verdict: &str, source: 
     add(&mut record.digest, &moved);
     let seen = format!("{}\0{}\0{destination}", intent.container, digest_of(source));
     add(&mut record.verification, &seen);
+}
+
+/// Notes that an object is as it was applied; `key` is like `StatefulSet/gitaly-a`.
+pub(crate) fn object(state: &mut State, storage: &StorageName, key: &str, digest: &str, uid: Option<&str>) {
+    let record = state.storage_mut(storage);
+    record.objects.insert(key.to_owned(), digest.to_owned());
+    if key.strip_prefix(ObjectKind::StatefulSet.as_str()).is_some_and(|rest| rest.starts_with('/')) {
+        record.statefulset_uid = uid.map(ToOwned::to_owned);
+    }
 }
 
 /// Notes that a wave ended well for the assignments that had moves in it.

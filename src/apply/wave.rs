@@ -51,6 +51,11 @@ pub(crate) async fn prepare(
                 return Err(Outcome::Stale { cause });
             }
         }
+        // Pods that were made since the plan are in none of its comparisons.
+        let of_source = prepared.filesystem_ids.get(source);
+        if name != source && (server.filesystem_id.is_empty() || of_source == Some(&server.filesystem_id)) {
+            return Err(failed(super::cluster::same_disk(name, source)));
+        }
         prepared.filesystem_ids.insert(name.clone(), server.filesystem_id);
         if name != source {
             let space = ports.gitaly.disk(name).await.map_err(|e| failed(e.to_string()))?;

@@ -12,12 +12,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::QuarantineRecord;
+use crate::model::cluster::Manifest;
 use crate::model::{Address, Bytes, Container, RefDigest, RefSnapshot, Reference, RepositoryRole, StorageName};
 
 /// The name of the journal in a run's folder.
 pub const FILE: &str = "journal";
 /// The version of the records below. A reader refuses newer ones.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// References above this are journaled as their digest only: a journal is for recovery, not a second copy.
 const MOST_REFERENCES: usize = 50_000;
 /// A length above this is damage, not a record.
@@ -77,6 +78,26 @@ pub enum Record {
         container: Container,
         /// Why.
         why: String,
+    },
+    /// An object is about to be applied. Durable before the call.
+    ObjectIntent {
+        /// Of which storage.
+        storage: StorageName,
+        /// The exact object.
+        manifest: Box<Manifest>,
+        /// Takes over fields that another manager owns.
+        force: bool,
+    },
+    /// An object is as it was to be applied.
+    Object {
+        /// Of which storage.
+        storage: StorageName,
+        /// Like `StatefulSet/gitaly-a`.
+        key: String,
+        /// Of the manifest.
+        digest: String,
+        /// Of the live object.
+        uid: Option<String>,
     },
     /// The state file is about to be replaced.
     Checkpoint {
@@ -299,6 +320,25 @@ pub struct Doubt {
     pub frozen: Option<Vec<Side>>,
 }
 
+/// What a journal says of one object that was to be applied.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ObjectFate {
+    /// It was.
+    Applied {
+        /// Of the manifest.
+        digest: String,
+        /// Of the live object.
+        uid: Option<String>,
+    },
+    /// Nobody saw the end.
+    InDoubt {
+        /// The exact object.
+        manifest: Box<Manifest>,
+        /// As it was sent.
+        force: bool,
+    },
+}
+
 /// A journal, folded.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Folded {
@@ -312,6 +352,8 @@ pub struct Folded {
     pub verified: Vec<(Intent, String, Vec<Side>, String)>,
     /// Quarantines that the state file does not hold yet, each with whether a reference tip is missing.
     pub quarantined: Vec<(Container, QuarantineRecord, bool)>,
+    /// Objects that were applied, or may have been; by storage and key.
+    pub objects: BTreeMap<(StorageName, String), ObjectFate>,
     /// Written by a newer tranship.
     pub newer: bool,
 }
@@ -373,6 +415,15 @@ pub fn fold(records: &[Record], state_digest: &str) -> Folded {
             }
             Record::Dropped { container, .. } => {
                 folded.doubts.remove(container);
+            }
+            Record::ObjectIntent { storage, manifest, force } => {
+                let fate = ObjectFate::InDoubt { manifest: manifest.clone(), force: *force };
+                folded.objects.insert((storage.clone(), manifest.key.to_string()), fate);
+            }
+            Record::Object { storage, key, digest, uid } => {
+                // Whether the state holds it is no matter: recording it once more changes nothing.
+                let fate = ObjectFate::Applied { digest: digest.clone(), uid: uid.clone() };
+                folded.objects.insert((storage.clone(), key.clone()), fate);
             }
             Record::Checkpoint { .. } => {}
             Record::Ended => folded.ended = true,

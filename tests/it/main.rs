@@ -2,6 +2,7 @@
 
 mod cli;
 mod common;
+mod control_plane;
 mod first_move;
 #[cfg(feature = "sandbox")]
 mod laws;
@@ -14,6 +15,8 @@ mod live_gitaly;
 mod live_gitaly_real;
 #[cfg(feature = "sandbox")]
 mod live_gitlab;
+#[cfg(feature = "sandbox")]
+mod live_kubernetes;
 #[cfg(feature = "sandbox")]
 mod live_observe;
 mod readme;

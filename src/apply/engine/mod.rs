@@ -1,6 +1,7 @@
 //! The loop: one task owns the queue, the slots, the state and the totals; moves, weights and proofs run as tasks that
 //! send messages. Signals are one more source.
 
+mod clustered;
 mod moved;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,7 @@ use super::mover::{Ended, Mover};
 use super::port::{PortError, PortErrorKind, PortResult, Ports};
 use super::room::{Room, Slots};
 use super::wave::{Prepared, Wave, prepare};
-use super::{RunResult, action, tally};
+use super::{RunResult, action, cluster, tally};
 use crate::model::{Bytes, Container, DiskSpace, StorageName};
 use crate::plan::ready::Queue;
 use crate::plan::{Action, ActionId, Change, Plan, need};
@@ -36,6 +37,7 @@ const CHECKPOINT_EVERY: u64 = 500;
 enum Message {
     Weight(ActionId, Outcome, Vec<String>),
     Proof(ActionId, Outcome, Option<String>),
+    Cluster(ActionId, Box<cluster::Ended>),
     Prepared(ActionId, Result<Prepared, Outcome>),
     Moved(ActionId, usize, Ended),
     RetryDue(ActionId, usize),
@@ -240,15 +242,12 @@ impl<'a> Engine<'a> {
             | Change::ReplacePod { .. }
             | Change::AwaitReady { .. }
             | Change::AwaitKnown { .. }
-            | Change::Forget { .. } => {
-                let cause = "this version does not work on clusters".to_owned();
-                let _ = sender.send(Message::Weight(id, Outcome::Refused { cause }, Vec::new()));
-            }
+            | Change::Forget { .. } => self.work_on_cluster(id, action),
             Change::Moves { source, .. } => {
-                let ids = self.plan.basis.filesystem_ids.clone();
                 let source = source.clone();
                 let destinations: BTreeSet<_> =
                     self.plan.moves_of(action).iter().map(|m| m.destination.clone()).collect();
+                let ids = self.disks_of(&destinations);
                 let work = async move { prepare(&ports, &source, destinations, &ids).await };
                 guarded(
                     work,
@@ -285,6 +284,7 @@ impl<'a> Engine<'a> {
                 }
                 self.end(id, outcome);
             }
+            Message::Cluster(id, ended) => self.clustered(id, *ended).await,
             Message::Prepared(id, Ok(prepared)) => self.open_wave(id, prepared).await,
             Message::Prepared(id, Err(outcome)) => {
                 self.running -= 1;

@@ -1,6 +1,7 @@
 //! What the server's `Status` means: a refusal in its own words, or a failure that may pass.
 
 use kube::core::Status;
+use kube::core::response::StatusCause;
 use regex::Regex;
 use std::sync::LazyLock;
 
@@ -28,21 +29,41 @@ pub(super) enum Sort {
 pub(super) fn sort(status: &Status) -> Sort {
     match status.code {
         401 => Sort::Credentials,
-        429 if has_cause(status, "DisruptionBudget") => Sort::Refusal,
+        // A budget that the server has not counted yet says when to come back.
+        429 if has_cause(status, "DisruptionBudget") && asked_wait(status) == 0 => Sort::Refusal,
         429 => Sort::Busy,
+        500 if is_untyped(status) => Sort::Refusal,
         500.. => Sort::Trouble,
         _ => Sort::Refusal,
     }
 }
 
 fn has_cause(status: &Status, reason: &str) -> bool {
-    status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == reason)
+    causes(status).any(|cause| cause.reason == reason)
+}
+
+/// Seconds until the server wants to be asked again; 0: it does not say.
+fn asked_wait(status: &Status) -> u32 {
+    status.details.as_ref().map_or(0, |details| details.retry_after_seconds)
+}
+
+/// A field that the server does not know, or of another type: the server calls that its own error.
+fn is_untyped(status: &Status) -> bool {
+    status.message.contains("failed to create typed patch object")
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &StatusCause> {
+    status.details.iter().flat_map(|details| &details.causes)
 }
 
 /// The server's words, one line.
 pub(super) fn words(status: &Status) -> String {
     let text = if status.message.trim().is_empty() { &status.reason } else { &status.message };
-    let text = one_line(text, None, LONGEST);
+    let mut text = one_line(text, None, LONGEST);
+    // Which budget, and what it needs.
+    for cause in causes(status).filter(|cause| cause.reason == "DisruptionBudget") {
+        text = format!("{text} {}", one_line(&cause.message, None, LONGEST));
+    }
     if text.is_empty() { format!("HTTP {}", status.code) } else { text }
 }
 
@@ -54,14 +75,16 @@ pub(super) fn is_unknown_kind(status: &Status) -> bool {
 
 /// A refusal in the server's words. `kind` is what was sent, for a kind that the server does not have.
 pub(super) fn refusal(status: &Status, kind: &str) -> Refusal {
-    let budget = status.code == 429;
     let why = match (status.code, status.reason.as_str()) {
         (409, "AlreadyExists") => Why::Exists,
         (409, _) => Why::Conflict,
+        // An apply that names another uid than the live object's: its precondition, told as a field that cannot change.
+        (422, _) if causes(status).any(|cause| cause.field == "metadata.uid") => Why::Conflict,
         (422, _) => Why::Invalid,
+        (500, _) if is_untyped(status) => Why::Invalid,
         (403, _) => Why::Forbidden,
         (404, _) => Why::NotFound,
-        _ if budget => Why::Budget,
+        (429, _) => Why::Budget,
         _ => Why::Other,
     };
     let mut message = words(status);
@@ -70,16 +93,12 @@ pub(super) fn refusal(status: &Status, kind: &str) -> Refusal {
     } else if is_unknown_kind(status) {
         message = format!("the server does not know {kind}: its CustomResourceDefinition is not installed");
     }
-    for cause in status.details.iter().filter(|_| budget).flat_map(|details| &details.causes) {
-        message = format!("{message} {}", one_line(&cause.message, None, LONGEST));
-    }
     Refusal { why, message, conflicts: conflicts(status) }
 }
 
 /// The fields that other managers own: causes like `conflict with "helm" using apps/v1`, field `.spec.replicas`.
 fn conflicts(status: &Status) -> Vec<FieldConflict> {
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    let ours = causes.filter(|cause| cause.reason == "FieldManagerConflict");
+    let ours = causes(status).filter(|cause| cause.reason == "FieldManagerConflict");
     let mut found: Vec<FieldConflict> = ours
         .map(|cause| FieldConflict {
             manager: cause.message.split('"').nth(1).unwrap_or("somebody").to_owned(),
@@ -122,7 +141,7 @@ pub(super) fn failure(call: &str, status: &Status) -> PortError {
     };
     let mut error = PortError::new(kind, call, words(status));
     error.help = lacking(&status.message).map(|right| format!("{right}.").replacen("the user", "The user", 1));
-    let wait = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+    let wait = asked_wait(status);
     error.retry_after = (wait > 0).then(|| std::time::Duration::from_secs(u64::from(wait)));
     error
 }

@@ -1,6 +1,7 @@
-//! What the integration tests share: a temporary home with `tranship` on PATH, scripts with their expected output, and
-//! the one redactor.
+//! What the integration tests share: a cluster, a temporary home with `tranship` on PATH, scripts with their expected
+//! output, and the one redactor.
 
+pub(crate) mod cluster;
 pub(crate) mod home;
 pub(crate) mod redact;
 pub(crate) mod script;

@@ -1,0 +1,258 @@
+//! Applies one object; makes a StatefulSet anew around its running pod.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::{Halt, Hand, Learned, Next, PAUSE, Said, Settled, Step, Write, failed, stale, text, uid_of};
+use crate::apply::event::Outcome;
+use crate::apply::port::{Apply, Cluster, Delete, PortResult};
+use crate::model::StorageName;
+use crate::model::cluster::{Answer, FIELD_MANAGER, Manifest, ObjectKey, ObjectKind};
+use crate::plan::pods::{self, FieldChange, changes};
+use crate::state::journal::Record as Entry;
+
+/// Seconds by the fleet's clock until a StatefulSet that was deleted is gone: the garbage collector lets its pod go first.
+const GONE: i64 = 180;
+
+/// What the plan saw of an object.
+#[derive(Default)]
+pub(super) struct Expected {
+    /// `None`: there was none.
+    pub(super) uid: Option<String>,
+    pub(super) version: Option<String>,
+    pub(super) changes: Vec<FieldChange>,
+}
+
+/// True when tranship has applied it.
+fn is_ours(live: &Value) -> bool {
+    let managers = live.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let ours = |entry: &Value| text(entry, "/manager") == FIELD_MANAGER && text(entry, "/operation") == "Apply";
+    managers.into_iter().flatten().any(ours)
+}
+
+/// The live object when it is as a manifest says, and ours: an apply would change nothing. For a write that nobody saw the
+/// end of.
+pub(crate) async fn applied(cluster: &dyn Cluster, manifest: &Manifest, force: bool) -> PortResult<Option<Value>> {
+    let Some(live) = cluster.get(&manifest.key).await? else { return Ok(None) };
+    let then = match cluster.apply(manifest, Apply { dry_run: true, force }).await? {
+        Answer::Accepted(then) => then,
+        Answer::Refused(_) => return Ok(None),
+    };
+    Ok((is_ours(&live) && changes(&live, &then).is_empty()).then_some(live))
+}
+
+fn learned(manifest: &Manifest, live: &Value) -> Option<Learned> {
+    let uid = uid_of(live).map(ToOwned::to_owned);
+    Some(Learned::Object { key: manifest.key.clone(), digest: manifest.digest(), uid })
+}
+
+/// One apply, with what the plan saw.
+struct Applying {
+    manifest: Manifest,
+    expected: Expected,
+    force: bool,
+}
+
+#[async_trait]
+impl Write for Applying {
+    /// The uid of the live object.
+    type Sent = Option<String>;
+    type Over = Value;
+
+    /// Compares the live object with what the plan saw.
+    async fn look(&self, hand: &Hand) -> Step<Next<Option<String>, Value>> {
+        let Self { manifest, expected, force } = self;
+        let key = &manifest.key;
+        let (live, planned) = match (hand.live(key).await?, expected.uid.as_deref()) {
+            (None, None) => return Ok(Next::Send(None)),
+            (None, Some(_)) => return stale(format!("{key} is gone; the plan was made when it was there")),
+            (Some(live), planned) => (live, planned),
+        };
+        let same = planned.is_some() && uid_of(&live) == planned;
+        if same
+            && expected.version.as_deref().is_some_and(|version| version == text(&live, "/metadata/resourceVersion"))
+        {
+            return Ok(Next::Send(planned.map(ToOwned::to_owned)));
+        }
+        let found = changes(&live, &hand.dry_run(manifest, *force).await?);
+        // Taking an object over changes its owner, also where it changes nothing else.
+        if found.is_empty() && (!*force || is_ours(&live)) {
+            return Ok(Next::Over(live));
+        }
+        if same && found == expected.changes {
+            return Ok(Next::Send(planned.map(ToOwned::to_owned)));
+        }
+        if !same {
+            let what = if planned.is_none() { "was made by somebody" } else { "is another one" };
+            return stale(format!("{key} {what} since the plan was made"));
+        }
+        let new = found.iter().filter(|change| !expected.changes.contains(change));
+        let gone = expected.changes.iter().filter(|change| !found.contains(change));
+        let fields: BTreeSet<&str> = new.chain(gone).map(|change| change.path.as_str()).collect();
+        let fields: Vec<&str> = fields.into_iter().collect();
+        stale(format!("{key} changed since the plan was made: {}", fields.join(", ")))
+    }
+
+    /// With the uid of the live object as a precondition, so that no other one is changed.
+    async fn send(&self, cluster: &dyn Cluster, uid: Option<String>) -> PortResult<Answer> {
+        let mut sent = self.manifest.clone();
+        if let (Some(uid), Some(metadata)) = (uid, sent.body.get_mut("metadata").and_then(Value::as_object_mut)) {
+            metadata.insert("uid".to_owned(), json!(uid));
+        }
+        cluster.apply(&sent, Apply { dry_run: false, force: self.force }).await
+    }
+}
+
+/// The delete of a StatefulSet that leaves its pod.
+struct Orphaning {
+    key: ObjectKey,
+    uid: String,
+}
+
+#[async_trait]
+impl Write for Orphaning {
+    type Sent = ();
+    type Over = ();
+
+    async fn look(&self, hand: &Hand) -> Step<Next<(), ()>> {
+        Ok(match hand.live(&self.key).await? {
+            None => Next::Over(()),
+            Some(live) if uid_of(&live) != Some(&self.uid) => {
+                return stale(format!("{} was made anew by somebody since the plan was made", self.key));
+            }
+            Some(live) if live.pointer("/metadata/deletionTimestamp").is_some() => Next::Over(()),
+            Some(_) => Next::Send(()),
+        })
+    }
+
+    async fn send(&self, cluster: &dyn Cluster, (): ()) -> PortResult<Answer> {
+        let how = Delete { orphan: true, uid: Some(self.uid.clone()), dry_run: false };
+        cluster.delete(&self.key, &how).await
+    }
+}
+
+impl Hand {
+    /// Applies an object that the plan saw in a certain state.
+    pub(super) async fn apply_object(
+        &self,
+        storage: &StorageName,
+        manifest: &Manifest,
+        expected: Expected,
+        force: bool,
+    ) -> Step<(String, Option<Learned>)> {
+        let (key, creates) = (&manifest.key, expected.uid.is_none());
+        // Before anything is written down for it: a plan that is stale leaves no intent.
+        let write = Applying { manifest: manifest.clone(), expected, force };
+        if let Next::Over(live) = write.look(self).await? {
+            self.noted(storage, manifest, &live).await?;
+            return Ok(("it was so already".to_owned(), learned(manifest, &live)));
+        }
+        self.intend(storage, manifest, force).await?;
+        let settled = self.settle(&write).await?;
+        let (detail, live) = match settled {
+            Settled::Written(live) if creates => (format!("{} created", key.kind), live),
+            Settled::Written(live) => (format!("{} changed", key.kind), live),
+            Settled::Already(live) => ("applied; its answer was lost".to_owned(), live),
+        };
+        self.noted(storage, manifest, &live).await?;
+        Ok((detail, learned(manifest, &live)))
+    }
+
+    async fn intend(&self, storage: &StorageName, manifest: &Manifest, force: bool) -> Step<()> {
+        let (storage, manifest) = (storage.clone(), Box::new(manifest.clone()));
+        self.note(Entry::ObjectIntent { storage, manifest, force }).await
+    }
+
+    async fn noted(&self, storage: &StorageName, manifest: &Manifest, live: &Value) -> Step<()> {
+        let uid = uid_of(live).map(ToOwned::to_owned);
+        let (storage, key, digest) = (storage.clone(), manifest.key.to_string(), manifest.digest());
+        self.note(Entry::Object { storage, key, digest, uid }).await
+    }
+
+    /// Deletes a StatefulSet but not its pod, and applies it anew. The volume is not touched.
+    pub(super) async fn recreate(
+        &self,
+        storage: &StorageName,
+        manifest: &Manifest,
+        planned: &str,
+    ) -> Step<(String, Option<Learned>)> {
+        let key = &manifest.key;
+        if key.kind != ObjectKind::StatefulSet {
+            return failed(format!("{key} is no StatefulSet; nothing else is made anew"));
+        }
+        let live = self.live(key).await?;
+        let detail = match live.as_ref().map(|live| uid_of(live) == Some(planned)) {
+            Some(true) => {
+                self.keeps_its_claims(storage, planned).await?;
+                self.intend(storage, manifest, false).await?;
+                self.orphan(key, planned).await?;
+                "made anew; its pod was not restarted"
+            }
+            // An earlier run ended in the gap.
+            None => {
+                self.intend(storage, manifest, false).await?;
+                "made; its pod runs on"
+            }
+            Some(false) => "it was made anew already",
+        };
+        let write = Applying { manifest: manifest.clone(), expected: Expected::default(), force: false };
+        let made = self.settle(&write).await;
+        let live = match made {
+            Ok(Settled::Written(live) | Settled::Already(live)) => live,
+            Err(Halt::Outcome(Outcome::Failed { cause })) => {
+                return failed(format!(
+                    "{key} is deleted and could not be made anew yet: {cause}. Its pod runs on without it, its volume is \
+                     untouched; the next apply makes it"
+                ));
+            }
+            Err(halt) => return Err(halt),
+        };
+        self.noted(storage, manifest, &live).await?;
+        Ok((detail.to_owned(), learned(manifest, &live)))
+    }
+
+    /// A claim that belongs to the StatefulSet could go with it.
+    async fn keeps_its_claims(&self, storage: &StorageName, set: &str) -> Step<()> {
+        let claim = ObjectKey { kind: ObjectKind::PersistentVolumeClaim, name: pods::claim_name(storage.as_str()) };
+        let live = self.live(&claim).await?;
+        let owners = live.as_ref().and_then(|claim| claim.pointer("/metadata/ownerReferences")?.as_array());
+        if owners.into_iter().flatten().any(|owner| text(owner, "/uid") == set) {
+            return failed(format!(
+                "{claim} belongs to the StatefulSet (persistentVolumeClaimRetentionPolicy.whenDeleted is Delete), and could \
+                 go with it: set whenDeleted to Retain first"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Deletes a StatefulSet without its pod, and waits until it is gone.
+    async fn orphan(&self, key: &ObjectKey, uid: &str) -> Step<()> {
+        match self.settle(&Orphaning { key: key.clone(), uid: uid.to_owned() }).await {
+            Ok(_) => {}
+            // Gone between the look and the call.
+            Err(Halt::Outcome(Outcome::Failed { .. })) if self.live(key).await?.is_none() => {}
+            Err(halt) => return Err(halt),
+        }
+        let began = self.now();
+        let mut said = Said::default();
+        loop {
+            match self.live(key).await? {
+                None => return Ok(()),
+                Some(live) if uid_of(&live) != Some(uid) => {
+                    return stale(format!("{key} was made anew by somebody while it was being deleted"));
+                }
+                Some(_) if self.now().duration_since(began).as_secs() >= GONE => {
+                    return failed(format!(
+                        "{key} is still there {GONE} s after it was deleted: is the cluster's garbage collector at work \
+                         (kube-controller-manager)? Its pod runs on; apply again"
+                    ));
+                }
+                Some(_) => self.say(&mut said, "waiting until the old StatefulSet is gone; its pod runs on"),
+            }
+            // In the gap a signal is not obeyed: the StatefulSet comes back first.
+            self.ports.clock.sleep(PAUSE / 4).await;
+        }
+    }
+}
