@@ -13,6 +13,7 @@
 //! | `progress`, `streams` | a run as it goes |
 //! | `summary` | the end of a run |
 //! | `approval` | the question before it |
+//! | `yaml` | values for files of others |
 //! | `words`, `text` | closed sets in words; escaping, columns, durations |
 
 mod approval;
@@ -26,6 +27,7 @@ mod streams;
 mod summary;
 mod text;
 mod words;
+mod yaml;
 
 pub use approval::{Answer, approval_question, parse_answer};
 pub use diagnostics::{diagnostics, diagnostics_json};
@@ -39,6 +41,7 @@ pub use state::{state, state_list, state_show};
 pub use streams::{json_line, json_lines, people};
 pub use summary::summary;
 pub use words::{Advice, Gravity};
+pub use yaml::yaml;
 
 use crate::apply::event::Event;
 

@@ -2,6 +2,7 @@
 
 mod around;
 pub(super) mod check;
+pub mod declare;
 mod diff;
 mod gitaly;
 mod look;
