@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `diagnostics` | errors and warnings with the lines at fault |
 //! | `overview` | what a plan comes to, derived once for text and JSON |
-//! | `plan`, `graph` | a plan |
+//! | `plan`, `pods`, `graph` | a plan |
 //! | `state` | a state and its records |
 //! | `progress`, `streams` | a run as it goes |
 //! | `summary` | the end of a run |
@@ -21,6 +21,7 @@ mod diagnostics;
 mod graph;
 mod overview;
 mod plan;
+mod pods;
 mod progress;
 mod state;
 mod streams;
@@ -36,6 +37,7 @@ pub use overview::{
     DrainRow, EstimateRow, MoveRef, NotPlannedRow, Overview, PlanSummary, RoomRow, Route, WaveRow, WeightRow,
 };
 pub use plan::{plan, plan_json};
+pub use pods::{ChangedField, PodActionRow, PodClass, PodRow, PodTotals};
 pub use progress::{Progress, Said};
 pub use state::{state, state_list, state_show};
 pub use streams::{json_line, json_lines, people};
