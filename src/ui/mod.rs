@@ -8,12 +8,13 @@
 //! | --- | --- |
 //! | `diagnostics` | errors and warnings with the lines at fault |
 //! | `overview` | what a plan comes to, derived once for text and JSON |
-//! | `plan`, `graph` | a plan |
+//! | `plan`, `pods`, `graph` | a plan |
 //! | `state` | a state and its records |
 //! | `progress`, `streams` | a run as it goes |
 //! | `summary` | the end of a run |
 //! | `value`, `reference` | a value of the language; the language itself |
 //! | `approval` | the question before it |
+//! | `yaml` | values for files of others |
 //! | `words`, `text` | closed sets in words; escaping, columns, durations |
 
 mod approval;
@@ -21,6 +22,7 @@ mod diagnostics;
 mod graph;
 mod overview;
 mod plan;
+mod pods;
 mod progress;
 pub mod reference;
 mod state;
@@ -29,6 +31,7 @@ mod summary;
 mod text;
 mod value;
 mod words;
+mod yaml;
 
 pub use approval::{Answer, approval_question, parse_answer};
 pub use diagnostics::{diagnostics, diagnostics_json};
@@ -37,6 +40,7 @@ pub use overview::{
     DrainRow, EstimateRow, ListedRow, MoveRef, NotPlannedRow, Overview, PlanSummary, RoomRow, Route, WaveRow, WeightRow,
 };
 pub use plan::{plan, plan_json};
+pub use pods::{ChangedField, PodActionRow, PodClass, PodRow, PodTotals};
 pub use progress::{Progress, Said};
 pub use reference::{reference_markdown, topic, topic_json};
 pub use state::{state, state_list, state_show};
@@ -45,6 +49,7 @@ pub use summary::summary;
 pub use text::eta;
 pub use value::value;
 pub use words::{Advice, Gravity};
+pub use yaml::yaml;
 
 use crate::apply::event::Event;
 
