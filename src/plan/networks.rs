@@ -116,11 +116,11 @@ impl<'a> Planner<'a, '_> {
                 n => (format!("{n} fork networks"), "are split"),
             };
             let because = match why {
-                Split::Room => "because no storage that its assignment names has room for the whole",
-                Split::Assignments => "because assignments send its members to different storages",
+                Split::Room => "because no storage that the assignment names has room for the whole",
+                Split::Assignments => "because assignments send members to different storages",
             };
             let message = format!(
-                "{number} {split} {because}: {}{more}. What its members share is stored once on each.",
+                "{number} {split} {because}: {}{more}. What members share is stored once on each.",
                 examples.join("; ")
             );
             let help = match why {
@@ -214,7 +214,7 @@ mod tests {
         let plan = world.plan();
         assert_eq!(ends(&plan), [(2, "a"), (3, "a"), (4, "a")]);
         let told = &finding(&plan, "network-split").expect("told").message;
-        assert!(told.contains("no storage that its assignment names has room") && told.contains("over a, b"), "{told}");
+        assert!(told.contains("no storage that the assignment names has room") && told.contains("over a, b"), "{told}");
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
         let plan = world.plan();
         assert_eq!(ends(&plan), [(1, "b"), (2, "a"), (3, "a"), (4, "a")]);
         let told = finding(&plan, "network-split").expect("told");
-        assert!(told.message.contains("because assignments send its members"), "{}", told.message);
+        assert!(told.message.contains("because assignments send members"), "{}", told.message);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use secrecy::SecretString;
 use tonic::Status;
 use tranship::apply::port::{PortError, PortErrorKind as Kind, Ports};
 use tranship::live::{self, Request, Target, measure, observe};
-use tranship::model::{Container, ContainerKind, ListFacts, MoveState, Observed, Reading, Scheme, Unlisted};
+use tranship::model::{
+    Container, ContainerKind, ListFacts, MoveState, Observed, Reading, Scheme, StorageName, Unlisted,
+};
 
 use crate::live_fake::{FakeGitaly, Http, Reply, Seen, hasty, json, status};
 use crate::live_gitaly::{storage, target};
@@ -116,7 +118,7 @@ async fn a_fleet_is_read_whole_and_in_order() {
     assert_eq!(seen.storages[&storage("b")].walk, None, "only draining storages are walked");
 
     assert!(seen.lists.values().all(|facts| *facts == ListFacts::default()), "{:?}", seen.lists);
-    assert_eq!(seen.lists.keys().map(|s| s.as_str()).collect::<Vec<_>>(), ["b", "c", "default"]);
+    assert_eq!(seen.lists.keys().map(StorageName::as_str).collect::<Vec<_>>(), ["b", "c", "default"]);
 
     let moves: Vec<_> = seen.moves.iter().map(|m| (m.container.to_string(), m.state.clone())).collect();
     let expected = [("project-4879", "started"), ("project-5000", "scheduled"), ("snippet-9", "started")];

@@ -27,6 +27,8 @@ pub struct Taken {
     pub next: Option<Cursor>,
 }
 
+type Lists = BTreeMap<(StorageName, ContainerKind), Taken>;
+
 /// An inventory that is being made.
 #[derive(Debug)]
 pub struct Draft {
@@ -37,12 +39,12 @@ pub struct Draft {
     resumed: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
     /// `None`: another process writes it, or writing failed. The listing goes on without.
     out: Option<File>,
     failed: Option<String>,
-    taken: BTreeMap<(StorageName, ContainerKind), Taken>,
+    taken: Lists,
 }
 
 impl Draft {
@@ -65,27 +67,16 @@ impl Draft {
             crc: 0,
         };
         let part = Utf8PathBuf::from(format!("{file}.part"));
-        let mut draft = Self {
-            file: file.to_owned(),
-            part,
-            head,
-            inner: Mutex::new(Inner { out: None, failed: None, taken: BTreeMap::new() }),
-            resumed: false,
+        let mut draft = Self { file: file.to_owned(), part, head, inner: Mutex::new(Inner::default()), resumed: false };
+        let inner = match draft.open(now) {
+            Ok((out, taken)) => Inner { out, failed: None, taken },
+            Err(error) => Inner { failed: Some(error.to_string()), ..Inner::default() },
         };
-        match draft.open(now) {
-            Ok((out, taken)) => draft.inner = Mutex::new(Inner { out, failed: None, taken }),
-            Err(error) => {
-                draft.inner = Mutex::new(Inner { out: None, failed: Some(error.to_string()), taken: BTreeMap::new() })
-            }
-        }
+        draft.inner = Mutex::new(inner);
         draft
     }
 
-    #[expect(clippy::type_complexity, reason = "told once")]
-    fn open(
-        &mut self,
-        now: Timestamp,
-    ) -> std::io::Result<(Option<File>, BTreeMap<(StorageName, ContainerKind), Taken>)> {
+    fn open(&mut self, now: Timestamp) -> std::io::Result<(Option<File>, Lists)> {
         if let Some(folder) = self.part.parent() {
             fs_err::create_dir_all(folder)?;
         }
@@ -109,19 +100,14 @@ impl Draft {
     }
 
     /// What a part holds that this draft can go on with: when it began, its whole bytes, and what was read.
-    #[expect(clippy::type_complexity, reason = "told once")]
-    fn taken(
-        &self,
-        part: &File,
-        now: Timestamp,
-    ) -> Result<(Timestamp, u64, BTreeMap<(StorageName, ContainerKind), Taken>), Fault> {
+    fn taken(&self, part: &File, now: Timestamp) -> Result<(Timestamp, u64, Lists), Fault> {
         let (head, mut blocks) = Blocks::new(part)?;
         let ours = Head { began: head.began, ..self.head.clone() }.sealed() == head;
         let age = now.duration_since(head.began);
         if !ours || age > STALE || age < SignedDuration::ZERO {
             return Err(blocks.unusable());
         }
-        let mut taken: BTreeMap<(StorageName, ContainerKind), Taken> = BTreeMap::new();
+        let mut taken = Lists::new();
         let mut found = Vec::new();
         // A torn end is cut: its page is read again.
         while let Ok(Some(block)) = blocks.next(&mut found) {
