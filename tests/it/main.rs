@@ -3,6 +3,8 @@
 mod cli;
 #[cfg(feature = "sandbox")]
 mod cluster_apply;
+#[cfg(feature = "sandbox")]
+mod cluster_crash;
 mod common;
 mod control_plane;
 mod first_move;
