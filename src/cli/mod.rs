@@ -6,6 +6,7 @@ mod context;
 pub mod exit;
 mod failure;
 mod plan;
+mod render;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod secrets;
@@ -73,6 +74,7 @@ async fn dispatch(command: &Command, terminal: Terminal) -> Result<Exit, Failure
         Command::Apply(args) => apply::apply(&context, args).await,
         Command::Show(args) => plan::show(&context, args),
         Command::Graph(args) => plan::graph(&context, args).await,
+        Command::Render(command) => render::render(&context, command),
         Command::State(command) => state::state(&context, command),
         Command::Quarantine(command) => state::quarantine(&context, command),
         #[cfg(feature = "sandbox")]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, Change, Plan};
+use super::{Action, Change, Plan, pods};
 use crate::model::{Address, Container, StorageName, Weight};
 
 /// Lists what is wrong with a plan, a line each, in a stable order; empty: nothing.
@@ -17,6 +17,8 @@ pub fn faults(plan: &Plan) -> Vec<String> {
         weights(plan, &mut faults);
         order(plan, &mut faults);
         room(plan, &mut faults);
+        let before = Ancestors::new(plan);
+        pods::check::faults(plan, |id| before.of(id), &mut faults);
     }
     faults
 }
@@ -98,8 +100,14 @@ fn moves(plan: &Plan, faults: &mut Vec<String>) {
 
 fn pair(plan: &Plan, source: &StorageName, destination: &StorageName, faults: &mut Vec<String>) {
     let ids = &plan.basis.filesystem_ids;
+    let made = |storage: &StorageName| {
+        let awaits = |change: &Change| matches!(change, Change::AwaitReady { storage: one, .. } if one == storage);
+        plan.actions.iter().any(|action| awaits(&action.change))
+    };
     match (ids.get(source), ids.get(destination)) {
         (Some(from), Some(to)) if from != to && !from.is_empty() && !to.is_empty() => {}
+        // A disk that this plan makes gets its id when its Gitaly starts.
+        (Some(from), None) if !from.is_empty() && made(destination) => {}
         _ => faults.push(format!("{source} and {destination} are not known to be different disks")),
     }
     if !plan.weights.contains_key(destination) {

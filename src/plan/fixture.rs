@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::diag::{SourceId, Span};
 use crate::expr::Predicate;
+use crate::model::cluster::ObjectKind;
 use crate::model::{
-    Address, Assignment, Bytes, Connection, Container, ContainerKind, Desired, DesiredStorage, DiskSpace, GitlabFacts,
-    Limits, Observed, OtherContainers, Reading, Repository, Rollout, ServerFacts, StorageFacts, StorageName,
-    TokenFacts, Wave, Weight,
+    Address, Assignment, Bytes, CgroupSpec, ClusterSettings, Connection, Container, ContainerKind, Desired,
+    DesiredStorage, DiskSpace, DiskSpec, GitlabFacts, Limits, Observed, OtherContainers, PodSpec, Reading, Repository,
+    Rollout, SecretKey, ServerFacts, ServiceSpec, StorageFacts, StorageName, TokenFacts, Wave, Weight,
 };
 use crate::plan::{Options, Plan, make};
 use crate::state::State;
@@ -51,6 +52,42 @@ pub(super) fn server(id: &str) -> ServerFacts {
     }
 }
 
+/// What is seen of a storage that cannot be reached.
+pub(super) fn away() -> StorageFacts {
+    let unknown = "no such host".to_owned();
+    StorageFacts { server: Reading::Unknown(unknown.clone()), disk: Reading::Unknown(unknown), walk: None }
+}
+
+pub(super) fn pod_spec() -> PodSpec {
+    PodSpec {
+        address: Address::new("pod_spec", "standard"),
+        image: "registry.example.com/cng/gitaly:v18.2.0".to_owned(),
+        cpu_millis: 8000,
+        memory: Bytes(48 * GIB),
+        disk: DiskSpec { size: Bytes(100 * GIB), class: Some("fast".to_owned()), retain: true },
+        cgroups: Some(CgroupSpec {
+            memory: Bytes(40 * GIB),
+            count: 50,
+            repository_memory: Bytes(20 * GIB),
+            init_image: "registry.example.com/cng/gitaly-init-cgroups:v18.2.0".to_owned(),
+        }),
+        priority_class: Some("gitaly".to_owned()),
+        node_selector: BTreeMap::from([("pool".to_owned(), "gitaly".to_owned())]),
+        tolerations: Vec::new(),
+        node_for_itself: true,
+        graceful_restart_seconds: 1,
+        rotation_budget_seconds: Some(30),
+        ready_timeout_seconds: 600,
+        max_unavailable: 1,
+        service: ServiceSpec::default(),
+        network_policy: None,
+        service_monitor: None,
+        config: serde_json::json!({}),
+        extra: serde_json::json!({}),
+        span: span(0),
+    }
+}
+
 pub(super) fn assignment(label: &str, from: &[&str], to: &[&str], priority: i64) -> Assignment {
     let sorted = |names: &[&str]| {
         let mut names: Vec<_> = names.iter().map(|n| name(n)).collect();
@@ -78,6 +115,8 @@ pub(super) struct World {
     pub(super) desired: Desired,
     pub(super) observed: Observed,
     pub(super) state: State,
+    /// Where pod storages live.
+    pub(super) cluster: super::pods::world::Cluster,
 }
 
 impl World {
@@ -112,6 +151,7 @@ impl World {
                 moves: Vec::new(),
             },
             state: State::new("test"),
+            cluster: super::pods::world::Cluster::default(),
         };
         for (n, text) in storages.iter().enumerate() {
             world.storage(text, if n == 0 { 100 } else { 0 });
@@ -181,6 +221,43 @@ impl World {
         self.desired.assignments.sort_by(|a, b| a.address.cmp(&b.address));
     }
 
+    /// Adds a pod storage that does not exist yet.
+    pub(super) fn pod(&mut self, text: &str) {
+        self.storage(text, 0);
+        self.observed.gitlab.weights.remove(&name(text));
+        self.observed.storages.insert(name(text), away());
+        self.desired(text).pod = Some(std::sync::Arc::new(pod_spec()));
+        self.desired.cluster = Some(ClusterSettings {
+            kubeconfig: None,
+            context: None,
+            namespace: "gitaly".to_owned(),
+            gitaly_token: Some(SecretKey { name: "gitaly-token".to_owned(), key: "token".to_owned() }),
+            shell_secret: Some(SecretKey { name: "gitlab-shell-secret".to_owned(), key: "secret".to_owned() }),
+            internal_url: Some("http://gitlab-webservice:8181".to_owned()),
+            embedded: false,
+            span: span(0),
+        });
+    }
+
+    /// Changes what a storage's pod is made of.
+    pub(super) fn spec(&mut self, text: &str, change: impl FnOnce(&mut PodSpec)) {
+        change(std::sync::Arc::make_mut(self.desired(text).pod.as_mut().expect("a pod")));
+    }
+
+    /// The smallest migration to pods: `old` drains into pods that are to be made, and GitLab learns by itself.
+    pub(super) fn to_pods(pods: &[&str], sizes: &[u64]) -> Self {
+        let mut world = Self::new(&["old"]);
+        world.desired.gitlab_learns = true;
+        world.desired("old").drain = true;
+        for text in pods {
+            world.pod(text);
+            world.desired(text).weight = Some(weight(100));
+        }
+        world.assign("all", &["old"], pods, 0);
+        world.repositories("old", sizes);
+        world
+    }
+
     /// The smallest whole migration: `old` drains into `new`, which takes over.
     pub(super) fn drain(sizes: &[u64]) -> Self {
         let mut world = Self::new(&["old", "new"]);
@@ -196,7 +273,11 @@ impl World {
     }
 
     pub(super) fn plan_with(&self, options: &Options) -> Plan {
-        let plan = make(&self.desired, &self.observed, &self.state, options).expect("a plan");
+        let mut observed = self.observed.clone();
+        if self.desired.cluster.is_some() && observed.cluster.is_none() {
+            observed.cluster = Some(Reading::Known(self.cluster.facts(&self.desired)));
+        }
+        let plan = make(&self.desired, &observed, &self.state, options).expect("a plan");
         assert_eq!(crate::plan::check::faults(&plan), Vec::<String>::new());
         plan
     }
@@ -216,7 +297,29 @@ impl World {
                     self.facts(storage.as_str()).walk = Some(Reading::Known(Vec::new()));
                     self.state.storage_mut(storage).drained = Some("certificate".to_owned());
                 }
-                _ => {}
+                Change::ApplyObject { storage, manifest, .. }
+                | Change::RecreateStatefulSet { storage, manifest, .. } => {
+                    self.cluster.apply(manifest);
+                    let record = self.state.storage_mut(storage);
+                    record.objects.insert(manifest.key.to_string(), manifest.digest());
+                }
+                Change::GrowDisk { storage, claim, from, to } => {
+                    self.cluster.grow(claim, *to);
+                    if let Reading::Known(disk) = &mut self.facts(storage.as_str()).disk {
+                        disk.available.0 += to.0 - from.0;
+                    }
+                }
+                Change::ReplacePod { storage, .. } => {
+                    let set = self.cluster.get(ObjectKind::StatefulSet, storage.as_str()).clone();
+                    self.cluster.start(storage.as_str(), &set);
+                }
+                Change::AwaitReady { storage, filesystem_id, .. } => self.ready(storage, filesystem_id.as_ref()),
+                Change::AwaitKnown { storage, .. } => {
+                    self.observed.gitlab.weights.insert(storage.clone(), Weight::ZERO);
+                }
+                Change::Forget { storage } => {
+                    self.state.records.remove(&State::storage_address(storage));
+                }
             }
         }
         for (wave, threshold) in &plan.samples {
@@ -226,6 +329,22 @@ impl World {
         for (storage, id) in &plan.basis.filesystem_ids {
             self.state.storage_mut(storage).filesystem_id = Some(id.clone());
         }
+    }
+
+    /// A pod came up, on an empty disk if it is new.
+    fn ready(&mut self, storage: &StorageName, recorded: Option<&String>) {
+        let id = format!("fs-{storage}");
+        assert!(recorded.is_none_or(|recorded| *recorded == id), "{storage}");
+        let size = self.desired.storages[storage].pod.as_ref().expect("a pod").disk.size;
+        let facts = self.observed.storages.get_mut(storage).expect("declared");
+        if facts.server.known().is_none() {
+            facts.server = Reading::Known(server(&id));
+            facts.disk = Reading::Known(DiskSpace { available: size, used: Bytes(0) });
+        }
+        let claim = self.cluster.get(ObjectKind::PersistentVolumeClaim, &super::pods::claim_name(storage.as_str()));
+        let uid = claim["metadata"]["uid"].as_str().map(str::to_owned);
+        let record = self.state.storage_mut(storage);
+        (record.filesystem_id, record.claim_uid) = (Some(id), uid);
     }
 
     fn carry_out(&mut self, moves: &[crate::plan::PlannedMove]) {

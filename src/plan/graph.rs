@@ -265,14 +265,25 @@ impl Graph {
         let of_storage = |action: &Action| !matches!(action.change, Change::Moves { .. });
         let excluded = asks(&|a| of_storage(a) && selection.is_excluded(&a.address, a.change.storage()));
         let mut excluded = self.reach(excluded, Direction::Outgoing, |_| true);
+        // A pod that starts is waited for, or not started.
+        let starts = self.starts();
+        let unwatched = starts.iter().filter(|(_, ready)| excluded.contains(ready)).map(|(start, _)| *start);
+        excluded.extend(self.reach(unwatched.collect(), Direction::Outgoing, |_| true));
         // Moves were selected one by one before. Waves are an order, not a need: a target takes no other's moves along.
         let wanted = asks(&|a| !of_storage(a) || selection.is_target(&a.address, a.change.storage()));
-        let mut wanted = self.reach(wanted, Direction::Incoming, of_storage);
+        let whole = |wanted: BTreeSet<NodeIndex>| {
+            let mut wanted = self.reach(wanted, Direction::Incoming, of_storage);
+            let watches = starts.iter().filter(|(start, _)| wanted.contains(start)).map(|(_, ready)| *ready);
+            wanted.extend(self.reach(watches.collect(), Direction::Incoming, of_storage));
+            wanted
+        };
+        let mut wanted = whole(wanted);
         // A weight that goes to 0 takes along the weights that rise in its place.
         let of_rank = |wanted: Stage| asks(&|action| rank(&action.change).0 == wanted);
         let (raises, zeroes) = (of_rank(Stage::Raise), of_rank(Stage::Zero));
         if zeroes.iter().any(|zero| wanted.contains(zero) && !excluded.contains(zero)) {
             wanted.extend(&raises);
+            wanted = whole(wanted);
         }
         // Without an excluded rise no weight above 0 may be left: then none goes to 0, and nothing leaves its storage.
         if !raises.is_disjoint(&excluded) && all_zero(&self.after(weights, &wanted, &excluded)) {
@@ -292,6 +303,27 @@ impl Graph {
         // What went may have held the order of what stays.
         self.connect();
         left_out
+    }
+
+    /// What makes a pod start, each with what waits for it.
+    fn starts(&self) -> Vec<(NodeIndex, NodeIndex)> {
+        let starts = |change: &Change| match change {
+            Change::ApplyObject { manifest, class, .. } => {
+                manifest.key.kind == ObjectKind::StatefulSet && *class != ChangeClass::InPlace
+            }
+            Change::RecreateStatefulSet { .. } | Change::ReplacePod { .. } => true,
+            _ => false,
+        };
+        let nodes = |pick: &dyn Fn(&Change) -> bool| -> BTreeMap<NodeIndex, &StorageName> {
+            let of =
+                |node| self.graph.node_weight(node).filter(|a| pick(&a.change)).map(|a| (node, a.change.storage()));
+            self.graph.node_indices().filter_map(of).collect()
+        };
+        let ready = nodes(&|change| matches!(change, Change::AwaitReady { .. }));
+        let pairs = nodes(&starts).into_iter().filter_map(|(start, storage)| {
+            ready.iter().find(|(_, one)| **one == storage).map(|(ready, _)| (start, *ready))
+        });
+        pairs.collect()
     }
 
     /// The weights after what is wanted and not excluded.

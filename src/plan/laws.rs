@@ -27,6 +27,44 @@ struct Recipe {
     quarantined: BTreeSet<u64>,
     moving: BTreeSet<u64>,
     unknown_to_gitlab: Option<usize>,
+    pods: [Kind; 3],
+    edit: Edit,
+    learns: bool,
+}
+
+/// What a target is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Machine,
+    /// A pod that is to be made.
+    New,
+    /// A pod that was made.
+    Made,
+}
+
+/// What changes in the specification of pods that were made.
+#[derive(Debug, Clone, Copy)]
+enum Edit {
+    Nothing,
+    Image,
+    Size,
+    Service,
+    Budget,
+    /// The process ended before the pods were seen ready.
+    Unseen,
+}
+
+fn pods() -> impl Strategy<Value = ([Kind; 3], Edit, bool)> {
+    let kind = prop_oneof![3 => Just(Kind::Machine), 1 => Just(Kind::New), 1 => Just(Kind::Made)];
+    let edit = prop_oneof![
+        Just(Edit::Nothing),
+        Just(Edit::Image),
+        Just(Edit::Size),
+        Just(Edit::Service),
+        Just(Edit::Budget),
+        Just(Edit::Unseen)
+    ];
+    (prop::array::uniform3(kind), edit, any::<bool>())
 }
 
 fn recipe() -> impl Strategy<Value = Recipe> {
@@ -40,21 +78,27 @@ fn recipe() -> impl Strategy<Value = Recipe> {
         prop::option::of(0u64..10),
         prop::collection::btree_set(1u64..40, 0..3),
         prop::collection::btree_set(1u64..40, 0..3),
-        prop::option::weighted(0.2, 0usize..3),
+        (prop::option::weighted(0.2, 0usize..3), pods()),
     )
-        .prop_map(|(repositories, drains, assignments, weights, disks, sample, quarantined, moving, unknown)| {
-            Recipe {
-                repositories,
-                drains,
-                assignments,
-                weights,
-                disks,
-                sample,
-                quarantined,
-                moving,
-                unknown_to_gitlab: unknown,
-            }
-        })
+        .prop_map(
+            |(repositories, drains, assignments, weights, disks, sample, quarantined, moving, (unknown, pods))| {
+                let (pods, edit, learns) = pods;
+                Recipe {
+                    repositories,
+                    drains,
+                    assignments,
+                    weights,
+                    disks,
+                    sample,
+                    quarantined,
+                    moving,
+                    unknown_to_gitlab: unknown,
+                    pods,
+                    edit,
+                    learns,
+                }
+            },
+        )
 }
 
 fn world(recipe: &Recipe) -> World {
@@ -72,6 +116,7 @@ fn world(recipe: &Recipe) -> World {
         world.desired(target).weight = managed.map(weight);
         world.facts(target).disk = Reading::Known(DiskSpace { available: Bytes(disk), used: Bytes(disk / 7) });
     }
+    make_pods(&mut world, recipe);
     let mut priority = 0;
     for (n, (from, to)) in recipe.assignments.iter().enumerate() {
         let pick = |all: [&'static str; 3], set: &BTreeSet<usize>| set.iter().map(|i| all[*i]).collect::<Vec<_>>();
@@ -115,10 +160,49 @@ fn world(recipe: &Recipe) -> World {
             error_message: None,
         })
         .collect();
-    if let Some(target) = recipe.unknown_to_gitlab {
+    if let Some(target) = recipe.unknown_to_gitlab.filter(|target| recipe.pods[*target] == Kind::Machine) {
         world.observed.gitlab.weights.remove(&name(TARGETS[target]));
     }
     world
+}
+
+/// Turns targets into pods, those that were made by a plan of their own.
+fn make_pods(world: &mut World, recipe: &Recipe) {
+    let of = |kind: Kind| TARGETS.iter().zip(recipe.pods).zip(recipe.disks).filter(move |((_, one), _)| *one == kind);
+    let make = |world: &mut World, target: &str, size: u64| {
+        let (limits, weight) = (world.desired(target).limits, world.desired(target).weight);
+        world.pod(target);
+        world.spec(target, |spec| spec.disk.size = Bytes(size.next_multiple_of(GIB)));
+        (world.desired(target).limits, world.desired(target).weight) = (limits, weight);
+    };
+    for ((target, _), size) in of(Kind::Made) {
+        make(world, target, size);
+    }
+    world.desired.gitlab_learns = true;
+    let options = Options { target: vec!["pod.*".to_owned(), "known.*".to_owned()], ..Options::default() };
+    if of(Kind::Made).next().is_some() {
+        let plan = world.plan_with(&options);
+        world.apply(&plan);
+    }
+    world.desired.gitlab_learns = recipe.learns;
+    for ((target, _), _) in of(Kind::Made) {
+        match recipe.edit {
+            Edit::Nothing => {}
+            Edit::Image => world.spec(target, |spec| spec.image = "registry.example.com/gitaly:v18.3.0".to_owned()),
+            Edit::Size => world.spec(target, |spec| spec.disk.size.0 *= 2),
+            Edit::Service => {
+                world.spec(target, |spec| spec.extra = serde_json::json!({ "spec": { "serviceName": "other" } }));
+            }
+            Edit::Budget => world.spec(target, |spec| spec.max_unavailable = 0),
+            Edit::Unseen => {
+                world.state.storage_mut(&name(target)).filesystem_id = None;
+                *world.facts(target) = super::fixture::away();
+            }
+        }
+    }
+    for ((target, _), size) in of(Kind::New) {
+        make(world, target, size);
+    }
 }
 
 /// Law 6: what the plan touches is declared, and every other weight stays.
@@ -208,9 +292,14 @@ proptest! {
 
     /// What was left out by a selection is planned by the next plan without one: parts add up to the whole.
     #[test]
-    fn a_selection_is_sound_and_the_rest_follows(recipe in recipe(), exclude in any::<bool>(), which in 0usize..6) {
+    fn a_selection_is_sound_and_the_rest_follows(recipe in recipe(), exclude in any::<bool>(), which in 0usize..9) {
         let mut world = world(&recipe);
-        let pattern = ["storage.old-1", "storage.vm", "weight.*", "drain.*", "moves.*[\"sample\"]", "storage.pod-*"][which];
+        let pattern = [
+            "storage.old-1", "storage.vm", "weight.*", "drain.*", "moves.*[\"sample\"]", "storage.pod-*",
+            "pod.*", "pod.pod-a", "*StatefulSet*",
+        ][which];
+        let made = |pods: &[Kind]| pods.iter().any(|pod| *pod != Kind::Machine);
+        prop_assume!(which < 6 || made(if which == 7 { &recipe.pods[..1] } else { &recipe.pods }));
         let options = if exclude {
             Options { exclude: vec![pattern.to_owned()], ..Options::default() }
         } else {

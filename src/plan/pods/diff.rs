@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::FieldChange;
 use super::merge::{id, key_of};
+use crate::model::quantity::Quantity;
 
 /// What only the server writes.
 const NOISE: [&str; 7] = [
@@ -24,7 +25,8 @@ pub fn changes(live: &Value, then: &Value) -> Vec<FieldChange> {
     differ.sorted()
 }
 
-/// All fields of a manifest that the live object has otherwise: what it lacks is left alone.
+/// All fields of a manifest that the live object has otherwise. What only the live one has is left alone, and what the
+/// server writes in another way (a quantity, a zero that it leaves out) is the same.
 pub(super) fn contradictions(live: &Value, manifest: &Value) -> Vec<FieldChange> {
     let mut differ = Differ { found: Vec::new(), only_ours: true };
     differ.values("", "", Some(live), Some(manifest));
@@ -60,7 +62,7 @@ impl Differ {
                 }
             }
             (Some(Value::Array(mine)), Some(Value::Array(theirs))) => self.lists(path, field, mine, theirs),
-            _ if self.only_ours && after.is_none() => {}
+            _ if self.only_ours && same(before, after) => {}
             _ => self.found.push(FieldChange { path: path.to_owned(), before: before.cloned(), after: after.cloned() }),
         }
     }
@@ -91,6 +93,24 @@ impl Differ {
             self.found.push(FieldChange { path: path.to_owned(), before: Some(before), after: Some(after) });
         }
     }
+}
+
+/// True for two ways of writing one value.
+fn same(before: Option<&Value>, after: Option<&Value>) -> bool {
+    let empty = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => true,
+        Some(Value::Bool(truth)) => !truth,
+        Some(Value::Number(number)) => number.as_f64() == Some(0.0),
+        Some(Value::String(text)) => text.is_empty(),
+        Some(Value::Array(items)) => items.is_empty(),
+        Some(Value::Object(fields)) => fields.is_empty(),
+    };
+    let quantity = |value: Option<&Value>| match value? {
+        Value::String(text) => Quantity::parse(text).ok(),
+        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
+        _ => None,
+    };
+    (empty(before) && empty(after)) || quantity(before).is_some_and(|amount| quantity(after) == Some(amount))
 }
 
 /// A path with one more field: `.metadata.labels["app.kubernetes.io/name"]`.
@@ -163,5 +183,8 @@ mod tests {
         };
         assert_eq!(contradictions(&live, &manifest("a")), []);
         assert_eq!(lines(&contradictions(&live, &manifest("b"))), [".spec.serviceName \"a\" \"b\""]);
+        let limits = |cpu: &str| json!({ "limits": { "cpu": cpu }, "delay": 0, "on": false });
+        assert_eq!(contradictions(&json!({ "limits": { "cpu": "500m" } }), &limits("0.5")), []);
+        assert_eq!(contradictions(&json!({ "limits": { "cpu": "500m" } }), &limits("1")).len(), 1);
     }
 }

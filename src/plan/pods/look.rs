@@ -278,11 +278,12 @@ impl<'a> One<'a, '_> {
                 pods.actions.push(self.action(address, change, reason));
             }
             Verdict::Recreate(changes) => {
-                pods.findings.extend(say::recreated(self.name, &changes));
                 if let Some(refusal) = self.other_volume(&changes) {
                     pods.findings.push(refusal);
                     found.broken = true;
+                    return;
                 }
+                pods.findings.extend(say::recreated(self.name, &changes));
                 found.recreated = true;
                 found.template = touches_template(&changes);
                 let uid = live.and_then(uid).unwrap_or_default();

@@ -1,6 +1,8 @@
 //! Pod storages: what becomes of them in the cluster, and what of it a plan changes.
 
 mod around;
+pub(super) mod check;
+pub mod declare;
 mod diff;
 mod gitaly;
 mod look;
@@ -8,13 +10,17 @@ mod merge;
 mod objects;
 mod say;
 mod statefulset;
+#[cfg(test)]
+mod tests;
 mod verdict;
+#[cfg(test)]
+pub(super) mod world;
 
 pub use diff::changes;
 pub(super) use look::{Pods, addresses};
 pub use objects::service_name;
 pub use statefulset::{claim_name, pod_name};
-pub(super) use verdict::touches_template;
+pub use verdict::touches_template;
 
 use std::collections::{BTreeMap, BTreeSet};
 
