@@ -1,194 +1,26 @@
-//! The adapter to a cluster, the reading of it and the engine's actions on it, against the real control plane: what
-//! they find, send, wait for and leave alone.
+//! The engine's actions on a cluster and the reading of it, against the real control plane: what they find, send, wait for
+//! and leave alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
-use async_trait::async_trait;
-use camino::{Utf8Path, Utf8PathBuf};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use tranship::apply::event::Event;
-use tranship::apply::port::{Apply, Cluster as _, Delete, Gitaly, PortError, PortErrorKind, PortResult, Ports};
-use tranship::apply::{self, Context, RunResult};
+use tranship::apply::RunResult;
+use tranship::apply::port::{Apply, Cluster as _, Delete, PortErrorKind};
 use tranship::live::kubernetes::{Access, ClusterTarget, KubeCluster};
 use tranship::live::{self, Request, SystemClock};
-use tranship::model::cluster::{Answer, ClusterFacts, Manifest, ObjectKey, ObjectKind, Why};
-use tranship::model::{
-    Address, Bytes, Desired, DiskSpace, Observed, Reading, Reference, SandboxConnection, ServerFacts, StorageName,
-};
-use tranship::plan::pods::{self, ChangeClass};
-use tranship::plan::{self, Action, Change, Level, Options, Plan};
-use tranship::sandbox::memory::MemoryFleet;
-use tranship::state::State;
-use tranship::state::store::{StateError, Store};
+use tranship::model::cluster::{Answer, ClusterFacts, Manifest, ObjectKind, Why};
+use tranship::model::{Bytes, Reading};
+use tranship::plan::pods;
+use tranship::plan::{Action, Change, Plan};
+use tranship::state::store::Store as _;
 
-use super::common::cluster::{Target, bound, on_cluster};
-
-fn name(text: &str) -> StorageName {
-    StorageName::new(text).expect("valid")
-}
-
-fn key(kind: ObjectKind, name: &str) -> ObjectKey {
-    ObjectKey { kind, name: name.to_owned() }
-}
-
-fn uid(object: &Value) -> String {
-    object["metadata"]["uid"].as_str().expect("a uid").to_owned()
-}
-
-/// What an operator would change between two applies.
-#[derive(Clone)]
-struct Spec {
-    storages: Vec<String>,
-    image: String,
-    size: String,
-    class: String,
-    more: String,
-}
-
-impl Spec {
-    fn new(storages: &[&str]) -> Self {
-        Self {
-            storages: storages.iter().map(|s| (*s).to_owned()).collect(),
-            image: "example.com/gitaly:v18.2.0".into(),
-            size: "10Gi".into(),
-            class: "expandable".into(),
-            more: String::new(),
-        }
-    }
-
-    /// Evaluates the configuration that it stands for.
-    fn desired(&self, namespace: &str) -> Desired {
-        let names: Vec<String> = self.storages.iter().map(|name| format!("{name:?}")).collect();
-        let text = format!(
-            r#"
-            gitlab {{
-              url          = "http://127.0.0.1:9"
-              internal_url = "http://127.0.0.1:9"
-              token        = {{ env = "NONE" }}
-            }}
-            kubernetes {{
-              namespace = "{namespace}"
-              secrets {{
-                gitaly_token = {{ name = "gitaly-token", key = "token" }}
-                shell_secret = {{ name = "shell-secret", key = "secret" }}
-              }}
-            }}
-            pod_spec "standard" {{
-              image          = "{}"
-              cpu            = 1
-              memory         = "1Gi"
-              anti_affinity  = "preferred"
-              priority_class = "gitaly"
-              disk {{
-                size   = "{}"
-                class  = "{}"
-                retain = false
-              }}
-              {}
-            }}
-            storage "gitaly" {{
-              for_each = toset([{}])
-              name     = each.key
-              pod      = pod_spec.standard
-            }}
-            "#,
-            self.image,
-            self.size,
-            self.class,
-            self.more,
-            names.join(", "),
-        );
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = Utf8Path::from_path(folder.path()).expect("UTF-8");
-        fs_err::write(path.join("main.hcl"), text).expect("written");
-        let loaded = tranship::config::load(path, &tranship::config::VariableInputs::default());
-        assert!(!loaded.diagnostics.has_errors(), "{:#?}", loaded.diagnostics);
-        loaded.desired.expect("a configuration")
-    }
-}
-
-/// Gitalys that answer when their pods are ready; each disk's id is its claim's uid.
-struct PodGitaly {
-    cluster: Arc<KubeCluster>,
-    others: Arc<dyn Gitaly>,
-    /// By storage: what answers instead of the claim's.
-    ids: Mutex<BTreeMap<StorageName, String>>,
-}
-
-#[async_trait]
-impl Gitaly for PodGitaly {
-    async fn server(&self, storage: &StorageName) -> PortResult<ServerFacts> {
-        let away = |message: &str| Err(PortError::new(PortErrorKind::Transient, "ServerInfo", message));
-        let Some(pod) = self.cluster.get(&key(ObjectKind::Pod, &pods::pod_name(storage.as_str()))).await? else {
-            return away("no pod");
-        };
-        let ready = pod["status"]["conditions"].as_array().into_iter().flatten();
-        if !ready.into_iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
-            || pod["metadata"].get("deletionTimestamp").is_some()
-        {
-            return away("not ready");
-        }
-        let claim = pods::claim_name(storage.as_str());
-        let claim = self.cluster.get(&key(ObjectKind::PersistentVolumeClaim, &claim)).await?;
-        let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
-        let id = self.ids.lock().expect("unpoisoned").get(storage).cloned();
-        Ok(ServerFacts {
-            version: image.rsplit_once(":v").map_or("", |(_, version)| version).to_owned(),
-            git_version: "2.50.0".into(),
-            readable: true,
-            writeable: true,
-            filesystem_id: id.or_else(|| claim.as_ref().map(uid)).unwrap_or_default(),
-            replication_factor: 1,
-        })
-    }
-
-    async fn disk(&self, storage: &StorageName) -> PortResult<Option<DiskSpace>> {
-        self.others.disk(storage).await
-    }
-    async fn exists(&self, storage: &StorageName, path: &str) -> PortResult<bool> {
-        self.others.exists(storage, path).await
-    }
-    async fn references(&self, storage: &StorageName, path: &str) -> PortResult<Vec<Reference>> {
-        self.others.references(storage, path).await
-    }
-    async fn head(&self, storage: &StorageName, path: &str) -> PortResult<Option<Vec<u8>>> {
-        self.others.head(storage, path).await
-    }
-    async fn object_format(&self, storage: &StorageName, path: &str) -> PortResult<Option<String>> {
-        self.others.object_format(storage, path).await
-    }
-    async fn checksum(&self, storage: &StorageName, path: &str) -> PortResult<String> {
-        self.others.checksum(storage, path).await
-    }
-    async fn objects_exist(&self, storage: &StorageName, path: &str, ids: &[String]) -> PortResult<Vec<bool>> {
-        self.others.objects_exist(storage, path, ids).await
-    }
-    async fn size(&self, storage: &StorageName, path: &str) -> PortResult<Bytes> {
-        self.others.size(storage, path).await
-    }
-    async fn pool(&self, storage: &StorageName, path: &str) -> PortResult<Option<String>> {
-        self.others.pool(storage, path).await
-    }
-    async fn walk(&self, storage: &StorageName) -> PortResult<Vec<String>> {
-        self.others.walk(storage).await
-    }
-}
-
-#[derive(Default)]
-struct MemoryStore(Mutex<Option<State>>);
-
-impl Store for MemoryStore {
-    fn save(&self, state: &State) -> Result<(), StateError> {
-        *self.0.lock().expect("not poisoned") = Some(state.clone());
-        Ok(())
-    }
-}
+use super::common::cluster::{Target, bound, kubeconfig, on_cluster};
+use super::common::pods::{Spec, Tool, action, apply_of, empty_plan, key, name, uid};
 
 /// The adapter as the command line makes it.
 fn kube_cluster(file: Option<String>, namespace: &str) -> KubeCluster {
@@ -207,177 +39,24 @@ fn path(file: &tempfile::NamedTempFile) -> Option<String> {
     file.path().to_str().map(ToOwned::to_owned)
 }
 
-/// tranship on the test's namespace.
-struct Tool {
-    cluster: Arc<KubeCluster>,
-    gitaly: Arc<PodGitaly>,
-    ports: Ports,
-    namespace: String,
-    store: Arc<MemoryStore>,
-    runs: Utf8PathBuf,
-    _folder: tempfile::TempDir,
-    events: Arc<Mutex<Vec<Event>>>,
-    stop: CancellationToken,
-    run: u32,
+/// tranship on the test's namespace, by the real clock.
+async fn tool(target: &Target) -> Tool {
+    tool_and_adapter(target).await.0
 }
 
-impl Tool {
-    async fn new(target: &Target) -> Self {
-        target.secret("gitaly-token", "token", "t0ken-canary").await;
-        target.secret("shell-secret", "secret", "shell-canary").await;
-        let file = super::common::cluster::kubeconfig().map(String::from);
-        let cluster = Arc::new(kube_cluster(file, &target.namespace));
-        let spec = SandboxConnection {
-            name: "cluster".into(),
-            repositories: 0,
-            storages: vec![tranship::model::SandboxStorage {
-                name: name("default"),
-                disk: Bytes(1 << 40),
-                weight: None,
-            }],
-            ..sandbox()
-        };
-        let (memory, _) = MemoryFleet::new(&spec);
-        let gitaly = Arc::new(PodGitaly { cluster: cluster.clone(), others: memory.gitaly, ids: Mutex::default() });
-        let ports = Ports {
-            gitlab: memory.gitlab,
-            gitaly: gitaly.clone(),
-            cluster: Some(cluster.clone()),
-            clock: Arc::new(SystemClock),
-        };
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let runs = Utf8Path::from_path(folder.path()).expect("UTF-8").join("runs");
-        Self {
-            cluster,
-            gitaly,
-            ports,
-            namespace: target.namespace.clone(),
-            store: Arc::default(),
-            runs,
-            _folder: folder,
-            events: Arc::default(),
-            stop: CancellationToken::new(),
-            run: 0,
-        }
-    }
-
-    fn state(&self) -> State {
-        self.store.0.lock().expect("not poisoned").clone().unwrap_or_else(|| State::new("cluster"))
-    }
-
-    /// Reads the fleet as the command line does.
-    async fn look(&self, spec: &Spec) -> (Desired, Observed) {
-        let desired = spec.desired(&self.namespace);
-        let declared = desired.storages.keys().cloned().collect();
-        let request = Request { declared, pods: pods::wanted(&desired), ..Request::default() };
-        let observed = live::observe(&self.ports, &request).await.expect("observed");
-        (desired, observed)
-    }
-
-    async fn observe(&self, spec: &Spec) -> ClusterFacts {
-        match self.look(spec).await.1.cluster.expect("a cluster") {
-            Reading::Known(facts) => facts,
-            Reading::Unknown(why) => panic!("{why}"),
-        }
-    }
-
-    async fn plan(&self, spec: &Spec) -> Plan {
-        let (desired, observed) = self.look(spec).await;
-        let plan = plan::make(&desired, &observed, &self.state(), &Options::default()).expect("a plan");
-        let errors = plan.findings.iter().filter(|finding| finding.level == Level::Error);
-        assert_eq!(errors.collect::<Vec<_>>(), Vec::<&plan::Finding>::new());
-        plan
-    }
-
-    async fn run(&mut self, plan: &Plan) -> RunResult {
-        self.run += 1;
-        let folder = self.runs.join(format!("{:03}", self.run));
-        apply::run(plan, self.state(), self.context(folder)).await
-    }
-
-    fn context(&self, folder: Utf8PathBuf) -> Context {
-        let (events, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-        let seen = self.events.clone();
-        tokio::spawn(async move {
-            while let Some(event) = receiver.recv().await {
-                seen.lock().expect("not poisoned").push(event);
-            }
-        });
-        Context { ports: self.ports.clone(), store: self.store.clone(), folder, events, stop: self.stop.clone() }
-    }
-
-    async fn apply(&mut self, spec: &Spec) -> RunResult {
-        let plan = self.plan(spec).await;
-        self.run(&plan).await
-    }
-
-    /// How actions ended and what was waited for, a line each.
-    fn told(&self) -> String {
-        let events = self.events.lock().expect("not poisoned");
-        let lines = events.iter().filter_map(|event| match event {
-            Event::ActionEnded { address, outcome } => Some(format!("{address} {outcome:?}")),
-            Event::Waiting { what } => Some(what.clone()),
-            _ => None,
-        });
-        lines.collect::<Vec<_>>().join("\n")
-    }
-
-    async fn live(&self, kind: ObjectKind, name: &str) -> Option<Value> {
-        self.cluster.get(&key(kind, name)).await.expect("an answer")
-    }
-}
-
-fn sandbox() -> SandboxConnection {
-    SandboxConnection {
-        name: "x".into(),
-        repositories: 0,
-        real_limit: 0,
-        seed: 1,
-        speed: 1,
-        workers: 1,
-        gitlab_version: "18.2.0-ee".into(),
-        gitaly_version: "18.2.0".into(),
-        storages: Vec::new(),
-        faults: Vec::new(),
-    }
-}
-
-/// Fields that differ, beside what the server changes by itself.
-fn changes(live: &Value, then: &Value) -> Vec<pods::FieldChange> {
-    pods::changes(live, then)
-}
-
-fn apply_of(storage: &StorageName, manifest: &Manifest, live: Option<&Value>, then: &Value) -> Change {
-    Change::ApplyObject {
-        storage: storage.clone(),
-        manifest: manifest.clone(),
-        class: if live.is_some() { ChangeClass::InPlace } else { ChangeClass::Create },
-        uid: live.map(uid),
-        resource_version: live.and_then(|live| live["metadata"]["resourceVersion"].as_str()).map(ToOwned::to_owned),
-        changes: live.map(|live| changes(live, then)).unwrap_or_default(),
-        force: false,
-    }
-}
-
-fn action(kind: &'static str, label: &str, change: Change) -> Action {
-    Action { address: Address::new(kind, label), change, reason: "wanted".into() }
-}
-
-fn empty_plan() -> Plan {
-    serde_json::from_value(json!({
-        "format": Plan::FORMAT, "environment": "cluster", "as_of": "2026-01-01T00:00:00Z",
-        "basis": { "configuration": "", "state": "", "observed": "", "filesystem_ids": {} },
-        "actions": [], "edges": [], "moves": [], "drift": [], "findings": [], "report": [], "quarantined": [],
-        "weights": {}, "storages": {}, "max_moves": 1, "policies": [], "samples": {},
-        "estimate": { "duration_seconds": 0, "freeze_seconds": 0, "longest_freeze_seconds": 0, "longest": null, "assumption": "" },
-    }))
-    .expect("a plan")
+async fn tool_and_adapter(target: &Target) -> (Tool, Arc<KubeCluster>) {
+    target.secret("gitaly-token", "token", "t0ken-canary").await;
+    target.secret("shell-secret", "secret", "shell-canary").await;
+    let cluster = Arc::new(kube_cluster(kubeconfig().map(String::from), &target.namespace));
+    let mut tool = Tool::on(cluster.clone(), &target.namespace);
+    tool.ports.clock = Arc::new(SystemClock);
+    (tool, cluster)
 }
 
 #[test]
 fn a_storage_comes_up_is_recorded_and_the_next_plan_has_nothing() {
     on_cluster(async |target| {
-        let mut tool = Tool::new(target).await;
+        let mut tool = tool(target).await;
         let spec = Spec::new(&["gitaly-a"]);
         let result = tool.apply(&spec).await;
         assert_eq!((result.summary.failed, result.fatal), (0, None), "{}", tool.told());
@@ -416,7 +95,7 @@ fn well(tool: &Tool, result: &RunResult) {
 #[test]
 fn another_image_rolls_the_pod_and_is_waited_for() {
     on_cluster(async |target| {
-        let mut tool = Tool::new(target).await;
+        let mut tool = tool(target).await;
         let mut spec = Spec::new(&["gitaly-a"]);
         let result = tool.apply(&spec).await;
         well(&tool, &result);
@@ -447,7 +126,7 @@ const OTHER_SERVICE: &str = r#"extra = { spec = { serviceName = "other" } }"#;
 #[test]
 fn a_stateful_set_is_made_anew_around_its_running_pod() {
     on_cluster(async |target| {
-        let mut tool = Tool::new(target).await;
+        let mut tool = tool(target).await;
         let mut spec = Spec::new(&["gitaly-a"]);
         let result = tool.apply(&spec).await;
         well(&tool, &result);
@@ -483,7 +162,7 @@ fn a_stateful_set_is_made_anew_around_its_running_pod() {
 #[test]
 fn a_volume_grows_where_its_class_can() {
     on_cluster(async |target| {
-        let mut tool = Tool::new(target).await;
+        let mut tool = tool(target).await;
         let mut spec = Spec::new(&["gitaly-a"]);
         let result = tool.apply(&spec).await;
         well(&tool, &result);
@@ -517,7 +196,7 @@ fn a_volume_grows_where_its_class_can() {
 #[test]
 fn a_volume_made_by_hand_cannot_grow_and_the_reading_says_so() {
     on_cluster(async |target| {
-        let mut tool = Tool::new(target).await;
+        let mut tool = tool(target).await;
         target.volume("repo-data-gitaly-a-0", "10Gi").await;
         let mut spec = Spec { class: "no-provisioner".into(), ..Spec::new(&["gitaly-a"]) };
         let result = tool.apply(&spec).await;
@@ -543,7 +222,7 @@ fn a_volume_made_by_hand_cannot_grow_and_the_reading_says_so() {
 #[test]
 fn a_pod_that_hangs_is_waited_for_in_words_and_replaced_when_its_template_is_mended() {
     on_cluster(async |target| {
-        let mut tool = Tool::new(target).await;
+        let mut tool = tool(target).await;
         let nowhere = r#"node_selector = { pool = "nowhere" }"#;
         let mut spec = Spec { more: nowhere.into(), ..Spec::new(&["gitaly-a"]) };
         let mut plan = tool.plan(&spec).await;
@@ -577,7 +256,7 @@ fn a_pod_that_hangs_is_waited_for_in_words_and_replaced_when_its_template_is_men
 #[test]
 fn an_image_that_is_not_there_is_told_and_the_wait_goes_on_with_the_next_apply() {
     on_cluster(async |target| {
-        let mut tool = Tool::new(target).await;
+        let mut tool = tool(target).await;
         target.steer("fault", Some("image-pull")).await;
         let spec = Spec::new(&["gitaly-a"]);
         let mut plan = tool.plan(&spec).await;
@@ -600,7 +279,7 @@ fn an_image_that_is_not_there_is_told_and_the_wait_goes_on_with_the_next_apply()
 #[test]
 fn another_manager_in_the_middle_is_named_and_nothing_is_fought() {
     on_cluster(async |target| {
-        let mut tool = Tool::new(target).await;
+        let mut tool = tool(target).await;
         let mut spec = Spec::new(&["gitaly-a"]);
         let result = tool.apply(&spec).await;
         well(&tool, &result);
@@ -644,7 +323,7 @@ fn another_manager_in_the_middle_is_named_and_nothing_is_fought() {
 #[test]
 fn a_plan_holds_while_only_the_status_moves_and_is_stale_when_a_field_does() {
     on_cluster(async |target| {
-        let mut tool = Tool::new(target).await;
+        let mut tool = tool(target).await;
         let mut spec = Spec::new(&["gitaly-a"]);
         let result = tool.apply(&spec).await;
         well(&tool, &result);
@@ -680,7 +359,7 @@ fn a_plan_holds_while_only_the_status_moves_and_is_stale_when_a_field_does() {
 #[test]
 fn an_empty_disk_behind_a_known_storage_is_an_alarm() {
     on_cluster(async |target| {
-        let mut tool = Tool::new(target).await;
+        let mut tool = tool(target).await;
         let spec = Spec::new(&["gitaly-a"]);
         let result = tool.apply(&spec).await;
         well(&tool, &result);
@@ -722,7 +401,7 @@ fn an_empty_disk_behind_a_known_storage_is_an_alarm() {
 #[test]
 fn a_lost_claim_is_an_end_and_not_a_wait() {
     on_cluster(async |target| {
-        let mut tool = Tool::new(target).await;
+        let mut tool = tool(target).await;
         let spec = Spec::new(&["gitaly-a"]);
         let result = tool.apply(&spec).await;
         well(&tool, &result);
@@ -748,7 +427,7 @@ fn a_lost_claim_is_an_end_and_not_a_wait() {
 #[test]
 fn who_lacks_a_right_is_told_which() {
     on_cluster(async |target| {
-        let mut tool = Tool::new(target).await;
+        let mut tool = tool(target).await;
         let spec = Spec::new(&["gitaly-a"]);
         let all = json!(["get", "list", "create", "patch"]);
         let rules = json!([
@@ -790,7 +469,7 @@ fn who_lacks_a_right_is_told_which() {
 #[test]
 fn what_only_a_pod_is_refused_for_is_seen_before() {
     on_cluster(async |target| {
-        let tool = Tool::new(target).await;
+        let tool = tool(target).await;
         target.quota(&json!({ "requests.cpu": "500m" })).await;
         let spec = Spec { more: "".into(), ..Spec::new(&["gitaly-a"]) };
         let facts = tool.observe(&spec).await;
@@ -807,7 +486,7 @@ fn what_only_a_pod_is_refused_for_is_seen_before() {
 #[test]
 fn the_port_deletes_nothing_that_holds_data() {
     on_cluster(async |target| {
-        let mut tool = Tool::new(target).await;
+        let mut tool = tool(target).await;
         let result = tool.apply(&Spec::new(&["gitaly-a"])).await;
         well(&tool, &result);
         let cluster = &tool.cluster;
@@ -867,7 +546,7 @@ fn the_port_deletes_nothing_that_holds_data() {
             panic!("accepted")
         };
         assert!(refusal.message.contains("does not know ServiceMonitor (monitoring.coreos.com/v1)"), "{refusal:?}");
-        let nowhere = kube_cluster(super::common::cluster::kubeconfig().map(String::from), "no-such-namespace");
+        let nowhere = kube_cluster(kubeconfig().map(String::from), "no-such-namespace");
         let body = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x" } });
         let manifest = Manifest { key: key(ObjectKind::ConfigMap, "x"), body };
         let Answer::Refused(refusal) =
@@ -892,21 +571,21 @@ fn the_port_deletes_nothing_that_holds_data() {
 fn secrets_are_read_for_use_and_never_shown() {
     use secrecy::ExposeSecret as _;
     on_cluster(async |target| {
-        let tool = Tool::new(target).await;
-        let secret = tool.cluster.secret("gitaly-token", "token").await.expect("read");
+        let (_, cluster) = tool_and_adapter(target).await;
+        let secret = cluster.secret("gitaly-token", "token").await.expect("read");
         assert_eq!(secret.expose_secret(), "t0ken-canary");
-        let error = tool.cluster.secret("gitaly-token", "tken").await.expect_err("no such key");
+        let error = cluster.secret("gitaly-token", "tken").await.expect_err("no such key");
         assert!(error.message.contains("it has no key `tken`; it has token"), "{error}");
-        let error = tool.cluster.secret("nope", "token").await.expect_err("no such Secret");
+        let error = cluster.secret("nope", "token").await.expect_err("no such Secret");
         assert!(error.message.contains("there is no such Secret"), "{error}");
-        assert!(!format!("{error:?} {:?}", tool.cluster).contains("canary"));
+        assert!(!format!("{error:?} {:?}", cluster).contains("canary"));
     });
 }
 
 #[test]
 fn fifty_storages_are_asked_about_in_few_requests() {
     on_cluster(async |target| {
-        let mut tool = Tool::new(target).await;
+        let (mut tool, adapter) = tool_and_adapter(target).await;
         let names: Vec<String> = (0..50).map(|n| format!("gitaly-{n:02}")).collect();
         let spec = Spec::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let plan = tool.plan(&spec).await;
@@ -924,11 +603,11 @@ fn fifty_storages_are_asked_about_in_few_requests() {
         };
         let before = tool.observe(&spec).await;
         // What of it Gitaly's stand-in asks is not the reading's.
-        let (began, sent) = (Instant::now(), tool.cluster.requests());
+        let (began, sent) = (Instant::now(), adapter.requests());
         let desired = spec.desired(&tool.namespace);
         let request = Request { pods: pods::wanted(&desired), declared: vec![name("gitaly-00")], ..Request::default() };
         let observed = live::observe(&tool.ports, &request).await.expect("observed");
-        let (took, requests) = (began.elapsed(), tool.cluster.requests() - sent);
+        let (took, requests) = (began.elapsed(), adapter.requests() - sent);
         let Some(Reading::Known(after)) = observed.cluster else { panic!("not read") };
         println!("50 storages: {requests} requests, {} ms", took.as_millis());
         // The version, a list of each of nine kinds, two Secrets, four of the surroundings; six dry runs a storage; and

@@ -5,6 +5,8 @@ mod cli;
 mod cluster_apply;
 #[cfg(feature = "sandbox")]
 mod cluster_contract;
+#[cfg(feature = "sandbox")]
+mod cluster_crash;
 mod common;
 mod control_plane;
 mod first_move;

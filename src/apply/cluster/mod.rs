@@ -324,12 +324,27 @@ trait Write: Sync {
 impl Hand {
     /// Alternates looking and writing until the write is accepted, or a look finds it done.
     async fn settle<S: Send, T: Send>(&self, write: &dyn Write<Sent = S, Over = T>) -> Step<Settled<T>> {
+        let first = write.look(self).await?;
+        self.settle_from(first, write).await
+    }
+
+    /// The same, after a first look.
+    async fn settle_from<S: Send, T: Send>(
+        &self,
+        first: Next<S, T>,
+        write: &dyn Write<Sent = S, Over = T>,
+    ) -> Step<Settled<T>> {
         let cluster = self.cluster()?;
         let mut tries = self.tries();
         let mut again = 0;
         let mut doubt: Option<String> = None;
+        let mut first = Some(first);
         loop {
-            let sent: S = match write.look(self).await {
+            let found = match first.take() {
+                Some(first) => Ok(first),
+                None => write.look(self).await,
+            };
+            let sent: S = match found {
                 Ok(Next::Send(sent)) => sent,
                 Ok(Next::Over(value)) => return Ok(Settled::Already(value)),
                 // What was sent before may have arrived: not for this run to know.

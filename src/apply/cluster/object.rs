@@ -145,12 +145,13 @@ impl Hand {
         let (key, creates) = (&manifest.key, expected.uid.is_none());
         // Before anything is written down for it: a plan that is stale leaves no intent.
         let write = Applying { manifest: manifest.clone(), expected, force };
-        if let Next::Over(live) = write.look(self).await? {
-            self.noted(storage, manifest, &live).await?;
-            return Ok(("it was so already".to_owned(), learned(manifest, &live)));
+        let first = write.look(self).await?;
+        if let Next::Over(live) = &first {
+            self.noted(storage, manifest, live).await?;
+            return Ok(("it was so already".to_owned(), learned(manifest, live)));
         }
         self.intend(storage, manifest, force).await?;
-        let settled = self.settle(&write).await?;
+        let settled = self.settle_from(first, &write).await?;
         let (detail, live) = match settled {
             Settled::Written(live) if creates => (format!("{} created", key.kind), live),
             Settled::Written(live) => (format!("{} changed", key.kind), live),

@@ -3,6 +3,10 @@
 
 pub(crate) mod cluster;
 pub(crate) mod home;
+#[cfg(feature = "sandbox")]
+pub(crate) mod memory_cluster;
+#[cfg(feature = "sandbox")]
+pub(crate) mod pods;
 pub(crate) mod redact;
 pub(crate) mod script;
 
