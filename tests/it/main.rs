@@ -3,6 +3,7 @@
 mod cli;
 #[cfg(feature = "sandbox")]
 mod cluster_contract;
+mod cluster_apply;
 mod common;
 mod control_plane;
 mod first_move;

@@ -86,6 +86,8 @@ impl Hand {
     /// Asks for another size, and waits until it is there.
     pub(super) async fn grow(&self, claim: &str, from: Bytes, to: Bytes) -> Step<(String, Option<Learned>)> {
         let key = ObjectKey { kind: ObjectKind::PersistentVolumeClaim, name: claim.to_owned() };
+        // What was told before is not about this.
+        let old = self.newest_event(&key).await;
         self.settle(&Growing { key: key.clone(), from, to }).await?;
         let began = self.now();
         let mut said = Said::default();
@@ -99,7 +101,11 @@ impl Hand {
                 Growth::Never(why) => return failed(why),
                 Growth::NotYet(why) => why,
             };
-            let event = self.newest_event(&key).await.map_or_else(String::new, |event| format!(" ({event})"));
+            let event = self
+                .newest_event(&key)
+                .await
+                .filter(|event| old.as_ref() != Some(event))
+                .map_or_else(String::new, |event| format!(" ({event})"));
             if self.now().duration_since(began) >= GROWS {
                 let minutes = GROWS.as_mins();
                 return failed(format!("{key} has not grown to {to} within {minutes} min: {why}{event}; apply again"));

@@ -284,10 +284,11 @@ impl Hand {
         self.journal.append(vec![record]).await.map_err(|error| Halt::Fatal(error.to_string()))
     }
 
-    /// The newest event of an object, to say why something does not come.
+    /// The newest event of an object that tells of trouble, to say why something does not come.
     async fn newest_event(&self, key: &ObjectKey) -> Option<String> {
+        const FINE: [&str; 7] = ["Successful", "Scheduled", "Pull", "Created", "Started", "Killing", "Provisioning"];
         let events = self.ports.cluster.as_ref()?.events(key).await.ok()?;
-        events.into_iter().next_back()
+        events.into_iter().next_back().filter(|event| !FINE.iter().any(|reason| event.starts_with(reason)))
     }
 }
 

@@ -203,7 +203,8 @@ impl<'a> One<'a, '_> {
         if let Some(server) = server {
             pods.findings.extend(id.as_deref().and_then(|id| say::other_disk(self.name, id, server)));
         }
-        if starts || id.is_none() {
+        let unsettled = self.unsettled();
+        if starts || unsettled || id.is_none() {
             if server.is_none() {
                 if id.is_none() {
                     let version = image_version(&self.spec.image);
@@ -212,7 +213,11 @@ impl<'a> One<'a, '_> {
                     pods.mending.insert(self.name);
                 }
             }
-            let reason = if starts { "its pod starts anew" } else { "tranship has not seen it ready yet" };
+            let reason = match (starts, unsettled) {
+                (true, _) => "its pod starts anew",
+                (false, true) => "its pod is not ready, or has not taken the last change yet",
+                (false, false) => "tranship has not seen it ready yet",
+            };
             let change = Change::AwaitReady {
                 storage: self.name.clone(),
                 version: image_version(&self.spec.image),
@@ -443,6 +448,23 @@ impl<'a> One<'a, '_> {
         let reason = "a pod that is Pending is not replaced by itself; a pod is not data";
         pods.actions.push(self.action(address, change, reason));
         true
+    }
+
+    /// True while the pod is not ready, or not of the StatefulSet's newest template: an apply that was cut short is
+    /// taken up by waiting on.
+    fn unsettled(&self) -> bool {
+        let Some(set) = self.set() else { return false };
+        let Some(pod) = self.live(ObjectKind::Pod, &self.wanted.pod_name) else { return true };
+        let number = |pointer: &str| set.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+        let text = |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let conditions = pod.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+        let ready = conditions.filter(|one| text(one, "/type").as_deref() == Some("Ready"));
+        let ready = ready.filter_map(|one| text(one, "/status")).any(|status| status == "True");
+        let (revision, newest) =
+            (text(pod, "/metadata/labels/controller-revision-hash"), text(set, "/status/updateRevision"));
+        let old = newest.is_some() && revision != newest && !waits_for_a_delete(set);
+        let going = pod.pointer("/metadata/deletionTimestamp").is_some();
+        !ready || going || old || number("/status/observedGeneration") < number("/metadata/generation")
     }
 
     /// What admission said to a Pod of the template.

@@ -1,0 +1,941 @@
+//! The adapter to a cluster, the reading of it and the engine's actions on it, against the real control plane: what
+//! they find, send, wait for and leave alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use camino::{Utf8Path, Utf8PathBuf};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tranship::apply::event::Event;
+use tranship::apply::port::{Apply, Cluster as _, Delete, Gitaly, PortError, PortErrorKind, PortResult, Ports};
+use tranship::apply::{self, Context, RunResult};
+use tranship::live::kubernetes::{Access, ClusterTarget, KubeCluster};
+use tranship::live::{self, Request, SystemClock};
+use tranship::model::cluster::{Answer, ClusterFacts, Manifest, ObjectKey, ObjectKind, Why};
+use tranship::model::{
+    Address, Bytes, Desired, DiskSpace, Observed, Reading, Reference, SandboxConnection, ServerFacts, StorageName,
+};
+use tranship::plan::pods::{self, ChangeClass};
+use tranship::plan::{self, Action, Change, Level, Options, Plan};
+use tranship::sandbox::memory::MemoryFleet;
+use tranship::state::State;
+use tranship::state::store::{StateError, Store};
+
+use super::common::cluster::{Target, bound, on_cluster};
+
+fn name(text: &str) -> StorageName {
+    StorageName::new(text).expect("valid")
+}
+
+fn key(kind: ObjectKind, name: &str) -> ObjectKey {
+    ObjectKey { kind, name: name.to_owned() }
+}
+
+fn uid(object: &Value) -> String {
+    object["metadata"]["uid"].as_str().expect("a uid").to_owned()
+}
+
+/// What an operator would change between two applies.
+#[derive(Clone)]
+struct Spec {
+    storages: Vec<String>,
+    image: String,
+    size: String,
+    class: String,
+    more: String,
+}
+
+impl Spec {
+    fn new(storages: &[&str]) -> Self {
+        Self {
+            storages: storages.iter().map(|s| (*s).to_owned()).collect(),
+            image: "example.com/gitaly:v18.2.0".into(),
+            size: "10Gi".into(),
+            class: "expandable".into(),
+            more: String::new(),
+        }
+    }
+
+    /// Evaluates the configuration that it stands for.
+    fn desired(&self, namespace: &str) -> Desired {
+        let names: Vec<String> = self.storages.iter().map(|name| format!("{name:?}")).collect();
+        let text = format!(
+            r#"
+            gitlab {{
+              url          = "http://127.0.0.1:9"
+              internal_url = "http://127.0.0.1:9"
+              token        = {{ env = "NONE" }}
+            }}
+            kubernetes {{
+              namespace = "{namespace}"
+              secrets {{
+                gitaly_token = {{ name = "gitaly-token", key = "token" }}
+                shell_secret = {{ name = "shell-secret", key = "secret" }}
+              }}
+            }}
+            pod_spec "standard" {{
+              image          = "{}"
+              cpu            = 1
+              memory         = "1Gi"
+              anti_affinity  = "preferred"
+              priority_class = "gitaly"
+              disk {{
+                size   = "{}"
+                class  = "{}"
+                retain = false
+              }}
+              {}
+            }}
+            storage "gitaly" {{
+              for_each = toset([{}])
+              name     = each.key
+              pod      = pod_spec.standard
+            }}
+            "#,
+            self.image,
+            self.size,
+            self.class,
+            self.more,
+            names.join(", "),
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = Utf8Path::from_path(folder.path()).expect("UTF-8");
+        fs_err::write(path.join("main.hcl"), text).expect("written");
+        let loaded = tranship::config::load(path, &tranship::config::VariableInputs::default());
+        assert!(!loaded.diagnostics.has_errors(), "{:#?}", loaded.diagnostics);
+        loaded.desired.expect("a configuration")
+    }
+}
+
+/// Gitalys that answer when their pods are ready; each disk's id is its claim's uid.
+struct PodGitaly {
+    cluster: Arc<KubeCluster>,
+    others: Arc<dyn Gitaly>,
+    /// By storage: what answers instead of the claim's.
+    ids: Mutex<BTreeMap<StorageName, String>>,
+}
+
+#[async_trait]
+impl Gitaly for PodGitaly {
+    async fn server(&self, storage: &StorageName) -> PortResult<ServerFacts> {
+        let away = |message: &str| Err(PortError::new(PortErrorKind::Transient, "ServerInfo", message));
+        let Some(pod) = self.cluster.get(&key(ObjectKind::Pod, &pods::pod_name(storage.as_str()))).await? else {
+            return away("no pod");
+        };
+        let ready = pod["status"]["conditions"].as_array().into_iter().flatten();
+        if !ready.into_iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+            || pod["metadata"].get("deletionTimestamp").is_some()
+        {
+            return away("not ready");
+        }
+        let claim = pods::claim_name(storage.as_str());
+        let claim = self.cluster.get(&key(ObjectKind::PersistentVolumeClaim, &claim)).await?;
+        let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+        let id = self.ids.lock().expect("unpoisoned").get(storage).cloned();
+        Ok(ServerFacts {
+            version: image.rsplit_once(":v").map_or("", |(_, version)| version).to_owned(),
+            git_version: "2.50.0".into(),
+            readable: true,
+            writeable: true,
+            filesystem_id: id.or_else(|| claim.as_ref().map(uid)).unwrap_or_default(),
+            replication_factor: 1,
+        })
+    }
+
+    async fn disk(&self, storage: &StorageName) -> PortResult<Option<DiskSpace>> {
+        self.others.disk(storage).await
+    }
+    async fn exists(&self, storage: &StorageName, path: &str) -> PortResult<bool> {
+        self.others.exists(storage, path).await
+    }
+    async fn references(&self, storage: &StorageName, path: &str) -> PortResult<Vec<Reference>> {
+        self.others.references(storage, path).await
+    }
+    async fn head(&self, storage: &StorageName, path: &str) -> PortResult<Option<Vec<u8>>> {
+        self.others.head(storage, path).await
+    }
+    async fn object_format(&self, storage: &StorageName, path: &str) -> PortResult<Option<String>> {
+        self.others.object_format(storage, path).await
+    }
+    async fn checksum(&self, storage: &StorageName, path: &str) -> PortResult<String> {
+        self.others.checksum(storage, path).await
+    }
+    async fn objects_exist(&self, storage: &StorageName, path: &str, ids: &[String]) -> PortResult<Vec<bool>> {
+        self.others.objects_exist(storage, path, ids).await
+    }
+    async fn size(&self, storage: &StorageName, path: &str) -> PortResult<Bytes> {
+        self.others.size(storage, path).await
+    }
+    async fn walk(&self, storage: &StorageName) -> PortResult<Vec<String>> {
+        self.others.walk(storage).await
+    }
+}
+
+#[derive(Default)]
+struct MemoryStore(Mutex<Option<State>>);
+
+impl Store for MemoryStore {
+    fn save(&self, state: &State) -> Result<(), StateError> {
+        *self.0.lock().expect("not poisoned") = Some(state.clone());
+        Ok(())
+    }
+}
+
+/// The adapter as the command line makes it.
+fn kube_cluster(file: Option<String>, namespace: &str) -> KubeCluster {
+    let access = Access::Kubeconfig { file, context: None };
+    KubeCluster::new(ClusterTarget { access, namespace: namespace.to_owned() })
+}
+
+/// A kubeconfig's file, gone when dropped.
+fn written(kubeconfig: &kube::config::Kubeconfig) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs_err::write(file.path(), serde_json::to_vec(kubeconfig).expect("JSON is YAML")).expect("written");
+    file
+}
+
+fn path(file: &tempfile::NamedTempFile) -> Option<String> {
+    file.path().to_str().map(ToOwned::to_owned)
+}
+
+/// tranship on the test's namespace.
+struct Tool {
+    cluster: Arc<KubeCluster>,
+    gitaly: Arc<PodGitaly>,
+    ports: Ports,
+    namespace: String,
+    store: Arc<MemoryStore>,
+    runs: Utf8PathBuf,
+    _folder: tempfile::TempDir,
+    events: Arc<Mutex<Vec<Event>>>,
+    stop: CancellationToken,
+    run: u32,
+}
+
+impl Tool {
+    async fn new(target: &Target) -> Self {
+        target.secret("gitaly-token", "token", "t0ken-canary").await;
+        target.secret("shell-secret", "secret", "shell-canary").await;
+        let file = super::common::cluster::kubeconfig().map(String::from);
+        let cluster = Arc::new(kube_cluster(file, &target.namespace));
+        let spec = SandboxConnection {
+            name: "cluster".into(),
+            repositories: 0,
+            storages: vec![tranship::model::SandboxStorage {
+                name: name("default"),
+                disk: Bytes(1 << 40),
+                weight: None,
+            }],
+            ..sandbox()
+        };
+        let (memory, _) = MemoryFleet::new(&spec);
+        let gitaly = Arc::new(PodGitaly { cluster: cluster.clone(), others: memory.gitaly, ids: Mutex::default() });
+        let ports = Ports {
+            gitlab: memory.gitlab,
+            gitaly: gitaly.clone(),
+            cluster: Some(cluster.clone()),
+            clock: Arc::new(SystemClock),
+        };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let runs = Utf8Path::from_path(folder.path()).expect("UTF-8").join("runs");
+        Self {
+            cluster,
+            gitaly,
+            ports,
+            namespace: target.namespace.clone(),
+            store: Arc::default(),
+            runs,
+            _folder: folder,
+            events: Arc::default(),
+            stop: CancellationToken::new(),
+            run: 0,
+        }
+    }
+
+    fn state(&self) -> State {
+        self.store.0.lock().expect("not poisoned").clone().unwrap_or_else(|| State::new("cluster"))
+    }
+
+    /// Reads the fleet as the command line does.
+    async fn look(&self, spec: &Spec) -> (Desired, Observed) {
+        let desired = spec.desired(&self.namespace);
+        let declared = desired.storages.keys().cloned().collect();
+        let request = Request { declared, pods: pods::wanted(&desired), ..Request::default() };
+        let observed = live::observe(&self.ports, &request).await.expect("observed");
+        (desired, observed)
+    }
+
+    async fn observe(&self, spec: &Spec) -> ClusterFacts {
+        match self.look(spec).await.1.cluster.expect("a cluster") {
+            Reading::Known(facts) => facts,
+            Reading::Unknown(why) => panic!("{why}"),
+        }
+    }
+
+    async fn plan(&self, spec: &Spec) -> Plan {
+        let (desired, observed) = self.look(spec).await;
+        let plan = plan::make(&desired, &observed, &self.state(), &Options::default()).expect("a plan");
+        let errors = plan.findings.iter().filter(|finding| finding.level == Level::Error);
+        assert_eq!(errors.collect::<Vec<_>>(), Vec::<&plan::Finding>::new());
+        plan
+    }
+
+    async fn run(&mut self, plan: &Plan) -> RunResult {
+        self.run += 1;
+        let folder = self.runs.join(format!("{:03}", self.run));
+        apply::run(plan, self.state(), self.context(folder)).await
+    }
+
+    fn context(&self, folder: Utf8PathBuf) -> Context {
+        let (events, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let seen = self.events.clone();
+        tokio::spawn(async move {
+            while let Some(event) = receiver.recv().await {
+                seen.lock().expect("not poisoned").push(event);
+            }
+        });
+        Context { ports: self.ports.clone(), store: self.store.clone(), folder, events, stop: self.stop.clone() }
+    }
+
+    async fn apply(&mut self, spec: &Spec) -> RunResult {
+        let plan = self.plan(spec).await;
+        self.run(&plan).await
+    }
+
+    /// How actions ended and what was waited for, a line each.
+    fn told(&self) -> String {
+        let events = self.events.lock().expect("not poisoned");
+        let lines = events.iter().filter_map(|event| match event {
+            Event::ActionEnded { address, outcome } => Some(format!("{address} {outcome:?}")),
+            Event::Waiting { what } => Some(what.clone()),
+            _ => None,
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    async fn live(&self, kind: ObjectKind, name: &str) -> Option<Value> {
+        self.cluster.get(&key(kind, name)).await.expect("an answer")
+    }
+}
+
+fn sandbox() -> SandboxConnection {
+    SandboxConnection {
+        name: "x".into(),
+        repositories: 0,
+        snippets: 0,
+        group_wikis: 0,
+        fork_networks: 0,
+        pods: Default::default(),
+        real_limit: 0,
+        seed: 1,
+        speed: 1,
+        workers: 1,
+        gitlab_version: "18.2.0-ee".into(),
+        gitaly_version: "18.2.0".into(),
+        storages: Vec::new(),
+        faults: Vec::new(),
+    }
+}
+
+/// Fields that differ, beside what the server changes by itself.
+fn changes(live: &Value, then: &Value) -> Vec<pods::FieldChange> {
+    pods::changes(live, then)
+}
+
+fn apply_of(storage: &StorageName, manifest: &Manifest, live: Option<&Value>, then: &Value) -> Change {
+    Change::ApplyObject {
+        storage: storage.clone(),
+        manifest: manifest.clone(),
+        class: if live.is_some() { ChangeClass::InPlace } else { ChangeClass::Create },
+        uid: live.map(uid),
+        resource_version: live.and_then(|live| live["metadata"]["resourceVersion"].as_str()).map(ToOwned::to_owned),
+        changes: live.map(|live| changes(live, then)).unwrap_or_default(),
+        force: false,
+    }
+}
+
+fn action(kind: &'static str, label: &str, change: Change) -> Action {
+    Action { address: Address::new(kind, label), change, reason: "wanted".into() }
+}
+
+fn empty_plan() -> Plan {
+    serde_json::from_value(json!({
+        "format": Plan::FORMAT, "environment": "cluster", "as_of": "2026-01-01T00:00:00Z",
+        "basis": { "configuration": "", "state": "", "observed": "", "filesystem_ids": {} },
+        "actions": [], "edges": [], "moves": [], "drift": [], "findings": [], "report": [], "quarantined": [],
+        "weights": {}, "storages": {}, "max_moves": 1, "policies": [], "samples": {},
+        "estimate": { "duration_seconds": 0, "freeze_seconds": 0, "longest_freeze_seconds": 0, "longest": null, "assumption": "" },
+    }))
+    .expect("a plan")
+}
+
+#[test]
+fn a_storage_comes_up_is_recorded_and_the_next_plan_has_nothing() {
+    on_cluster(async |target| {
+        let mut tool = Tool::new(target).await;
+        let spec = Spec::new(&["gitaly-a"]);
+        let result = tool.apply(&spec).await;
+        assert_eq!((result.summary.failed, result.fatal), (0, None), "{}", tool.told());
+        let pod = target.until_ready("gitaly-a-0", None).await;
+        assert_eq!(pod.status.and_then(|status| status.qos_class).as_deref(), Some("Guaranteed"));
+        let record = tool.state().storage(&name("gitaly-a")).cloned().expect("a record");
+        let claim = tool.live(ObjectKind::PersistentVolumeClaim, "repo-data-gitaly-a-0").await.expect("a claim");
+        assert_eq!(record.claim_uid, Some(uid(&claim)));
+        assert_eq!(record.filesystem_id, Some(uid(&claim)));
+        let set = tool.live(ObjectKind::StatefulSet, "gitaly-a").await.expect("a StatefulSet");
+        assert_eq!(record.statefulset_uid, Some(uid(&set)));
+        assert_eq!(record.objects.len(), 6, "{:?}", record.objects);
+        let before = tool.state();
+        let plan = tool.plan(&spec).await;
+        assert!(plan.actions.is_empty(), "{:#?}", plan.actions);
+        tool.run(&plan).await;
+        assert_eq!(tool.state(), before);
+        let told = format!("{:?} {}", tool.state(), tool.told());
+        assert!(!told.contains("canary"), "a secret is told");
+    });
+}
+
+/// The pod's uid and how often its containers restarted.
+async fn pod_of(tool: &Tool, storage: &str) -> (String, i64) {
+    let pod = tool.live(ObjectKind::Pod, &pods::pod_name(storage)).await.expect("a pod");
+    let restarts = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    (uid(&pod), restarts.filter_map(|c| c["restartCount"].as_i64()).sum())
+}
+
+fn well(tool: &Tool, result: &RunResult) {
+    let s = &result.summary;
+    let bad = s.failed + s.skipped + s.stale + s.not_started + s.refused;
+    assert_eq!((bad, &result.fatal), (0, &None), "{}", tool.told());
+}
+
+#[test]
+fn another_image_rolls_the_pod_and_is_waited_for() {
+    on_cluster(async |target| {
+        let mut tool = Tool::new(target).await;
+        let mut spec = Spec::new(&["gitaly-a"]);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        let before = pod_of(&tool, "gitaly-a").await;
+        spec.image = "example.com/gitaly:v18.3.1".into();
+        let facts = tool.observe(&spec).await;
+        assert!(matches!(facts.pods[&name("gitaly-a")], Reading::Known(Answer::Accepted(_))), "{:?}", facts.pods);
+        assert!(matches!(facts.held[&name("gitaly-a")], Reading::Known(0)), "{:?}", facts.held);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        let after = pod_of(&tool, "gitaly-a").await;
+        assert_ne!(before.0, after.0, "the pod is another one");
+        assert!(tool.told().contains("ready, Gitaly 18.3.1"), "{}", tool.told());
+        let plan = tool.plan(&spec).await;
+        assert!(plan.actions.is_empty(), "{:#?}", plan.actions);
+        // What is not the template rolls nothing, and asks no pod.
+        spec.more = "max_unavailable = 0".into();
+        let facts = tool.observe(&spec).await;
+        assert!(facts.pods.is_empty() && facts.held.is_empty());
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        assert_eq!(pod_of(&tool, "gitaly-a").await, after);
+    });
+}
+
+const OTHER_SERVICE: &str = r#"extra = { spec = { serviceName = "other" } }"#;
+
+#[test]
+fn a_stateful_set_is_made_anew_around_its_running_pod() {
+    on_cluster(async |target| {
+        let mut tool = Tool::new(target).await;
+        let mut spec = Spec::new(&["gitaly-a"]);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        let pod = pod_of(&tool, "gitaly-a").await;
+        let claim = tool.live(ObjectKind::PersistentVolumeClaim, "repo-data-gitaly-a-0").await.expect("a claim");
+        let set = tool.live(ObjectKind::StatefulSet, "gitaly-a").await.expect("a set");
+        spec.more = OTHER_SERVICE.into();
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        assert!(tool.told().contains("made anew; its pod was not restarted"), "{}", tool.told());
+        let anew = tool.live(ObjectKind::StatefulSet, "gitaly-a").await.expect("a set");
+        assert_ne!(uid(&set), uid(&anew));
+        assert_eq!(anew["spec"]["serviceName"], "other");
+        assert_eq!(pod_of(&tool, "gitaly-a").await, pod, "not restarted");
+        let now = tool.live(ObjectKind::PersistentVolumeClaim, "repo-data-gitaly-a-0").await.expect("a claim");
+        assert_eq!((uid(&now), &now["spec"]), (uid(&claim), &claim["spec"]), "the claim is untouched");
+        let record = tool.state().storage(&name("gitaly-a")).cloned().expect("a record");
+        assert_eq!(record.statefulset_uid, Some(uid(&anew)));
+        assert!(tool.plan(&spec).await.actions.is_empty());
+        // An earlier run ended in the gap: the pod runs without its StatefulSet.
+        let orphan = Delete { orphan: true, uid: Some(uid(&anew)), dry_run: false };
+        tool.cluster.delete(&key(ObjectKind::StatefulSet, "gitaly-a"), &orphan).await.expect("deleted");
+        target.until_gone::<StatefulSet>("gitaly-a").await;
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        assert_eq!(pod_of(&tool, "gitaly-a").await, pod, "adopted, not restarted");
+        let owner = tool.live(ObjectKind::Pod, "gitaly-a-0").await.expect("a pod");
+        let set = tool.live(ObjectKind::StatefulSet, "gitaly-a").await.expect("a set");
+        assert_eq!(owner["metadata"]["ownerReferences"][0]["uid"], set["metadata"]["uid"]);
+    });
+}
+
+#[test]
+fn a_volume_grows_where_its_class_can() {
+    on_cluster(async |target| {
+        let mut tool = Tool::new(target).await;
+        let mut spec = Spec::new(&["gitaly-a"]);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        let pod = pod_of(&tool, "gitaly-a").await;
+        spec.size = "20Gi".into();
+        let plan = tool.plan(&spec).await;
+        assert!(matches!(plan.actions[0].change, Change::GrowDisk { .. }), "{:#?}", plan.actions);
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        let claim = tool.live(ObjectKind::PersistentVolumeClaim, "repo-data-gitaly-a-0").await.expect("a claim");
+        assert_eq!(claim["status"]["capacity"]["storage"], "20Gi");
+        assert_eq!(pod_of(&tool, "gitaly-a").await, pod, "nothing restarts");
+        // The same plan once more finds it done; one that was made before is stale.
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        let mut old = plan.clone();
+        if let Change::GrowDisk { from, to, .. } = &mut old.actions[0].change {
+            (*from, *to) = (Bytes(15 << 30), Bytes(30 << 30));
+        }
+        let result = tool.run(&old).await;
+        assert_eq!(result.summary.stale, 1, "{}", tool.told());
+        assert!(tool.told().contains("asks for 20 GiB; the plan was made when it asked for 15 GiB"), "{}", tool.told());
+        // Shrinking is the server's no.
+        spec.size = "5Gi".into();
+        let facts = tool.observe(&spec).await;
+        let Reading::Known(Answer::Refused(refusal)) = &facts.growth[&name("gitaly-a")] else { panic!("{facts:?}") };
+        assert!(refusal.message.contains("field can not be less than"), "{refusal:?}");
+    });
+}
+
+#[test]
+fn a_volume_made_by_hand_cannot_grow_and_the_reading_says_so() {
+    on_cluster(async |target| {
+        let mut tool = Tool::new(target).await;
+        target.volume("repo-data-gitaly-a-0", "10Gi").await;
+        let mut spec = Spec { class: "no-provisioner".into(), ..Spec::new(&["gitaly-a"]) };
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        spec.size = "20Gi".into();
+        let facts = tool.observe(&spec).await;
+        let Reading::Known(Answer::Refused(refusal)) = &facts.growth[&name("gitaly-a")] else { panic!("{facts:?}") };
+        assert_eq!(refusal.why, Why::Forbidden);
+        assert!(refusal.message.contains("only dynamically provisioned pvc can be resized"), "{refusal:?}");
+        let classes = facts.surroundings.storage_classes.known().expect("readable").clone();
+        assert!(!classes["no-provisioner"].expandable && classes["expandable"].expandable);
+        assert_eq!(classes["expandable"].binding_mode, "WaitForFirstConsumer");
+        assert!(facts.surroundings.priority_classes.known().expect("readable").contains("gitaly"));
+        let nodes = facts.surroundings.nodes.known().expect("readable");
+        assert!(nodes.len() >= 3 && nodes.iter().all(|node| node.ready && node.cpu_millis == 1_000_000), "{nodes:?}");
+        assert_eq!(facts.surroundings.has_quota, Reading::Known(false));
+        let keys = facts.surroundings.secrets["gitaly-token"].known().cloned().flatten();
+        assert_eq!(keys, Some(BTreeSet::from(["token".to_owned()])));
+        assert!(!format!("{facts:?}").contains("canary"));
+    });
+}
+
+#[test]
+fn a_pod_that_hangs_is_waited_for_in_words_and_replaced_when_its_template_is_mended() {
+    on_cluster(async |target| {
+        let mut tool = Tool::new(target).await;
+        let nowhere = r#"node_selector = { pool = "nowhere" }"#;
+        let mut spec = Spec { more: nowhere.into(), ..Spec::new(&["gitaly-a"]) };
+        let mut plan = tool.plan(&spec).await;
+        for action in &mut plan.actions {
+            if let Change::AwaitReady { deadline_seconds, .. } = &mut action.change {
+                *deadline_seconds = 3;
+            }
+        }
+        let result = tool.run(&plan).await;
+        assert_eq!(result.summary.failed, 1, "{}", tool.told());
+        let told = tool.told();
+        assert!(told.contains("not ready after 3 s: Pod/gitaly-a-0 finds no node: Unschedulable: 0/3 nodes"), "{told}");
+        assert!(told.contains("PersistentVolumeClaim/repo-data-gitaly-a-0 is Pending"), "{told}");
+        let stuck = pod_of(&tool, "gitaly-a").await.0;
+        spec.more = String::new();
+        let plan = tool.plan(&spec).await;
+        let replaced = |action: &&Action| matches!(&action.change, Change::ReplacePod { uid, .. } if *uid == stuck);
+        let replace = plan.actions.iter().find(replaced).cloned().expect("the pod is replaced");
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        let made = pod_of(&tool, "gitaly-a").await.0;
+        assert_ne!(made, stuck);
+        // A pod that is another one by now is left alone.
+        let again = Plan { actions: vec![replace], ..empty_plan() };
+        let result = tool.run(&again).await;
+        well(&tool, &result);
+        assert_eq!(pod_of(&tool, "gitaly-a").await.0, made);
+    });
+}
+
+#[test]
+fn an_image_that_is_not_there_is_told_and_the_wait_goes_on_with_the_next_apply() {
+    on_cluster(async |target| {
+        let mut tool = Tool::new(target).await;
+        target.steer("fault", Some("image-pull")).await;
+        let spec = Spec::new(&["gitaly-a"]);
+        let mut plan = tool.plan(&spec).await;
+        if let Some(Change::AwaitReady { deadline_seconds, .. }) = plan.actions.last_mut().map(|a| &mut a.change) {
+            *deadline_seconds = 4;
+        }
+        let result = tool.run(&plan).await;
+        assert_eq!(result.summary.failed, 1, "{}", tool.told());
+        assert!(tool.told().contains("waits: ImagePullBackOff"), "{}", tool.told());
+        let plan = tool.plan(&spec).await;
+        assert_eq!(plan.actions.len(), 1, "only the wait is left: {:#?}", plan.actions);
+        target.steer("fault", None).await;
+        target.steer_pod("gitaly-a-0", "fault", None).await;
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        assert!(tool.state().storage(&name("gitaly-a")).is_some_and(|record| record.filesystem_id.is_some()));
+    });
+}
+
+#[test]
+fn another_manager_in_the_middle_is_named_and_nothing_is_fought() {
+    on_cluster(async |target| {
+        let mut tool = Tool::new(target).await;
+        let mut spec = Spec::new(&["gitaly-a"]);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        spec.image = "example.com/gitaly:v18.3.1".into();
+        let plan = tool.plan(&spec).await;
+        let theirs = json!({
+            "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": { "name": "gitaly-a" },
+            "spec": { "template": { "spec": { "containers": [{ "name": "gitaly", "image": "example.com/gitaly:v18.2.9" }] } } },
+        });
+        let forced = PatchParams::apply("helm").force();
+        target.api::<StatefulSet>().patch("gitaly-a", &forced, &Patch::Apply(&theirs)).await.expect("forced");
+        let result = tool.run(&plan).await;
+        assert_eq!((result.summary.failed, result.summary.skipped), (1, 1), "{}", tool.told());
+        let told = tool.told();
+        assert!(told.contains("other field managers own .spec.template.spec.containers"), "{told}");
+        assert!(told.contains("(helm)"), "{told}");
+        assert_eq!(tool.state().storage(&name("gitaly-a")).map(|r| r.objects.len()), Some(6), "the state is whole");
+        // What it owns is told by the next reading too, with what taking it over would give.
+        let facts = tool.observe(&spec).await;
+        let set = key(ObjectKind::StatefulSet, "gitaly-a");
+        let Reading::Known(Answer::Refused(refusal)) = &facts.dry_runs[&set] else { panic!("{facts:?}") };
+        assert_eq!(refusal.conflicts[0].manager, "helm");
+        assert!(matches!(facts.forced[&set], Reading::Known(Answer::Accepted(_))));
+        // Taken over, as `import` or --adopt plans it.
+        let mut plan = plan.clone();
+        let live = facts.objects[&set].clone();
+        let Reading::Known(Answer::Accepted(then)) = &facts.forced[&set] else { panic!("{facts:?}") };
+        if let Change::ApplyObject { storage, manifest, .. } = plan.actions[0].change.clone() {
+            plan.actions[0].change = apply_of(&storage, &manifest, Some(&live), then);
+        }
+        if let Change::ApplyObject { force, .. } = &mut plan.actions[0].change {
+            *force = true;
+        }
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        assert!(tool.told().contains("ready, Gitaly 18.3.1"), "{}", tool.told());
+        assert!(tool.plan(&spec).await.actions.is_empty());
+    });
+}
+
+#[test]
+fn a_plan_holds_while_only_the_status_moves_and_is_stale_when_a_field_does() {
+    on_cluster(async |target| {
+        let mut tool = Tool::new(target).await;
+        let mut spec = Spec::new(&["gitaly-a"]);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        spec.more = "max_unavailable = 0\n priority_class_note = 1".replace("\n priority_class_note = 1", "");
+        let plan = tool.plan(&spec).await;
+        assert_eq!(plan.actions.len(), 1, "{:#?}", plan.actions);
+        // Somebody's annotation moves the version, and none of our fields.
+        let budgets = target.api::<k8s_openapi::api::policy::v1::PodDisruptionBudget>();
+        let note = |text: &str| Patch::Merge(json!({ "metadata": { "annotations": { "note": text } } }));
+        budgets.patch("gitaly-a", &PatchParams::default(), &note("a")).await.expect("patched");
+        let mut stale = plan.clone();
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        // The same plan again: it is so already.
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        assert!(tool.told().contains("it was so already"), "{}", tool.told());
+        // A plan that expects another change does not go on.
+        if let Change::ApplyObject { manifest, .. } = &mut stale.actions[0].change {
+            manifest.body["spec"]["maxUnavailable"] = json!(1);
+        }
+        let result = tool.run(&stale).await;
+        assert_eq!(result.summary.stale, 1, "{}", tool.told());
+        assert!(tool.told().contains("changed since the plan was made: .spec.maxUnavailable"), "{}", tool.told());
+        // Deleted and made by somebody else.
+        budgets.delete("gitaly-a", &DeleteParams::default()).await.expect("deleted");
+        let result = tool.run(&stale).await;
+        assert!(tool.told().contains("PodDisruptionBudget/gitaly-a is gone"), "{}", tool.told());
+        assert_eq!(result.summary.stale, 1);
+    });
+}
+
+#[test]
+fn an_empty_disk_behind_a_known_storage_is_an_alarm() {
+    on_cluster(async |target| {
+        let mut tool = Tool::new(target).await;
+        let spec = Spec::new(&["gitaly-a"]);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        let mut plan = empty_plan();
+        let wait = |id: Option<&str>| Change::AwaitReady {
+            storage: name("gitaly-a"),
+            version: Some("v18.2.0".into()),
+            filesystem_id: id.map(ToOwned::to_owned),
+            deadline_seconds: 30,
+        };
+        plan.actions = vec![action("ready", "gitaly-a", wait(Some("fs-before")))];
+        let result = tool.run(&plan).await;
+        assert_eq!(result.summary.failed, 1);
+        assert!(tool.told().contains("another disk is behind gitaly-a"), "{}", tool.told());
+        // The disk of another storage, seen for the first time.
+        let mut state = tool.state();
+        state.storage_mut(&name("vm-1")).filesystem_id = Some("fs-vm".into());
+        state.storage_mut(&name("gitaly-a")).filesystem_id = None;
+        tool.store.save(&state).expect("saved");
+        tool.gitaly.ids.lock().expect("unpoisoned").insert(name("gitaly-a"), "fs-vm".into());
+        plan.actions = vec![action("ready", "gitaly-a", wait(None))];
+        let result = tool.run(&plan).await;
+        assert_eq!(result.summary.failed, 1);
+        assert!(tool.told().contains("gitaly-a and vm-1 have the same filesystem id"), "{}", tool.told());
+        assert_eq!(tool.state(), state, "nothing of it is recorded");
+        // An older Gitaly than is wanted is told after a few looks.
+        tool.gitaly.ids.lock().expect("unpoisoned").clear();
+        let mut old = wait(None);
+        if let Change::AwaitReady { version, .. } = &mut old {
+            *version = Some("v18.9.0".into());
+        }
+        plan.actions = vec![action("ready", "gitaly-a", old)];
+        let result = tool.run(&plan).await;
+        assert_eq!(result.summary.failed, 1);
+        assert!(tool.told().contains("runs Gitaly 18.2.0, older than v18.9.0"), "{}", tool.told());
+    });
+}
+
+#[test]
+fn a_lost_claim_is_an_end_and_not_a_wait() {
+    on_cluster(async |target| {
+        let mut tool = Tool::new(target).await;
+        let spec = Spec::new(&["gitaly-a"]);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        let claim = target.until::<PersistentVolumeClaim>("repo-data-gitaly-a-0", "bound", bound).await;
+        let volume = claim.spec.and_then(|spec| spec.volume_name).expect("a volume");
+        let volumes: Api<k8s_openapi::api::core::v1::PersistentVolume> = Api::all(target.client.clone());
+        volumes.delete(&volume, &DeleteParams::default()).await.expect("deleted");
+        let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+        let _ = volumes.patch(&volume, &PatchParams::default(), &free).await;
+        let lost = |claim: &PersistentVolumeClaim| {
+            claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Lost"))
+        };
+        target.until("repo-data-gitaly-a-0", "lost", lost).await;
+        let wait =
+            Change::AwaitReady { storage: name("gitaly-a"), version: None, filesystem_id: None, deadline_seconds: 600 };
+        let plan = Plan { actions: vec![action("ready", "gitaly-a", wait)], ..empty_plan() };
+        let result = tool.run(&plan).await;
+        assert_eq!(result.summary.failed, 1);
+        assert!(tool.told().contains("repo-data-gitaly-a-0 is Lost"), "{}", tool.told());
+    });
+}
+
+#[test]
+fn who_lacks_a_right_is_told_which() {
+    on_cluster(async |target| {
+        let mut tool = Tool::new(target).await;
+        let spec = Spec::new(&["gitaly-a"]);
+        let all = json!(["get", "list", "create", "patch"]);
+        let rules = json!([
+            { "apiGroups": [""], "resources": ["configmaps", "services", "serviceaccounts", "pods", "persistentvolumeclaims", "secrets"], "verbs": all },
+            { "apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": all },
+            { "apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": ["get", "list"] },
+        ]);
+        let restricted = written(&target.restricted("partly", &rules).await);
+        let cluster = Arc::new(kube_cluster(path(&restricted), &target.namespace));
+        tool.ports.cluster = Some(cluster.clone());
+        let facts = tool.observe(&spec).await;
+        let Reading::Known(Answer::Refused(refusal)) = &facts.dry_runs[&key(ObjectKind::StatefulSet, "gitaly-a")]
+        else {
+            panic!("{facts:?}")
+        };
+        assert_eq!(refusal.why, Why::Forbidden);
+        let right = format!(
+            "lacks the verb `patch` on `statefulsets.apps` in namespace {}; `tranship render rbac` prints",
+            target.namespace
+        );
+        assert!(refusal.message.contains(&right), "{refusal:?}");
+        // What need not be read is unknown, with the reason.
+        let Reading::Unknown(why) = &facts.surroundings.nodes else { panic!("{facts:?}") };
+        assert!(why.contains("lacks the verb `list` on `nodes` in the whole cluster"), "{why}");
+        assert_eq!(cluster.may("patch", ObjectKind::StatefulSet).await.expect("answered"), Some(false));
+        assert_eq!(cluster.may("patch", ObjectKind::Service).await.expect("answered"), Some(true));
+        // What must be read ends the reading, with all rights that lack.
+        let nobody = written(&target.restricted("nobody", &json!([])).await);
+        tool.ports.cluster = Some(Arc::new(kube_cluster(path(&nobody), &target.namespace)));
+        let desired = spec.desired(&tool.namespace);
+        let pods = pods::wanted(&desired);
+        let request = Request { declared: vec![name("gitaly-a")], pods, ..Request::default() };
+        let observed = live::observe(&tool.ports, &request).await.expect("the rest is observed");
+        let Some(Reading::Unknown(why)) = observed.cluster else { panic!("{:?}", observed.cluster) };
+        assert!(why.contains("`list` on `statefulsets.apps`") && why.contains("`list` on `pods`"), "{why}");
+    });
+}
+
+#[test]
+fn what_only_a_pod_is_refused_for_is_seen_before() {
+    on_cluster(async |target| {
+        let tool = Tool::new(target).await;
+        target.quota(&json!({ "requests.cpu": "500m" })).await;
+        let spec = Spec { more: "".into(), ..Spec::new(&["gitaly-a"]) };
+        let facts = tool.observe(&spec).await;
+        assert!(matches!(
+            facts.dry_runs[&key(ObjectKind::StatefulSet, "gitaly-a")],
+            Reading::Known(Answer::Accepted(_))
+        ));
+        let Reading::Known(Answer::Refused(refusal)) = &facts.pods[&name("gitaly-a")] else { panic!("{facts:?}") };
+        assert!(refusal.message.contains("exceeded quota: quota"), "{refusal:?}");
+        assert_eq!(facts.surroundings.has_quota, Reading::Known(true));
+    });
+}
+
+#[test]
+fn the_port_deletes_nothing_that_holds_data() {
+    on_cluster(async |target| {
+        let mut tool = Tool::new(target).await;
+        let result = tool.apply(&Spec::new(&["gitaly-a"])).await;
+        well(&tool, &result);
+        let cluster = &tool.cluster;
+        for (kind, orphan) in [
+            (ObjectKind::PersistentVolumeClaim, true),
+            (ObjectKind::StatefulSet, false),
+            (ObjectKind::ConfigMap, false),
+            (ObjectKind::Service, true),
+        ] {
+            let how = Delete { orphan, uid: None, dry_run: true };
+            let error = cluster.delete(&key(kind, "gitaly-a"), &how).await.expect_err("refused");
+            assert_eq!(error.kind, PortErrorKind::Refused, "{error}");
+        }
+        // Another object of the same name is not deleted.
+        let pod = key(ObjectKind::Pod, "gitaly-a-0");
+        let other = Delete { orphan: false, uid: Some("00000000-0000-0000-0000-000000000000".into()), dry_run: false };
+        let Answer::Refused(refusal) = cluster.delete(&pod, &other).await.expect("answered") else { panic!("deleted") };
+        assert_eq!((refusal.why, refusal.conflicts.len()), (Why::Conflict, 0));
+        // Nor changed.
+        let body = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "gitaly-a",
+            "uid": "00000000-0000-0000-0000-000000000000" }, "data": { "x": "y" } });
+        let manifest = Manifest { key: key(ObjectKind::ConfigMap, "gitaly-a"), body };
+        let Answer::Refused(refusal) = cluster.apply(&manifest, Apply::default()).await.expect("answered") else {
+            panic!("applied")
+        };
+        assert_eq!((refusal.why, refusal.conflicts.len()), (Why::Conflict, 0), "{refusal:?}");
+        let mut gone = manifest.clone();
+        gone.key.name = "not-there".into();
+        gone.body["metadata"]["name"] = json!("not-there");
+        let Answer::Refused(refusal) = cluster.apply(&gone, Apply::default()).await.expect("answered") else {
+            panic!("made")
+        };
+        assert_eq!((refusal.why, refusal.conflicts.len()), (Why::Conflict, 0), "{refusal:?}");
+        // A budget of none is its own kind of no.
+        target.until_ready("gitaly-a-0", None).await;
+        let mut spec = Spec::new(&["gitaly-a"]);
+        spec.more = "max_unavailable = 0".into();
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        let counted = |budget: &k8s_openapi::api::policy::v1::PodDisruptionBudget| {
+            budget.status.as_ref().and_then(|status| status.observed_generation) == budget.metadata.generation
+        };
+        target.until("gitaly-a", "counted", counted).await;
+        let Answer::Refused(refusal) = tool.cluster.evict("gitaly-a-0", true).await.expect("answered") else {
+            panic!("evicted")
+        };
+        assert_eq!(refusal.why, Why::Budget);
+        assert!(refusal.message.contains("needs 1 healthy pods"), "{refusal:?}");
+        // What an unknown kind or namespace is told as.
+        assert!(tool.cluster.list(ObjectKind::ServiceMonitor).await.expect("none").is_empty());
+        let body =
+            json!({ "apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor", "metadata": { "name": "x" } });
+        let manifest = Manifest { key: key(ObjectKind::ServiceMonitor, "x"), body };
+        let Answer::Refused(refusal) =
+            tool.cluster.apply(&manifest, Apply { dry_run: true, force: false }).await.expect("answered")
+        else {
+            panic!("accepted")
+        };
+        assert!(refusal.message.contains("does not know ServiceMonitor (monitoring.coreos.com/v1)"), "{refusal:?}");
+        let nowhere = kube_cluster(super::common::cluster::kubeconfig().map(String::from), "no-such-namespace");
+        let body = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x" } });
+        let manifest = Manifest { key: key(ObjectKind::ConfigMap, "x"), body };
+        let Answer::Refused(refusal) =
+            nowhere.apply(&manifest, Apply { dry_run: true, force: false }).await.expect("answered")
+        else {
+            panic!("accepted")
+        };
+        assert_eq!(refusal.message, "namespaces \"no-such-namespace\" not found");
+        // Strictly: a field that the server does not know is refused.
+        let body = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x" }, "dta": {} });
+        let manifest = Manifest { key: key(ObjectKind::ConfigMap, "x"), body };
+        let Answer::Refused(refusal) =
+            tool.cluster.apply(&manifest, Apply { dry_run: true, force: false }).await.expect("answered")
+        else {
+            panic!("accepted")
+        };
+        assert!(refusal.message.contains("field not declared in schema"), "{refusal:?}");
+    });
+}
+
+#[test]
+fn secrets_are_read_for_use_and_never_shown() {
+    use secrecy::ExposeSecret as _;
+    on_cluster(async |target| {
+        let tool = Tool::new(target).await;
+        let secret = tool.cluster.secret("gitaly-token", "token").await.expect("read");
+        assert_eq!(secret.expose_secret(), "t0ken-canary");
+        let error = tool.cluster.secret("gitaly-token", "tken").await.expect_err("no such key");
+        assert!(error.message.contains("it has no key `tken`; it has token"), "{error}");
+        let error = tool.cluster.secret("nope", "token").await.expect_err("no such Secret");
+        assert!(error.message.contains("there is no such Secret"), "{error}");
+        assert!(!format!("{error:?} {:?}", tool.cluster).contains("canary"));
+    });
+}
+
+#[test]
+fn fifty_storages_are_asked_about_in_few_requests() {
+    on_cluster(async |target| {
+        let mut tool = Tool::new(target).await;
+        let names: Vec<String> = (0..50).map(|n| format!("gitaly-{n:02}")).collect();
+        let spec = Spec::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let plan = tool.plan(&spec).await;
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        // What tranship wrote; controllers go on with theirs.
+        let objects = |facts: &ClusterFacts| {
+            let managers = |object: &Value| object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+            let ours = |entry: &Value| entry["manager"] == "tranship";
+            let written = facts
+                .objects
+                .iter()
+                .map(|(key, object)| (key.clone(), managers(object).into_iter().filter(ours).collect::<Vec<_>>()));
+            written.collect::<BTreeMap<_, _>>()
+        };
+        let before = tool.observe(&spec).await;
+        // What of it Gitaly's stand-in asks is not the reading's.
+        let (began, sent) = (Instant::now(), tool.cluster.requests());
+        let desired = spec.desired(&tool.namespace);
+        let request = Request { pods: pods::wanted(&desired), declared: vec![name("gitaly-00")], ..Request::default() };
+        let observed = live::observe(&tool.ports, &request).await.expect("observed");
+        let (took, requests) = (began.elapsed(), tool.cluster.requests() - sent);
+        let Some(Reading::Known(after)) = observed.cluster else { panic!("not read") };
+        println!("50 storages: {requests} requests, {} ms", took.as_millis());
+        // The version, a list of each of nine kinds, two Secrets, four of the surroundings; six dry runs a storage; and
+        // two of the stand-in.
+        assert_eq!(requests, 1 + 9 + 2 + 4 + 50 * 6 + 2);
+        assert!(objects(&before) == objects(&after), "nothing was written");
+        assert!(tool.plan(&spec).await.is_empty());
+    });
+}
