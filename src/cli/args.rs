@@ -91,6 +91,18 @@ The next apply takes up from there.")]
   tranship graph | dot -Tsvg > plan.svg
   tranship graph monday.plan --json")]
     Graph(Graph),
+    /// Prints what GitLab, Helm or Kubernetes must be told of the storages
+    #[command(
+        subcommand,
+        after_long_help = "Examples:
+  tranship render helm                     # global.gitaly.external, for GitLab's own release of the chart
+  tranship render gitlab-rb                # gitlab_rails['repositories_storages']
+  tranship render rbac --user ci | kubectl apply -f -
+  tranship render manifests --storage gitaly-a
+
+Offline: nothing is asked and nothing is changed."
+    )]
+    Render(RenderCommand),
     /// Lists, shows, renames or removes records of the state file
     #[command(
         subcommand,
@@ -238,6 +250,56 @@ pub(crate) struct Graph {
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Which storages to print.
+#[derive(Debug, Args)]
+pub(crate) struct RenderStorages {
+    #[command(flatten)]
+    pub(crate) variables: Variables,
+    /// Only this storage: GitLab's name or the block's address; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) storage: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RenderCommand {
+    /// Prints values of GitLab's chart: its storages, or a release with one Gitaly
+    #[command(after_long_help = "Examples:
+  tranship render helm > storages.yaml
+  tranship render helm --gitaly-chart --storage gitaly-a > gitaly-a.yaml")]
+    Helm {
+        #[command(flatten)]
+        only: RenderStorages,
+        /// Values for a release of its own with the one Gitaly of a storage, for those who deploy Gitaly by Helm
+        #[arg(long)]
+        gitaly_chart: bool,
+    },
+    /// Prints the storages for /etc/gitlab/gitlab.rb
+    #[command(after_long_help = "Examples:\n  tranship render gitlab-rb")]
+    GitlabRb {
+        #[command(flatten)]
+        only: RenderStorages,
+    },
+    /// Prints the rights in the cluster that tranship needs
+    #[command(after_long_help = "Examples:
+  tranship render rbac | kubectl apply -f -
+  tranship render rbac --user ci@example.com")]
+    Rbac {
+        #[command(flatten)]
+        variables: Variables,
+        /// Grants them to this user instead of the ServiceAccount tranship
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
+    /// Prints the objects of pod storages as YAML, for review
+    #[command(after_long_help = "Examples:
+  tranship render manifests --storage gitaly-a
+  tranship render manifests | kubectl diff -f -")]
+    Manifests {
+        #[command(flatten)]
+        only: RenderStorages,
+    },
 }
 
 #[derive(Debug, Subcommand)]

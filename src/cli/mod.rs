@@ -8,6 +8,7 @@ mod failure;
 #[cfg(feature = "sandbox")]
 mod fleet;
 mod plan;
+mod render;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod secrets;
@@ -75,6 +76,7 @@ async fn dispatch(command: &Command, terminal: Terminal) -> Result<Exit, Failure
         Command::Apply(args) => apply::apply(&context, args).await,
         Command::Show(args) => plan::show(&context, args),
         Command::Graph(args) => plan::graph(&context, args).await,
+        Command::Render(command) => render::render(&context, command),
         Command::State(command) => state::state(&context, command),
         Command::Quarantine(command) => state::quarantine(&context, command),
         #[cfg(feature = "sandbox")]

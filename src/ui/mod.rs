@@ -8,11 +8,12 @@
 //! | --- | --- |
 //! | `diagnostics` | errors and warnings with the lines at fault |
 //! | `overview` | what a plan comes to, derived once for text and JSON |
-//! | `plan`, `graph` | a plan |
+//! | `plan`, `pods`, `graph` | a plan |
 //! | `state` | a state and its records |
 //! | `progress`, `streams` | a run as it goes |
 //! | `summary` | the end of a run |
 //! | `approval` | the question before it |
+//! | `yaml` | values for files of others |
 //! | `words`, `text` | closed sets in words; escaping, columns, durations |
 
 mod approval;
@@ -20,12 +21,14 @@ mod diagnostics;
 mod graph;
 mod overview;
 mod plan;
+mod pods;
 mod progress;
 mod state;
 mod streams;
 mod summary;
 mod text;
 mod words;
+mod yaml;
 
 pub use approval::{Answer, approval_question, parse_answer};
 pub use diagnostics::{diagnostics, diagnostics_json};
@@ -34,11 +37,13 @@ pub use overview::{
     DrainRow, EstimateRow, MoveRef, NotPlannedRow, Overview, PlanSummary, RoomRow, Route, WaveRow, WeightRow,
 };
 pub use plan::{plan, plan_json};
+pub use pods::{ChangedField, PodActionRow, PodClass, PodRow, PodTotals};
 pub use progress::{Progress, Said};
 pub use state::{state, state_list, state_show};
 pub use streams::{json_line, json_lines, people};
 pub use summary::summary;
 pub use words::{Advice, Gravity};
+pub use yaml::yaml;
 
 use crate::apply::event::Event;
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::pods::{self, PodRow, PodTotals};
 use super::text;
 use super::words::{self, Advice};
 use crate::model::{Address, Bytes, Container, StorageName, Weight};
@@ -15,6 +16,8 @@ use crate::plan::{Action, Change, Estimate, Level, NotPlanned, Plan, StoragePlan
 pub struct Overview {
     /// The totals.
     pub summary: PlanSummary,
+    /// Pod storages and what is done to them, in the order of names.
+    pub pods: Vec<PodRow>,
     /// All weights that GitLab knows, changed ones first, each group in the order of names.
     pub weights: Vec<WeightRow>,
     /// Moves by source and destination.
@@ -38,6 +41,8 @@ pub struct Overview {
 pub struct PlanSummary {
     /// The one sentence that stands first and last.
     pub text: String,
+    /// What is done to pod storages.
+    pub pods: PodTotals,
     /// Weights to set.
     pub weights: u64,
     /// Repositories to move.
@@ -220,6 +225,7 @@ impl Overview {
         let not_planned = plan.report.iter().map(not_planned).collect();
         Self {
             summary: summary(plan),
+            pods: pods::rows(plan),
             weights: weights(plan),
             routes,
             waves,
@@ -236,6 +242,7 @@ fn summary(plan: &Plan) -> PlanSummary {
     let level = |level: Level| plan.findings.iter().filter(|f| f.level == level).count() as u64;
     let mut s = PlanSummary {
         text: String::new(),
+        pods: PodTotals::of(plan),
         weights: 0,
         moves: 0,
         bytes: Bytes(0),
@@ -267,7 +274,7 @@ fn summary(plan: &Plan) -> PlanSummary {
 
 fn sentence(plan: &Plan, s: &PlanSummary) -> String {
     if !plan.is_empty() {
-        let mut parts = Vec::new();
+        let mut parts = s.pods.parts();
         if s.weights > 0 {
             parts.push(format!("{} to set", text::count(s.weights, "weight", "weights")));
         }
@@ -276,6 +283,9 @@ fn sentence(plan: &Plan, s: &PlanSummary) -> String {
         }
         if s.drains > 0 {
             parts.push(format!("{} to prove empty", text::count(s.drains, "storage", "storages")));
+        }
+        if parts.is_empty() {
+            parts.push(text::count(s.actions, "step", "steps"));
         }
         return format!("Plan: {}.", parts.join(", "));
     }
@@ -412,7 +422,7 @@ fn not_planned(item: &NotPlanned) -> NotPlannedRow {
     NotPlannedRow {
         subject: subject.clone(),
         count: *count,
-        advice: words::waiting_on(reason),
+        advice: words::waiting_on(reason, subject),
         examples: examples.clone(),
         blocks_drain: *blocks_drain,
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Style;
 use super::overview::{EstimateRow, MoveRef, NotPlannedRow, Overview, RoomRow, Route, WeightRow};
+use super::pods::{ChangedField, PodActionRow, PodClass, PodRow};
 use super::text::{self, Paint, Table, escape, escape_lines, percent, prose, repositories};
 use super::words;
 use crate::model::Address;
@@ -15,6 +16,8 @@ use crate::plan::{Basis, Drift, Finding, Level, Plan, PlannedMove, PolicyVerdict
 
 /// Rows of a table that are shown without `-v`.
 const ROWS: usize = 20;
+/// Fields of an object, and lines of one of them, that are shown without `-v`.
+const FIELDS: usize = 10;
 /// Moves of a route that are shown without `-v`.
 const MOVES: usize = 5;
 /// Moves that are shown without `-v` in all.
@@ -22,7 +25,8 @@ const MOVES_IN_ALL: usize = 20;
 
 /// A plan as text; `verbose` lists every move, every weight and what the plan was made from.
 pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
-    let Overview { summary, weights, routes, waves, rooms, drains, not_planned, estimate, next } = &Overview::of(plan);
+    let Overview { summary, pods, weights, routes, waves, rooms, drains, not_planned, estimate, next } =
+        &Overview::of(plan);
     // Every field is named, so that a new one cannot be forgotten.
     let Plan {
         format: _, // the JSON's
@@ -59,6 +63,7 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
     page.quarantined(quarantined);
     page.drift(drift);
     page.findings("Danger", findings.iter().filter(|f| f.level != Level::Notice));
+    page.pods(pods);
     page.weights(weights);
     page.routes(plan, routes);
     page.waves(waves);
@@ -186,6 +191,87 @@ impl Page {
             self.out.push_str(&prose(self.style, 2, &line));
             self.help(6, help);
         }
+    }
+
+    fn pods(&mut self, rows: &[PodRow]) {
+        if rows.is_empty() {
+            return;
+        }
+        self.heading("Pods", ": by storage, what is done and what that means");
+        let shown = self.shown(rows.len());
+        for PodRow { storage, actions } in rows.iter().take(shown) {
+            let _ = writeln!(self.out, "  {storage}");
+            let mut table = Table::new(self.style, &[]);
+            let new: Vec<&PodActionRow> = actions.iter().filter(|row| row.class == PodClass::Create).collect();
+            if !self.verbose && new.len() > 1 {
+                let kinds: Vec<&str> = new.iter().map(|row| row.what.trim_start_matches("create ")).collect();
+                let address = Address::new("pod", storage.as_str());
+                let all = kinds.join(", ");
+                table.row([
+                    format!("{} {}", self.paint.change("+"), self.address(&address)),
+                    format!("create {}", escape(&all)),
+                ]);
+            }
+            for PodActionRow { address, class, what, reason, changes } in actions {
+                if *class == PodClass::Create && !self.verbose && new.len() > 1 {
+                    continue;
+                }
+                let sign = match class {
+                    PodClass::Create => self.paint.change("+"),
+                    PodClass::InPlace | PodClass::Grow => self.paint.change("~"),
+                    PodClass::RollsPod => self.paint.warning("!"),
+                    PodClass::Recreate => self.paint.warning("-/+"),
+                    PodClass::Wait => self.paint.dim(">"),
+                    PodClass::Forget => self.paint.warning("-"),
+                };
+                table.row_with(
+                    [format!("{sign} {}", self.address(address)), escape(what).into_owned()],
+                    self.reason(reason),
+                );
+                if !changes.is_empty() {
+                    self.out.push_str(&table.render(4));
+                    table = Table::new(self.style, &[]);
+                    self.changes(changes);
+                }
+            }
+            self.out.push_str(&table.render(4));
+        }
+        self.more(rows.len() - shown, "pod storages");
+    }
+
+    fn changes(&mut self, changes: &[ChangedField]) {
+        let shown = if self.verbose { changes.len() } else { changes.len().min(FIELDS) };
+        for ChangedField { path, before, after } in changes.iter().take(shown) {
+            let many = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains('\n'));
+            if !many(before) && !many(after) {
+                let value = |value: &Option<String>| {
+                    value.as_ref().map_or_else(|| "(none)".to_owned(), |text| self.short(text))
+                };
+                let _ = writeln!(self.out, "        {}: {} -> {}", escape(path), value(before), value(after));
+                continue;
+            }
+            let _ = writeln!(self.out, "        {}:", escape(path));
+            for (sign, text) in [("-", before), ("+", after)] {
+                let lines: Vec<&str> = text.as_deref().unwrap_or_default().lines().collect();
+                let most = if self.verbose { lines.len() } else { FIELDS };
+                for line in lines.iter().take(most) {
+                    let line = self.short(line);
+                    let _ = writeln!(self.out, "          {}", format!("{sign} {line}").trim_end());
+                }
+                self.more(lines.len().saturating_sub(most), "lines");
+            }
+        }
+        self.more(changes.len() - shown, "fields");
+    }
+
+    /// A value, cut to a readable length where not all is asked for.
+    fn short(&self, text: &str) -> String {
+        const MOST: usize = 100;
+        let text = escape(text);
+        if self.verbose || text.chars().count() <= MOST {
+            return text.into_owned();
+        }
+        text.chars().take(MOST).chain(['…']).collect()
     }
 
     fn weights(&mut self, rows: &[WeightRow]) {

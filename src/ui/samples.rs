@@ -3,7 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
+use crate::model::cluster::{Manifest, ObjectKey, ObjectKind};
 use crate::model::{Address, Bytes, Container, ContainerKind, StorageName, Weight};
+use crate::plan::pods::{ChangeClass, FieldChange};
 use crate::plan::{
     Action, ActionId, Basis, Change, Drift, Edge, Estimate, Finding, Level, NotPlanned, Plan, PlannedMove,
     PolicyVerdict, Quarantined, StoragePlan, Verdict, WaitingOn, WeightChange,
@@ -148,6 +152,134 @@ pub(super) fn first_move(n: u64) -> Plan {
     plan.samples = BTreeMap::from([("archived".into(), "00ff00ff00ff00ff".into())]);
     plan.basis.filesystem_ids =
         BTreeMap::from([(storage("default"), "fs-a".into()), (storage("second"), "fs-b".into())]);
+    plan
+}
+
+/// Pods of each class: made, changed, restarted, made anew, grown, replaced, waited for, forgotten.
+pub(super) fn pods() -> Plan {
+    let mut plan = empty();
+    let manifest = |kind: ObjectKind, name: &str| Manifest {
+        key: ObjectKey { kind, name: name.into() },
+        body: json!({ "metadata": { "name": name } }),
+    };
+    let apply = |kind: ObjectKind, name: &str, storage_name: &str, class: ChangeClass, changes: Vec<FieldChange>| {
+        let key = if name == storage_name { kind.to_string() } else { format!("{kind}/{name}") };
+        let create = class == ChangeClass::Create;
+        let change = Change::ApplyObject {
+            storage: storage(storage_name),
+            manifest: manifest(kind, name),
+            class,
+            uid: (!create).then(|| "5f0c".into()),
+            resource_version: (!create).then(|| "77".into()),
+            changes,
+            force: kind == ObjectKind::PodDisruptionBudget && !create,
+        };
+        let reason = if create { "it does not exist yet" } else { "it differs from the configuration" };
+        Action { address: Address::new("pod", storage_name).with_key(key), change, reason: reason.into() }
+    };
+    let field = |path: &str, before: Value, after: Value| FieldChange {
+        path: path.into(),
+        before: (!before.is_null()).then_some(before),
+        after: (!after.is_null()).then_some(after),
+    };
+    let ready = |name: &str, id: Option<&str>| {
+        let change = Change::AwaitReady {
+            storage: storage(name),
+            version: Some("18.2.0".into()),
+            filesystem_id: id.map(Into::into),
+            deadline_seconds: 600,
+        };
+        action(&format!("ready.{name}"), change, "its pod starts anew")
+    };
+    let image = ".spec.template.spec.containers[gitaly].image";
+    let config = |size: u32| {
+        json!(format!(
+            "bin_dir = \"/usr/local/bin\"\n\n[git]\ncatfile_cache_size = {size}\n\n[logging]\nformat = \"json\"\n"
+        ))
+    };
+    use ChangeClass::{Create, InPlace, RollsPod};
+    plan.actions = vec![
+        apply(ObjectKind::ConfigMap, "new", "new", Create, Vec::new()),
+        apply(ObjectKind::Service, "new-gitaly", "new", Create, Vec::new()),
+        apply(ObjectKind::StatefulSet, "new", "new", Create, Vec::new()),
+        ready("new", None),
+        action(
+            "known.new",
+            Change::AwaitKnown { storage: storage("new"), deadline_seconds: 300 },
+            "GitLab does not list it yet",
+        ),
+        apply(
+            ObjectKind::ConfigMap,
+            "rolled",
+            "rolled",
+            InPlace,
+            vec![field(".data[\"config.toml.tpl\"]", config(5), config(7))],
+        ),
+        apply(
+            ObjectKind::PodDisruptionBudget,
+            "rolled",
+            "rolled",
+            InPlace,
+            vec![
+                field(".spec.maxUnavailable", json!(0), json!(1)),
+                field(".metadata.labels.odd\u{1b}", json!("x"), Value::Null),
+            ],
+        ),
+        apply(
+            ObjectKind::StatefulSet,
+            "rolled",
+            "rolled",
+            RollsPod,
+            vec![field(image, json!("gitaly:v18.1.0"), json!("gitaly:v18.2.0"))],
+        ),
+        action(
+            "pod.rolled[\"restart\"]",
+            Change::ReplacePod {
+                storage: storage("rolled"),
+                pod: "rolled-0".into(),
+                uid: "9a".into(),
+                why: "it hangs in Pending with an old template".into(),
+            },
+            "a pod that is Pending is not replaced by itself",
+        ),
+        ready("rolled", Some("fs-rolled")),
+        action(
+            "disk.grown",
+            Change::GrowDisk {
+                storage: storage("grown"),
+                claim: "repo-data-grown-0".into(),
+                from: Bytes(5 << 40),
+                to: Bytes(6 << 40),
+            },
+            "the configuration asks for a larger disk",
+        ),
+        action(
+            "pod.grown[\"StatefulSet\"]",
+            Change::RecreateStatefulSet {
+                storage: storage("grown"),
+                manifest: manifest(ObjectKind::StatefulSet, "grown"),
+                uid: "5f0d".into(),
+                changes: vec![field(".spec.serviceName", json!("grown"), json!("other"))],
+            },
+            "fields differ that can only be set when it is made",
+        ),
+        ready("grown", Some("fs-grown")),
+        action(
+            "forget.gone",
+            Change::Forget { storage: storage("gone") },
+            "the configuration does not declare it any more",
+        ),
+    ];
+    plan.report = vec![NotPlanned {
+        subject: "storage.new".into(),
+        reason: WaitingOn::GitlabToKnow {
+            storage: storage("new"),
+            address: Some("tcp://new-gitaly.gitaly.svc:8075".into()),
+        },
+        count: 0,
+        examples: Vec::new(),
+        blocks_drain: false,
+    }];
     plan
 }
 

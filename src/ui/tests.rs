@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use regex::Regex;
 use serde_json::Value;
 
-use super::samples::{address, drifted, empty, everything, first_move, project, quarantined, storage, weight};
+use super::samples::{address, drifted, empty, everything, first_move, pods, project, quarantined, storage, weight};
 use super::*;
 use crate::apply::event::{Event, Outcome, Summary};
 use crate::diag::{Diagnostic, Diagnostics, SourceMap, Span};
@@ -19,7 +19,7 @@ const PIPE: Style = Style { color: false, width: 80, tty: false };
 const TERMINAL: Style = Style { color: true, width: 80, tty: true };
 
 fn plans() -> Vec<crate::plan::Plan> {
-    vec![empty(), first_move(24), first_move(1000), everything(), quarantined(), drifted()]
+    vec![empty(), first_move(24), first_move(1000), everything(), quarantined(), drifted(), pods()]
 }
 
 #[test]
@@ -31,6 +31,8 @@ fn plans_as_text() {
     assert_snapshot!("plan_everything_terminal", strip_ansi_codes(&plan(&everything(), TERMINAL, true)));
     assert_snapshot!("plan_quarantined", plan(&quarantined(), PIPE, false));
     assert_snapshot!("plan_drifted", plan(&drifted(), PIPE, false));
+    assert_snapshot!("plan_pods", plan(&pods(), PIPE, false));
+    assert_snapshot!("plan_pods_verbose", plan(&pods(), PIPE, true));
 }
 
 #[test]

@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::text::{self, milliseconds};
+use super::yaml::yaml;
 use crate::apply::event::{Event, Outcome};
-use crate::model::Container;
-use crate::plan::pods::ChangeClass;
+use crate::model::{Container, StorageName};
+use crate::plan::pods::{ChangeClass, declare, touches_template};
 use crate::plan::{Action, Change, Verdict, WaitingOn};
+use crate::state::State;
 
 /// What is the matter and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,8 +21,8 @@ pub struct Advice {
     pub help: String,
 }
 
-/// Says why something was not planned.
-pub(super) fn waiting_on(reason: &WaitingOn) -> Advice {
+/// Says why something was not planned; `subject`: what it is about.
+pub(super) fn waiting_on(reason: &WaitingOn, subject: &str) -> Advice {
     let (message, help): (String, String) = match reason {
         WaitingOn::Assignment => (
             "the storage drains, but no assignment sends these repositories anywhere".into(),
@@ -33,10 +35,16 @@ pub(super) fn waiting_on(reason: &WaitingOn) -> Advice {
                 "Enlarge a disk, raise `limits.disk_ceiling`, or name another storage in the assignment's `to`.".into(),
             )
         }
-        WaitingOn::GitlabToKnow { storage, address: _ } => (
-            format!("GitLab does not know the storage {storage}"),
-            "Declare it in GitLab (gitlab.rb or the chart's values), reconfigure, then plan again.".into(),
-        ),
+        WaitingOn::GitlabToKnow { storage, address } => {
+            let own = *subject == *State::storage_address(storage).to_string();
+            let help = match address {
+                Some(address) if own => declare(storage, address),
+                _ => "Declare it in GitLab (`tranship render helm` and `tranship render gitlab-rb` print how), reconfigure, \
+                      then plan again."
+                    .to_owned(),
+            };
+            (format!("GitLab does not know the storage {storage}"), help)
+        }
         WaitingOn::Move { state, destination } => (
             format!("a move of somebody else is under way (state {state}, to {destination})"),
             "Wait until it has ended, then plan again.".into(),
@@ -75,6 +83,19 @@ pub(super) fn waiting_on(reason: &WaitingOn) -> Advice {
     Advice { message, help }
 }
 
+/// How GitLab is told of a storage: the exact text, and where it goes.
+fn declare(storage: &StorageName, address: &str) -> String {
+    let mut text = String::from("Declare it in GitLab, reconfigure, then plan again.");
+    if let Some(entry) = declare::chart_entry(storage, address) {
+        let lines = yaml(&[serde_json::json!([entry])]);
+        let _ = write!(text, "\nIn the values of GitLab's chart, below global.gitaly.external:\n{}", lines.trim_end());
+    }
+    let line = declare::gitlab_rb_entry(storage, address);
+    let _ = write!(text, "\nOr in /etc/gitlab/gitlab.rb, within gitlab_rails['repositories_storages']:\n{line}");
+    text.push_str("\n`tranship render helm` and `tranship render gitlab-rb` print all of it.");
+    text
+}
+
 fn families(family: &str) -> String {
     match family {
         "snippet" => "snippets".to_owned(),
@@ -108,16 +129,26 @@ pub(super) fn action(action: &Action) -> String {
             format!("move {} ({bytes}) off {source}, wave {wave}", text::repositories(u64::from(*count)))
         }
         Change::ProveEmpty { storage } => format!("prove {storage} empty"),
-        Change::ApplyObject { manifest, class, .. } => match class {
-            ChangeClass::Create => format!("create {}", manifest.key),
-            ChangeClass::InPlace => format!("change {} in place", manifest.key),
-            ChangeClass::RollsPod => format!("change {}: the pod restarts", manifest.key),
-        },
-        Change::RecreateStatefulSet { manifest, .. } => format!("recreate {} around its pod", manifest.key),
-        Change::GrowDisk { claim, from, to, .. } => format!("grow the disk {claim}: {from} -> {to}"),
-        Change::ReplacePod { pod, why, .. } => format!("replace the pod {pod}: {why}"),
-        Change::AwaitReady { storage, .. } => format!("wait until {storage} is ready"),
-        Change::AwaitKnown { storage, .. } => format!("wait until GitLab knows {storage}"),
+        Change::ApplyObject { manifest, class, force, .. } => {
+            let over = if *force { ", taking over what others own" } else { "" };
+            match class {
+                ChangeClass::Create => format!("create {}", manifest.key),
+                ChangeClass::InPlace => format!("change {} in place{over}", manifest.key),
+                ChangeClass::RollsPod => format!("change {}{over}: the pod restarts", manifest.key),
+            }
+        }
+        Change::RecreateStatefulSet { manifest, changes, .. } => {
+            let rest = if touches_template(changes) { "the pod restarts" } else { "its pod and volume stay" };
+            format!("delete {} without its pod, wait until it is gone, apply it anew: {rest}", manifest.key)
+        }
+        Change::GrowDisk { claim, from, to, .. } => format!("grow the volume of {claim}: {from} -> {to}"),
+        Change::ReplacePod { pod, why, .. } => format!("delete the pod {pod}, for a new one: {why}"),
+        Change::AwaitReady { storage, deadline_seconds, .. } => {
+            format!("wait until {storage} is ready, at most {}", text::eta(u64::from(*deadline_seconds)))
+        }
+        Change::AwaitKnown { storage, deadline_seconds } => {
+            format!("wait until GitLab knows {storage}, at most {}", text::eta(u64::from(*deadline_seconds)))
+        }
         Change::Forget { storage } => format!("forget {storage}; nothing is deleted"),
     }
 }

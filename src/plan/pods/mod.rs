@@ -2,6 +2,7 @@
 
 mod around;
 pub(super) mod check;
+pub mod declare;
 mod diff;
 mod gitaly;
 mod look;
@@ -19,7 +20,7 @@ pub use diff::changes;
 pub(super) use look::{Pods, addresses};
 pub use objects::service_name;
 pub use statefulset::{claim_name, pod_name};
-pub(super) use verdict::touches_template;
+pub use verdict::touches_template;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -115,7 +115,7 @@ pub(super) fn waits_for_a_delete(set: &Value) -> bool {
 }
 
 /// True when changes concern the pod's template.
-pub(in crate::plan) fn touches_template(changes: &[FieldChange]) -> bool {
+pub fn touches_template(changes: &[FieldChange]) -> bool {
     changes.iter().any(|change| change.path.starts_with(".spec.template"))
 }
 
