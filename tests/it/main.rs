@@ -2,8 +2,9 @@
 
 mod cli;
 #[cfg(feature = "sandbox")]
-mod cluster_contract;
 mod cluster_apply;
+#[cfg(feature = "sandbox")]
+mod cluster_contract;
 mod common;
 mod control_plane;
 mod first_move;
