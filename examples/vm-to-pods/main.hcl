@@ -7,14 +7,50 @@ tranship {
 variable "gitaly_version" {
   type        = string
   default     = "v18.2.0"
-  description = "Gitaly's version; never older than the one on the VM."
+  description = "The pods' Gitaly; never older than the one on the VM."
+}
+
+variable "disk" {
+  type        = string
+  default     = "20Gi"
+  description = "Size of each volume; it can grow."
+}
+
+variable "storage_class" {
+  type        = string
+  default     = "premium-rwo"
+  description = "The volumes' StorageClass."
+}
+
+variable "keep_volumes" {
+  type        = bool
+  default     = true
+  description = "Whether the class must keep a volume whose claim is deleted."
+}
+
+variable "node_selector" {
+  type        = map(string)
+  default     = { "cloud.google.com/gke-nodepool" = "gitaly" }
+  description = "Labels of the nodes that may run the pods."
+}
+
+variable "extra" {
+  type        = any
+  default     = {}
+  description = "A strategic merge patch over the StatefulSets."
+}
+
+variable "speed" {
+  type        = number
+  default     = 60
+  description = "Seconds of the fleet's clock per second."
 }
 
 # Stands in for a real GitLab, its Gitaly on a VM, and a Kubernetes cluster of three nodes in three zones.
 sandbox "office" {
   repositories = 24
   seed         = 7
-  speed        = 60
+  speed        = var.speed
   workers      = 8
 
   storage "default" {
@@ -22,25 +58,25 @@ sandbox "office" {
   }
 }
 
-# What a pod storage is made of. On a real fleet: registry.gitlab.com/gitlab-org/build/cng/gitaly, more CPU, memory, disk.
+# What a pod storage is made of; small, for this is a small fleet.
 pod_spec "standard" {
-  image          = "registry.gitlab.com/gitlab-org/build/cng/gitaly:${var.gitaly_version}"
-  cpu            = 2
-  memory         = "8Gi"
-  priority_class = "gitaly"
-  node_selector  = { "cloud.google.com/gke-nodepool" = "gitaly" }
+  image           = "registry.gitlab.com/gitlab-org/build/cng/gitaly:${var.gitaly_version}"
+  cpu             = 2
+  memory          = "8Gi"
+  priority_class  = "gitaly"
+  node_selector   = var.node_selector
+  rotation_budget = "60s"
+  extra           = var.extra
 
   disk {
-    size  = "20Gi"
-    class = "premium-rwo"
+    size   = var.disk
+    class  = var.storage_class
+    retain = var.keep_volumes
   }
-
   cgroups {
     memory = "6Gi"
     count  = 100
   }
-
-  rotation_budget = "60s"
 }
 
 # The old one: weight 0, nothing left on it, found empty twice.
@@ -48,7 +84,7 @@ storage "default" {
   drain = true
 }
 
-# The new ones: one Gitaly a zone, each a StatefulSet of one replica.
+# The new ones: a Gitaly a zone, each a StatefulSet of one replica.
 storage "gitaly" {
   for_each = toset(["a", "b", "c"])
   name     = "gitaly-${each.key}"

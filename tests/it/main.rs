@@ -42,3 +42,5 @@ mod sandbox_rest;
 #[cfg(feature = "sandbox")]
 mod sandbox_wire;
 mod scripts;
+#[cfg(feature = "sandbox")]
+mod vm_to_pods;

@@ -204,6 +204,10 @@ impl Tool {
         let spec = SandboxConnection {
             name: "cluster".into(),
             repositories: 0,
+            snippets: 0,
+            group_wikis: 0,
+            fork_networks: 0,
+            pods: Default::default(),
             real_limit: 0,
             seed: 1,
             speed: 1,

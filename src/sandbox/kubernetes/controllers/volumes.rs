@@ -196,7 +196,7 @@ fn grow(store: &mut Store, mut claim: Value, now: Timestamp) {
         let resizing =
             json!({ "type": "Resizing", "status": "True", "lastProbeTime": null, "lastTransitionTime": written(now) });
         set(&mut claim, &["status", "conditions"], json!([resizing]));
-        let why = format!("CSI migration: External resizer is resizing volume {}", text(&claim, "/spec/volumeName"));
+        let why = format!("External resizer is resizing volume {}", text(&claim, "/spec/volumeName"));
         store.tell(&claim, "Normal", "Resizing", &why, now);
         store.put(key_of(&claim), claim);
         return;

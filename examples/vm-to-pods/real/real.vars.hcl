@@ -1,0 +1,5 @@
+# For the control plane that the tests start: its class deletes volumes with their claims, its nodes have no pool.
+storage_class = "expandable"
+keep_volumes  = false
+node_selector = {}
+speed         = 10 # a real cluster's time is not the fleet's: ten minutes' patience is one here
