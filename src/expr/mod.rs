@@ -12,10 +12,10 @@ pub mod tree;
 mod types;
 mod value;
 
-pub use eval::{Fault, Files, Names, evaluate};
+pub use eval::{Fault, Files, Names, evaluate, explain};
 pub use expression::Expression;
 pub use functions::{Function, Takes, all as functions, json_text, parse_duration};
 pub use number::{ArithmeticError, Number};
 pub use predicate::{Field, FieldValue, Predicate, Row, Truth};
-pub use types::{Attribute, Mismatch, Type, convert};
+pub use types::{Attribute, Mismatch, Part, Type, convert, is_name};
 pub use value::Value;

@@ -2,6 +2,7 @@
 
 mod cli;
 mod common;
+mod config;
 mod control_plane;
 mod first_move;
 mod fmt;
