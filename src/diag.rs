@@ -80,6 +80,9 @@ pub struct Span {
     pub end: u32,
 }
 
+/// What is told of a variable whose value must not be shown.
+pub const SENSITIVE: &str = "has a sensitive value";
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -104,7 +107,8 @@ pub struct Diagnostic {
     pub span: Option<Span>,
     /// Other places that matter, each with a label.
     pub related: Vec<(Span, String)>,
-    /// Values of the variables in the expression at fault: name and printed value.
+    /// What the variables in the expression at fault are, each with its name: `var.zones` and `is list of string with 3
+    /// elements`. Of a sensitive one only that it is.
     pub values: Vec<(String, String)>,
     /// What to do next.
     pub help: Option<String>,
@@ -153,8 +157,19 @@ impl Diagnostic {
 
     /// Adds the value of a variable that the expression at fault names.
     #[must_use]
-    pub fn value(mut self, name: impl Into<String>, printed: impl Into<String>) -> Self {
-        self.values.push((name.into(), printed.into()));
+    pub fn value(mut self, name: impl Into<String>, printed: impl fmt::Display) -> Self {
+        self.values.push((name.into(), format!("is {printed}")));
+        self
+    }
+
+    /// Takes out everything that may show a value: for a diagnostic about an expression that a sensitive value takes
+    /// part in.
+    #[must_use]
+    pub fn hushed(mut self) -> Self {
+        "Details are not shown, because a sensitive value takes part.".clone_into(&mut self.detail);
+        // A help may name keys, and variables of a `for` have values that are not marked.
+        self.help = None;
+        self.values.retain(|(_, statement)| statement == SENSITIVE);
         self
     }
 

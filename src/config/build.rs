@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::check::{self, Fields};
 use super::connection::{connection, ignored, secret};
 use super::graph::{self, Instance, Instances};
+use super::moved::moved;
 use super::schema::{self, BlockSpec};
 use super::scope::{Inner, Report, Scope};
 use super::shapes;
@@ -72,8 +73,9 @@ impl Builder<'_> {
         let rollout = of("rollout").next().map(|b| self.rollout(b)).unwrap_or_default();
         let mut policies: Vec<Policy> = of("policy").filter_map(|b| self.policy(b)).collect();
         policies.sort_by(|a, b| a.address.cmp(&b.address));
+        let mut imported = BTreeMap::new();
         for block in of("import") {
-            self.import(block, &by_address, &mut storages);
+            self.import(block, &by_address, &mut storages, &mut imported);
         }
         for kind in ["prometheus", "hook", "freeze", "promote", "verify", "moved"] {
             for block in of(kind) {
@@ -89,6 +91,7 @@ impl Builder<'_> {
         for block in of("gate") {
             self.gate(block);
         }
+        let moved = moved(body, self.instances, &assignments, self.out);
         Some(Desired {
             environment: environment?,
             digest: String::new(),
@@ -102,6 +105,7 @@ impl Builder<'_> {
             assignments,
             rollout,
             policies,
+            moved,
             later: Vec::new(),
         })
     }
@@ -272,11 +276,22 @@ impl Builder<'_> {
         block: &Block,
         by_address: &BTreeMap<String, StorageName>,
         storages: &mut BTreeMap<StorageName, DesiredStorage>,
+        imported: &mut BTreeMap<StorageName, Span>,
     ) {
         let fields = self.fields(block, "import");
         let named = fields.get("to").and_then(|entry| entry.value.elements()).into_iter().flatten();
         for name in named.filter_map(Value::as_str).filter_map(|address| by_address.get(address)) {
             let Some(storage) = storages.get_mut(name) else { continue };
+            if let Some(first) = imported.insert(name.clone(), fields.span("to")) {
+                self.out.push(
+                    Diagnostic::error("config/import-twice", "Storage imported twice")
+                        .detail(format!("The objects of {} can be adopted only once.", storage.address))
+                        .at(fields.span("to"))
+                        .also(first, "first here")
+                        .help("Remove one of the blocks."),
+                );
+                continue;
+            }
             storage.adopt = true;
             if storage.pod.is_none() {
                 self.out.push(
@@ -323,6 +338,7 @@ impl Builder<'_> {
         let extra = each.map(|e| ("each", e.clone())).into_iter().chain([("repository", Value::Unknown)]);
         let names = Inner { scope: self.scope, extra: extra.collect() };
         match Predicate::compile(&written.value, &names) {
+            Ok(filter) if self.scope.touches_sensitive(&written.value) => Some(filter.hushed()),
             Ok(filter) => Some(filter),
             Err(fault) => {
                 self.out.push(names.safe(&written.value, *fault));
@@ -368,7 +384,7 @@ impl Builder<'_> {
             }
             Ok(condition) => Some(Policy {
                 address: Address::new("policy", label.clone()),
-                condition,
+                condition: if self.scope.touches_sensitive(&written.value) { condition.hushed() } else { condition },
                 error_message: fields.text("error_message")?.to_owned(),
                 span: block.header,
             }),

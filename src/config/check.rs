@@ -8,8 +8,8 @@ use super::scope::{Inner, Report};
 use super::shapes;
 use super::syntax::{Block, Body};
 use crate::diag::{Diagnostic, Span, nearest};
-use crate::expr::Value;
 use crate::expr::tree::{Kind, Node};
+use crate::expr::{Value, explain};
 
 /// Checks what a body may and must hold, and the bodies within it.
 pub(super) fn structure(body: &Body, spec: &'static BlockSpec, header: Option<Span>, out: &mut Report) {
@@ -238,14 +238,9 @@ fn literal(text: &str) -> Value {
 
 /// Evaluates one attribute and checks it by its shape. `None`: told already, or unknown for a reason told already.
 fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: &mut Report) -> Option<Value> {
+    // Who reads an address checks it.
     if spec.shape == Shape::Address {
-        return match &node.kind {
-            Kind::Path(..) => Some(Value::Null),
-            _ => {
-                out.push(wrong(spec, node.span, "this is no address"));
-                None
-            }
-        };
+        return Some(Value::Null);
     }
     if spec.shape == Shape::Secret && secret_in_the_open(node) {
         out.masks.push(node.span);
@@ -281,16 +276,18 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
             out.push(secret_refused(spec, name));
             None
         }
-        Err(problem) => {
-            let found =
-                if names.scope.touches_sensitive(node) { "it is a sensitive value".to_owned() } else { problem };
-            let mut diagnostic = wrong(spec, node.span, &found);
-            if !matches!(node.kind, Kind::Literal(_))
-                && !matches!(value, Value::Object(_))
-                && !names.scope.touches_sensitive(node)
-            {
-                diagnostic = diagnostic.value(spec.name, value.short(80));
-            }
+        Err(misfit) => {
+            let (at, rest) = node.part(&misfit.path);
+            let found = match rest {
+                _ if names.scope.touches_sensitive(node) => "it is a sensitive value".to_owned(),
+                [] => format!("this {}", misfit.found),
+                rest => {
+                    let part: String = rest.iter().map(ToString::to_string).collect();
+                    format!("its part {part} {}", misfit.found)
+                }
+            };
+            let mut diagnostic = wrong(spec, at.span, &found);
+            explain(at, names, &mut diagnostic);
             out.push(diagnostic);
             None
         }

@@ -11,6 +11,7 @@ mod eval;
 mod extra;
 pub mod fmt;
 mod graph;
+mod moved;
 mod pods;
 mod read;
 mod scan;

@@ -126,14 +126,8 @@ impl Inner<'_> {
     }
 
     /// Takes the details out of a diagnostic about something sensitive.
-    pub(super) fn safe(&self, node: &Node, mut fault: Diagnostic) -> Diagnostic {
-        if self.scope.touches_sensitive(node) {
-            fault.detail = "Details are not shown, because a sensitive value takes part.".to_owned();
-            // A help may name keys, and variables of a `for` have values that are not marked.
-            fault.help = None;
-            fault.values.retain(|(_, shown)| shown == "(sensitive)");
-        }
-        fault
+    pub(super) fn safe(&self, node: &Node, fault: Diagnostic) -> Diagnostic {
+        if self.scope.touches_sensitive(node) { fault.hushed() } else { fault }
     }
 }
 

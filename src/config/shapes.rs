@@ -1,69 +1,94 @@
 //! Checks a value by the shape that the table gives its attribute, and brings it into one form.
 
+use std::collections::BTreeMap;
+
 use super::read::holds_token;
 use super::schema::Shape;
-use crate::expr::{Value, parse_duration};
+use crate::expr::{Part, Type, Value, convert, parse_duration};
 use crate::model::quantity::Quantity;
 use crate::model::{Endpoint, Scheme, SecretRef};
 
-/// Checks and normalises: sizes become bytes, everything else stays what it is.
+/// What does not fit, and where in the value.
+#[derive(Debug, PartialEq)]
+pub(super) struct Misfit {
+    pub(super) path: Vec<Part>,
+    /// What it is, as the end of a sentence.
+    pub(super) found: String,
+}
+
+impl From<String> for Misfit {
+    fn from(found: String) -> Self {
+        Self { path: Vec::new(), found }
+    }
+}
+
+impl Misfit {
+    fn within(self, part: Part) -> Self {
+        Self { path: [part].into_iter().chain(self.path).collect(), ..self }
+    }
+}
+
+/// Checks and normalises: sizes become bytes; strings that write a number or a bool become one, and those become
+/// strings, as in Terraform.
 ///
 /// # Errors
-/// What was found instead, as the end of a sentence.
-pub(super) fn check(shape: Shape, value: &Value) -> Result<Value, String> {
-    let other = || format!("this is {}", value.kind());
+/// What was found instead.
+pub(super) fn check(shape: Shape, value: &Value) -> Result<Value, Misfit> {
+    let other = || Misfit::from(format!("is {}", value.kind()));
+    let shown = || Misfit::from(format!("is {}", value.short(60)));
+    let to = |wanted: &Type| convert(value, wanted).map_err(|_| other());
     let text = || value.as_str().ok_or_else(other);
     match shape {
-        Shape::Text | Shape::Version | Shape::Template(_) => text().map(|_| value.clone()),
+        Shape::Text | Shape::Version | Shape::Template(_) => to(&Type::String),
         Shape::OneOf(words) => {
-            let found = text()?;
-            if words.contains(&found) { Ok(value.clone()) } else { Err(format!("this is {}", value.short(60))) }
+            if words.contains(&text()?) {
+                Ok(value.clone())
+            } else {
+                Err(shown())
+            }
         }
-        Shape::Bool => value.as_bool().map(Value::from).ok_or_else(other),
+        Shape::Bool => to(&Type::Bool),
         Shape::Whole(from, to) => whole(value, from, to),
-        Shape::Number(from, to) => match value {
-            Value::Number(number) if (from..=to).contains(&number.to_f64()) => Ok(value.clone()),
-            Value::Number(number) => Err(format!("this is {number}")),
-            _ => Err(other()),
+        Shape::Number(from, limit) => match to(&Type::Number)? {
+            Value::Number(number) if (from..=limit).contains(&number.to_f64()) => Ok(number.into()),
+            _ => Err(shown()),
         },
-        Shape::Size => size(value),
-        Shape::Cores => cores(value),
+        Shape::Size => Ok(size(value)?),
+        Shape::Cores => Ok(cores(value)?),
         Shape::Object => match value {
             Value::Object(_) => Ok(value.clone()),
             _ => Err(other()),
         },
-        Shape::Objects => match value {
-            Value::List(items) if items.iter().all(|i| matches!(i, Value::Object(_))) => Ok(value.clone()),
-            Value::List(_) => Err("an element of this list is no object".to_owned()),
-            _ => Err(other()),
-        },
+        Shape::Objects => each(value, |item| match item {
+            Value::Object(_) => Ok(item.clone()),
+            _ => Err(Misfit::from(format!("is {}", item.kind()))),
+        }),
         Shape::Duration => match parse_duration(text()?) {
             Ok(duration) if !duration.is_negative() => Ok(value.clone()),
-            _ => Err(format!("this is {}", value.short(60))),
+            _ => Err(shown()),
         },
-        Shape::Texts => match value {
-            Value::List(items) if items.iter().all(|i| i.as_str().is_some()) => Ok(value.clone()),
-            Value::List(_) => Err("an element of this list is no string".to_owned()),
-            _ => Err(other()),
-        },
+        Shape::Texts => each(value, |item| check(Shape::Text, item)),
         Shape::TextMap => match value {
-            Value::Object(entries) if entries.values().all(|v| v.as_str().is_some()) => Ok(value.clone()),
-            Value::Object(_) => Err("a value of this map is no string".to_owned()),
+            Value::Object(entries) => {
+                let fits = |(key, item): (&String, &Value)| {
+                    let checked = check(Shape::Text, item).map_err(|misfit| misfit.within(Part::Key(key.clone())))?;
+                    Ok((key.clone(), checked))
+                };
+                entries.iter().map(fits).collect::<Result<BTreeMap<_, _>, Misfit>>().map(Value::from)
+            }
             _ => Err(other()),
         },
-        Shape::Wholes(from, to) => match value {
-            Value::List(items) => items.iter().try_for_each(|i| whole(i, from, to).map(|_| ())).map(|()| value.clone()),
-            _ => Err(other()),
-        },
-        Shape::Secret => secret(value).map(|_| value.clone()).ok_or_else(String::new),
+        Shape::Wholes(from, to) => each(value, |item| whole(item, from, to)),
+        Shape::Secret => secret(value).map(|_| value.clone()).ok_or_else(|| Misfit::from(String::new())),
         Shape::Reference(kind) => match address(value, kind) {
             Some(_) => Ok(value.clone()),
-            None => Err(format!("this is {}", describe(value))),
+            None => Err(Misfit::from(format!("is {}", describe(value)))),
         },
         Shape::ReferenceOr(kind, words) => match value.as_str() {
             Some(word) if words.contains(&word) => Ok(value.clone()),
-            _ if address(value, kind).is_some() => Ok(value.clone()),
-            _ => Err(format!("this is {}", describe(value))),
+            Some(_) => Err(shown()),
+            None if address(value, kind).is_some() => Ok(value.clone()),
+            None => Err(Misfit::from(format!("is {}", describe(value)))),
         },
         Shape::References(kind) => {
             let list = addresses(value, kind)?;
@@ -75,6 +100,22 @@ pub(super) fn check(shape: Shape, value: &Value) -> Result<Value, String> {
     }
 }
 
+/// Checks each element of a list or set; gives a list.
+fn each(value: &Value, fits: impl Fn(&Value) -> Result<Value, Misfit>) -> Result<Value, Misfit> {
+    match value {
+        Value::List(_) | Value::Set(_) => {
+            let items = value.elements().into_iter().flatten().enumerate();
+            items
+                .map(|(i, item)| match item {
+                    Value::Null => Err(Misfit::from("is null".to_owned()).within(Part::Element(i))),
+                    item => fits(item).map_err(|misfit| misfit.within(Part::Element(i))),
+                })
+                .collect()
+        }
+        other => Err(Misfit::from(format!("is {}", other.kind()))),
+    }
+}
+
 /// What a value is, for someone who expected a reference.
 fn describe(value: &Value) -> String {
     match value.get("address").and_then(Value::as_str) {
@@ -83,13 +124,13 @@ fn describe(value: &Value) -> String {
     }
 }
 
-fn whole(value: &Value, from: i128, to: i128) -> Result<Value, String> {
-    match value {
-        Value::Number(number) => match number.as_int() {
-            Some(n) if (from..=to).contains(&n) => Ok(value.clone()),
-            _ => Err(format!("this is {number}")),
+fn whole(value: &Value, from: i128, to: i128) -> Result<Value, Misfit> {
+    match convert(value, &Type::Number) {
+        Ok(Value::Number(number)) => match number.as_int() {
+            Some(n) if (from..=to).contains(&n) => Ok(number.into()),
+            _ => Err(Misfit::from(format!("is {number}"))),
         },
-        other => Err(format!("this is {}", other.kind())),
+        _ => Err(Misfit::from(format!("is {}", value.kind()))),
     }
 }
 
@@ -103,16 +144,16 @@ fn size(value: &Value) -> Result<Value, String> {
             if !quantity.is_whole() && text.ends_with('m') {
                 let number = text.trim_end_matches('m');
                 return Err(format!(
-                    "\"{text}\" is a fraction of a byte, as m is thousandths: write {number}Mi for MiB"
+                    "is \"{text}\", a fraction of a byte, as m is thousandths: write {number}Mi for MiB"
                 ));
             }
             Some(quantity.bytes().0)
         }
-        other => return Err(format!("this is {}", other.kind())),
+        other => return Err(format!("is {}", other.kind())),
     };
     match bytes {
         Some(bytes) if bytes > 0 => Ok(Value::from(bytes)),
-        _ => Err(format!("this is {}", value.short(60))),
+        _ => Err(format!("is {}", value.short(60))),
     }
 }
 
@@ -121,14 +162,14 @@ fn cores(value: &Value) -> Result<Value, String> {
     let millis = match value {
         Value::Number(number) => quantity(&number.to_string()),
         Value::String(text) => quantity(text),
-        other => return Err(format!("this is {}", other.kind())),
+        other => return Err(format!("is {}", other.kind())),
     }?
     .millis();
-    if millis > 0 { Ok(Value::from(millis)) } else { Err(format!("this is {}", value.short(60))) }
+    if millis > 0 { Ok(Value::from(millis)) } else { Err(format!("is {}", value.short(60))) }
 }
 
 fn quantity(text: &str) -> Result<Quantity, String> {
-    Quantity::parse(text).map_err(|error| format!("this is {}, and {error}", Value::from(text).short(60)))
+    Quantity::parse(text).map_err(|error| format!("is {}, and {error}", Value::from(text).short(60)))
 }
 
 /// Reads a reference to a secret. Says nothing about what was found: it may be the secret.
@@ -166,19 +207,24 @@ pub(super) fn address<'v>(value: &'v Value, kind: &str) -> Option<&'v str> {
 }
 
 /// The addresses that a reference, a list of them, or all instances of a block hold.
-fn addresses<'v>(value: &'v Value, kind: &str) -> Result<Vec<&'v str>, String> {
+fn addresses<'v>(value: &'v Value, kind: &str) -> Result<Vec<&'v str>, Misfit> {
     if let Some(one) = address(value, kind) {
         return Ok(vec![one]);
     }
-    let items: Vec<&Value> = match value {
-        Value::List(items) => items.iter().collect(),
-        Value::Set(items) => items.iter().collect(),
-        Value::Object(entries) if !entries.contains_key("address") => entries.values().collect(),
-        other => return Err(format!("this is {}", describe(other))),
+    let items: Vec<(Part, &Value)> = match value {
+        Value::List(_) | Value::Set(_) => {
+            value.elements().into_iter().flatten().enumerate().map(|(i, item)| (Part::Element(i), item)).collect()
+        }
+        Value::Object(entries) if !entries.contains_key("address") => {
+            entries.iter().map(|(key, item)| (Part::Key(key.clone()), item)).collect()
+        }
+        other => return Err(Misfit::from(format!("is {}", describe(other)))),
     };
     items
         .into_iter()
-        .map(|item| address(item, kind).ok_or_else(|| format!("an element of this is {}", describe(item))))
+        .map(|(part, item)| {
+            address(item, kind).ok_or_else(|| Misfit::from(format!("is {}", describe(item))).within(part))
+        })
         .collect()
 }
 

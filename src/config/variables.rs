@@ -8,7 +8,7 @@ use super::syntax::{self, Attribute, Block, Body};
 use super::{Texts, VariableInputs};
 use crate::diag::{Diagnostic, Diagnostics, Span, nearest};
 use crate::expr::tree::{Call, Kind, Node};
-use crate::expr::{self, Type, Value, convert};
+use crate::expr::{self, Mismatch, Part, Type, Value, convert};
 
 /// A declared variable.
 pub(super) struct Variable<'a> {
@@ -23,10 +23,10 @@ pub(super) struct Variable<'a> {
 }
 
 /// A value that is given for a variable.
-struct Given {
+struct Given<'a> {
     value: Value,
-    /// Where it stands, if it stands in a file.
-    span: Option<Span>,
+    /// The expression that gives it, if it stands in a file.
+    node: Option<&'a Node>,
     from: String,
 }
 
@@ -34,30 +34,45 @@ struct Given {
 pub(super) fn declare<'a>(block: &'a Block, fields: &Fields, scope: &Scope, out: &mut Report) -> Option<Variable<'a>> {
     let [(name, _)] = block.labels.as_slice() else { return None };
     let written = block.body.attribute("type");
+    let sensitive = fields.flag("sensitive").unwrap_or(false);
+    let nullable = fields.flag("nullable").unwrap_or(true);
     let wanted = match written.map(|a| read_type(&a.value, scope)) {
         None => Type::Any,
         Some(Ok(wanted)) => wanted,
         Some(Err(diagnostic)) => {
-            out.push(*diagnostic);
+            out.push(if sensitive { diagnostic.hushed() } else { *diagnostic });
             Type::Any
         }
     };
     let plain = written.is_none() || matches!(wanted, Type::String | Type::Number | Type::Bool);
-    let sensitive = fields.flag("sensitive").unwrap_or(false);
     let mut default = fields.get("default").map(|e| e.value.clone());
-    if let (Some(value), Some(entry)) = (&default, fields.get("default")) {
+    if let (Some(value), Some(attribute)) = (&default, block.body.attribute("default")) {
         match convert(value, &wanted) {
             Ok(value) => default = Some(value),
-            Err(mismatch) => out.push(
-                Diagnostic::error("config/variable-type", "Value does not fit the variable's type")
-                    .detail(format!("The default of {name:?}: {mismatch}"))
-                    .at(if sensitive { block.header } else { entry.span }),
-            ),
+            Err(mismatch) => {
+                let (at, rest) = attribute.value.part(&mismatch.path);
+                let mismatch = Mismatch { path: rest.to_vec(), ..mismatch };
+                out.push(
+                    Diagnostic::error("config/variable-type", "Value does not fit the variable's type")
+                        .detail(format!("The default of {name:?}: {mismatch}"))
+                        .at(if sensitive { attribute.name_span } else { at.span })
+                        .also(written.map_or(block.header, |a| a.value.span), "the type")
+                        .help("Change the value or the type."),
+                );
+            }
         }
-    } else if block.body.attribute("default").is_some() {
+    } else if let Some(attribute) = block.body.attribute("default") {
         default = Some(Value::Null);
+        if !nullable && matches!(attribute.value.kind, Kind::Literal(Value::Null)) {
+            out.push(
+                Diagnostic::error("config/null-variable", "Variable must not be null")
+                    .detail(format!("The default of {name:?} is null, and `nullable = false` says that it never is."))
+                    .at(attribute.value.span)
+                    .help("Give another default, or none."),
+            );
+        }
     }
-    Some(Variable { name, block, wanted, plain, sensitive, nullable: fields.flag("nullable").unwrap_or(true), default })
+    Some(Variable { name, block, wanted, plain, sensitive, nullable, default })
 }
 
 /// Reads a type from the expression that writes it.
@@ -118,8 +133,20 @@ fn read_attribute(node: &Node, scope: &Scope) -> Result<expr::Attribute, Box<Dia
         && let [inner, rest @ ..] = arguments.as_slice()
         && rest.len() <= 1
     {
-        let default = rest.first().map(|n| expr::evaluate(n, scope)).transpose()?.unwrap_or(Value::Null);
-        return Ok(expr::Attribute { wanted: read_type(inner, scope)?, default: Some(default) });
+        let wanted = read_type(inner, scope)?;
+        let default = match rest.first() {
+            None => Value::Null,
+            Some(node) => convert(&expr::evaluate(node, scope)?, &wanted).map_err(|mismatch| {
+                let (at, rest) = node.part(&mismatch.path);
+                let mismatch = Mismatch { path: rest.to_vec(), ..mismatch };
+                Diagnostic::error("config/optional-default", "Default does not fit the attribute's type")
+                    .detail(format!("What stands for a part that is left out: {mismatch}"))
+                    .at(at.span)
+                    .also(inner.span, "the type")
+                    .help("Change the value or the type.")
+            })?,
+        };
+        return Ok(expr::Attribute { wanted, default: Some(default) });
     }
     Ok(expr::Attribute { wanted: read_type(node, scope)?, default: None })
 }
@@ -134,7 +161,7 @@ pub(super) fn assign(
     out: &mut Report,
 ) {
     let declared: BTreeMap<&str, &Variable<'_>> = variables.iter().map(|v| (v.name, v)).collect();
-    let mut given: BTreeMap<&str, Given> = BTreeMap::new();
+    let mut given: BTreeMap<&str, Given<'_>> = BTreeMap::new();
     let mut failed: Vec<&str> = Vec::new();
     for (name, text) in &inputs.environment {
         let name = name.strip_prefix("TRANSHIP_VAR_").unwrap_or(name);
@@ -161,15 +188,14 @@ pub(super) fn assign(
                     Some(value) => drop(given.insert(name, value)),
                     None => failed.push(name),
                 },
-                None => out.push(
-                    undeclared(
-                        Diagnostic::warning("config/undeclared-variable", "Value for a variable that is not declared"),
-                        &attribute.name,
-                        file,
-                        &declared,
-                    )
-                    .at(attribute.name_span),
-                ),
+                None => {
+                    // It may be the misspelt name of one that is sensitive.
+                    let near = nearest(&attribute.name, declared.keys().copied());
+                    if near.and_then(|n| declared.get(n)).is_some_and(|v| v.sensitive) {
+                        texts.mask(attribute.value.span);
+                    }
+                    out.push(undeclared(&attribute.name, file, &declared).at(attribute.name_span));
+                }
             }
         }
     }
@@ -179,12 +205,7 @@ pub(super) fn assign(
                 Some(value) => drop(given.insert(name, value)),
                 None => failed.push(name),
             },
-            None => out.push(undeclared(
-                Diagnostic::error("config/undeclared-variable", "Value for a variable that is not declared"),
-                name,
-                "--var",
-                &declared,
-            )),
+            None => out.push(undeclared(name, "--var", &declared)),
         }
     }
     for variable in variables {
@@ -211,9 +232,9 @@ pub(super) fn assign(
     }
 }
 
-fn undeclared(diagnostic: Diagnostic, name: &str, from: &str, declared: &BTreeMap<&str, &Variable<'_>>) -> Diagnostic {
-    let mut diagnostic =
-        diagnostic.detail(format!("{from} gives a value for {name:?}, which no `variable` block declares."));
+fn undeclared(name: &str, from: &str, declared: &BTreeMap<&str, &Variable<'_>>) -> Diagnostic {
+    let mut diagnostic = Diagnostic::error("config/undeclared-variable", "Value for a variable that is not declared")
+        .detail(format!("{from} gives a value for {name:?}, which no `variable` block declares."));
     diagnostic.help = Some(match nearest(name, declared.keys().copied()) {
         Some(near) => format!("Did you mean {near:?}?"),
         None => format!("Declare it: variable \"{name}\" {{ }}"),
@@ -229,15 +250,15 @@ fn typed(
     texts: &mut Texts,
     scope: &Scope,
     out: &mut Report,
-) -> Option<Given> {
+) -> Option<Given<'static>> {
     if variable.plain {
-        return Some(Given { value: Value::from(text), span: None, from: from.to_owned() });
+        return Some(Given { value: Value::from(text), node: None, from: from.to_owned() });
     }
     let shown = if variable.sensitive { String::new() } else { text.to_owned() };
     let source = texts.add(from.to_owned(), shown);
     let value = syntax::parse_expression(source, text).and_then(|node| expr::evaluate(&node, &scope.constants()));
     match value {
-        Ok(value) => Some(Given { value, span: None, from: from.to_owned() }),
+        Ok(value) => Some(Given { value, node: None, from: from.to_owned() }),
         Err(fault) if variable.sensitive => {
             out.push(
                 Diagnostic::error(fault.code, fault.summary)
@@ -252,19 +273,19 @@ fn typed(
     }
 }
 
-fn from_file(
+fn from_file<'a>(
     variable: &Variable<'_>,
-    attribute: &Attribute,
+    attribute: &'a Attribute,
     file: &str,
     texts: &mut Texts,
     scope: &Scope,
     out: &mut Report,
-) -> Option<Given> {
+) -> Option<Given<'a>> {
     if variable.sensitive {
         texts.mask(attribute.value.span);
     }
     match expr::evaluate(&attribute.value, &scope.constants()) {
-        Ok(value) => Some(Given { value, span: Some(attribute.value.span), from: file.to_owned() }),
+        Ok(value) => Some(Given { value, node: Some(&attribute.value), from: file.to_owned() }),
         Err(fault) => {
             let mut fault = *fault;
             if variable.sensitive {
@@ -279,7 +300,12 @@ fn from_file(
     }
 }
 
-fn settle(variable: &Variable<'_>, given: &Given, out: &mut Report) -> Option<Value> {
+fn settle(variable: &Variable<'_>, given: &Given<'_>, out: &mut Report) -> Option<Value> {
+    let place = |path: &[Part]| match given.node {
+        Some(node) if variable.sensitive => Some(node.span),
+        Some(node) => Some(node.part(path).0.span),
+        None => None,
+    };
     if given.value == Value::Null && !variable.nullable {
         if let Some(default) = &variable.default {
             return Some(default.clone());
@@ -287,34 +313,115 @@ fn settle(variable: &Variable<'_>, given: &Given, out: &mut Report) -> Option<Va
         out.push(
             Diagnostic::error("config/null-variable", "Variable must not be null")
                 .detail(format!("{} gives null for {:?}, which is not nullable.", given.from, variable.name))
-                .at(given.span.unwrap_or(variable.block.header)),
+                .at(place(&[]).unwrap_or(variable.block.header))
+                .help("Give another value, or none where there is a default."),
         );
         return None;
     }
     match convert(&given.value, &variable.wanted) {
-        Ok(value) if !value.exceeds(super::DEPTH, super::SIZE) => Some(value),
+        Ok(value) if !value.exceeds(super::DEPTH, super::SIZE) => {
+            dropped(&given.value, &variable.wanted, &[], &mut |path, known| {
+                out.push(unused(variable, given, place(path), path, known));
+            });
+            Some(value)
+        }
         Ok(_) => {
-            out.push(super::too_large(given.span.unwrap_or(variable.block.header)));
+            out.push(super::too_large(place(&[]).unwrap_or(variable.block.header)));
             None
         }
         Err(mismatch) => {
-            let mut diagnostic = Diagnostic::error("config/variable-type", "Value does not fit the variable's type")
-                .detail(format!("The value of {:?} from {}: {mismatch}", variable.name, given.from));
-            diagnostic = match given.span {
-                Some(span) if !variable.sensitive => diagnostic.at(span).also(variable.block.header, "declared here"),
-                _ => diagnostic.at(variable.block.header),
+            let at = place(&mismatch.path);
+            let rest = match given.node {
+                Some(node) if !variable.sensitive => node.part(&mismatch.path).1.to_vec(),
+                _ => mismatch.path.clone(),
             };
-            out.push(diagnostic);
+            let mismatch = Mismatch { path: rest, ..mismatch };
+            let diagnostic = Diagnostic::error("config/variable-type", "Value does not fit the variable's type")
+                .detail(format!("The value of {:?} from {}: {mismatch}", variable.name, given.from))
+                .help("Change the value or the type.");
+            out.push(match at {
+                Some(span) => diagnostic.at(span).also(variable.block.header, "declared here"),
+                None => diagnostic.at(variable.block.header),
+            });
             None
         }
     }
 }
 
-/// Hides the defaults of sensitive variables in the texts that diagnostics show.
+/// Finds attributes that a value has and its type lacks.
+fn dropped<'t>(
+    value: &Value,
+    wanted: &'t Type,
+    path: &[Part],
+    tell: &mut dyn FnMut(&[Part], &'t BTreeMap<String, expr::Attribute>),
+) {
+    let inner = |part: Part| path.iter().cloned().chain([part]).collect::<Vec<_>>();
+    let key = |key: &String| inner(Part::Key(key.clone()));
+    match (value, wanted) {
+        (Value::Object(entries), Type::Object(attributes)) => {
+            for (name, value) in entries.iter() {
+                match attributes.get(name) {
+                    Some(attribute) => dropped(value, &attribute.wanted, &key(name), tell),
+                    None => tell(&key(name), attributes),
+                }
+            }
+        }
+        (Value::Object(entries), Type::Map(of)) => {
+            entries.iter().for_each(|(name, value)| dropped(value, of, &key(name), tell));
+        }
+        (Value::List(items), Type::List(of) | Type::Set(of)) if !matches!(**of, Type::String | Type::Number) => {
+            items.iter().enumerate().for_each(|(i, value)| dropped(value, of, &inner(Part::Element(i)), tell));
+        }
+        (Value::List(items), Type::Tuple(types)) => {
+            let pairs = items.iter().zip(types).enumerate();
+            pairs.for_each(|(i, (value, of))| dropped(value, of, &inner(Part::Element(i)), tell));
+        }
+        _ => {}
+    }
+}
+
+/// The warning about an attribute that is given in vain.
+fn unused(
+    variable: &Variable<'_>,
+    given: &Given<'_>,
+    at: Option<Span>,
+    path: &[Part],
+    known: &BTreeMap<String, expr::Attribute>,
+) -> Diagnostic {
+    let shown: String = path.iter().map(ToString::to_string).collect();
+    let mut diagnostic = Diagnostic::warning("config/unused-attribute", "Attribute without a use")
+        .detail(format!("{} gives var.{}{shown}, which the variable's type does not have.", given.from, variable.name))
+        .at(at.unwrap_or(variable.block.header));
+    let names = known.keys().map(String::as_str);
+    diagnostic.help = Some(match path.last() {
+        Some(Part::Key(key)) if nearest(key, names.clone()).is_some() => {
+            format!("Did you mean {:?}?", nearest(key, names).unwrap_or_default())
+        }
+        _ => "Remove it, or add it to the type.".to_owned(),
+    });
+    diagnostic
+}
+
+/// Hides the defaults of sensitive variables, and those within their types, in the texts that diagnostics show.
 pub(super) fn hide_defaults(variables: &[Variable<'_>], texts: &mut Texts) {
+    fn within(node: &Node, texts: &mut Texts) {
+        match &node.kind {
+            Kind::Call(Call { name, arguments, .. }) if name == "optional" => {
+                arguments.iter().take(1).for_each(|inner| within(inner, texts));
+                arguments.iter().skip(1).for_each(|default| texts.mask(default.span));
+            }
+            Kind::Call(call) => call.arguments.iter().for_each(|inner| within(inner, texts)),
+            Kind::List(items) => items.iter().for_each(|inner| within(inner, texts)),
+            Kind::Object(entries) => entries.iter().for_each(|(_, inner)| within(inner, texts)),
+            _ => {}
+        }
+    }
     for variable in variables.iter().filter(|v| v.sensitive) {
         if let Some(default) = variable.block.body.attribute("default") {
             texts.mask(default.value.span);
+        }
+        if let Some(written) = variable.block.body.attribute("type") {
+            within(&written.value, texts);
         }
     }
 }
@@ -344,14 +451,7 @@ pub(super) fn validate(variables: &[Variable<'_>], scope: &Scope, out: &mut Repo
                             message
                         })
                         .at(condition.value.span);
-                    let shown = match (
-                        variable.sensitive,
-                        crate::expr::Names::get(scope, "var").and_then(|v| v.get(variable.name)),
-                    ) {
-                        (false, Some(value)) => value.short(80),
-                        _ => "(sensitive)".to_owned(),
-                    };
-                    diagnostic = diagnostic.value(format!("var.{}", variable.name), shown);
+                    expr::explain(&condition.value, &names, &mut diagnostic);
                     out.push(diagnostic);
                 }
                 Some(other) => out.push(

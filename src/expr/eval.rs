@@ -3,6 +3,8 @@
 
 mod explain;
 
+pub use explain::explain;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

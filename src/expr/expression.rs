@@ -14,6 +14,7 @@ pub struct Expression {
     /// Where it stands.
     pub span: Option<Span>,
     node: Node,
+    quiet: bool,
 }
 
 impl Expression {
@@ -22,13 +23,19 @@ impl Expression {
     /// # Errors
     /// What cannot be evaluated in the parts that do not depend on it.
     pub fn compile(node: &Node, names: &dyn Names, free: &str) -> Result<Self, Fault> {
-        Ok(Self { span: Some(node.span), node: fold(node, names, free)? })
+        Ok(Self { span: Some(node.span), node: fold(node, names, free)?, quiet: false })
+    }
+
+    /// A sensitive value takes part: what goes wrong is told without details.
+    #[must_use]
+    pub fn hushed(self) -> Self {
+        Self { quiet: true, ..self }
     }
 
     /// Makes an expression that is always this value.
     pub fn constant(value: impl Into<Value>) -> Self {
         let nowhere = Span { source: SourceId(u32::MAX), start: 0, end: 0 };
-        Self { span: None, node: Node::new(Kind::Literal(value.into()), nowhere) }
+        Self { span: None, node: Node::new(Kind::Literal(value.into()), nowhere), quiet: false }
     }
 
     /// The value, when it does not depend on the free root.
@@ -44,6 +51,6 @@ impl Expression {
     /// # Errors
     /// The smallest part at fault.
     pub fn evaluate(&self, roots: &BTreeMap<String, Value>) -> Result<Value, Fault> {
-        eval::evaluate(&self.node, roots)
+        eval::evaluate(&self.node, roots).map_err(|fault| if self.quiet { fault.hushed().into() } else { fault })
     }
 }

@@ -13,11 +13,11 @@ pub mod tree;
 mod types;
 mod value;
 
-pub use eval::{Fault, Files, Names, evaluate};
+pub use eval::{Fault, Files, Names, evaluate, explain};
 pub use expression::Expression;
 pub use field::FieldDoc;
 pub use functions::{Function, Takes, all as functions, parse_duration};
 pub use number::{ArithmeticError, Number};
 pub use predicate::{Field, FieldValue, Predicate, Row, Truth};
-pub use types::{Attribute, Mismatch, Type, convert};
+pub use types::{Attribute, Mismatch, Part, Type, convert, is_name};
 pub use value::Value;

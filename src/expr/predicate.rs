@@ -114,6 +114,7 @@ pub trait Row {
 pub struct Predicate {
     node: Node,
     test: Arc<Test>,
+    quiet: bool,
 }
 
 impl PartialEq for Predicate {
@@ -151,7 +152,11 @@ impl Predicate {
     /// The predicate that holds for everything.
     pub fn always() -> Self {
         let nowhere = Span { source: SourceId(u32::MAX), start: 0, end: 0 };
-        Self { node: Node::new(Kind::Literal(Value::Bool(true)), nowhere), test: Arc::new(Test::Constant(true)) }
+        Self {
+            node: Node::new(Kind::Literal(Value::Bool(true)), nowhere),
+            test: Arc::new(Test::Constant(true)),
+            quiet: false,
+        }
     }
 
     /// Folds everything but `repository.*`, checks the types and chooses the fast forms.
@@ -170,7 +175,21 @@ impl Predicate {
             return Err(wrong(&node, "true or false for each repository", value.kind()));
         }
         let test = Arc::new(compile(&node));
-        Ok(Self { node, test })
+        Ok(Self { node, test, quiet: false })
+    }
+
+    /// A sensitive value takes part: what goes wrong is told without details.
+    #[must_use]
+    pub fn hushed(self) -> Self {
+        Self { quiet: true, ..self }
+    }
+
+    /// The answer, when it does not depend on the row.
+    pub fn as_constant(&self) -> Option<bool> {
+        match *self.test {
+            Test::Constant(truth) => Some(truth),
+            _ => None,
+        }
     }
 
     /// Asks.
@@ -178,7 +197,7 @@ impl Predicate {
     /// # Errors
     /// What only a row can show: a pattern that does not match, a division by a field that is 0.
     pub fn test(&self, row: &dyn Row) -> Result<Truth, Fault> {
-        self.test.ask(row)
+        self.test.ask(row).map_err(|fault| if self.quiet { fault.hushed().into() } else { fault })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The expression tree: what a parser makes and the evaluator walks. Every node has its span.
 
-use super::{Field, Value};
+use super::{Field, Part, Value};
 use crate::diag::{Diagnostic, Span};
 
 /// One node with the text that it came from.
@@ -164,6 +164,20 @@ impl Node {
     /// Makes a node.
     pub fn new(kind: Kind, span: Span) -> Self {
         Self { kind, span }
+    }
+
+    /// The expression that writes a part of this one's value, as far as it is written out; and what is left of the way.
+    pub fn part<'n, 'p>(&'n self, path: &'p [Part]) -> (&'n Self, &'p [Part]) {
+        let Some((step, rest)) = path.split_first() else { return (self, path) };
+        let next = match (&self.kind, step) {
+            (Kind::List(items), Part::Element(index)) => items.get(*index),
+            (Kind::Object(entries), Part::Key(key)) => entries
+                .iter()
+                .find(|(k, _)| matches!(&k.kind, Kind::Literal(value) if value.as_str() == Some(key)))
+                .map(|(_, value)| value),
+            _ => None,
+        };
+        next.map_or((self, path), |next| next.part(rest))
     }
 
     /// Calls `visit` for each root name that is not bound by a surrounding `for`, with the attribute that follows

@@ -65,11 +65,36 @@ impl fmt::Display for Type {
     }
 }
 
+/// One step into a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// What stands under a key.
+    Key(String),
+    /// The element at an index, from 0.
+    Element(usize),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) if is_name(key) => write!(f, ".{key}"),
+            Self::Key(key) => write!(f, "[{key:?}]"),
+            Self::Element(index) => write!(f, "[{index}]"),
+        }
+    }
+}
+
+/// Whether a text can stand as a name in an expression.
+pub fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+}
+
 /// Why a value does not fit a type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mismatch {
-    /// Which part of the value, like `.disk[2]`; empty for the value itself.
-    pub path: String,
+    /// Which part of the value; empty for the value itself.
+    pub path: Vec<Part>,
     /// What is wrong with it. Never the value itself: it may be secret.
     pub message: String,
 }
@@ -79,7 +104,8 @@ impl fmt::Display for Mismatch {
         if self.path.is_empty() {
             write!(f, "this must be {}.", self.message)
         } else {
-            write!(f, "its part {} must be {}.", self.path, self.message)
+            let path: String = self.path.iter().map(ToString::to_string).collect();
+            write!(f, "its part {path} must be {}.", self.message)
         }
     }
 }
@@ -227,7 +253,7 @@ pub fn convert(value: &Value, wanted: &Type) -> Result<Value, Mismatch> {
             );
         }
     }
-    let mismatch = || Mismatch { path: String::new(), message: format!("{wanted}; it is {}", value.kind()) };
+    let mismatch = || Mismatch { path: Vec::new(), message: format!("{wanted}; it is {}", value.kind()) };
     Ok(match (wanted, value) {
         (Type::Any, value) | (_, value @ (Value::Null | Value::Unknown)) => value.clone(),
         (Type::Bool, Value::Bool(_)) | (Type::Number, Value::Number(_)) | (Type::String, Value::String(_)) => {
@@ -260,7 +286,7 @@ pub fn convert(value: &Value, wanted: &Type) -> Result<Value, Mismatch> {
         (Type::Map(inner), Value::Object(entries)) => {
             let converted: Result<Vec<_>, Mismatch> = entries
                 .iter()
-                .map(|(k, v)| Ok((k.clone(), convert(v, inner).map_err(|e| within(&format!("[{k:?}]"), e))?)))
+                .map(|(k, v)| Ok((k.clone(), convert(v, inner).map_err(|e| within(Part::Key(k.clone()), e))?)))
                 .collect();
             Value::object(converted?)
         }
@@ -269,7 +295,7 @@ pub fn convert(value: &Value, wanted: &Type) -> Result<Value, Mismatch> {
                 .iter()
                 .zip(types)
                 .enumerate()
-                .map(|(i, (v, t))| convert(v, t).map_err(|e| within(&format!("[{i}]"), e)))
+                .map(|(i, (v, t))| convert(v, t).map_err(|e| within(Part::Element(i), e)))
                 .collect();
             Value::from(converted?)
         }
@@ -279,11 +305,11 @@ pub fn convert(value: &Value, wanted: &Type) -> Result<Value, Mismatch> {
                 let converted = match (entries.get(name), &attribute.default) {
                     (Some(Value::Null) | None, Some(default)) => default.clone(),
                     (Some(value), _) => {
-                        convert(value, &attribute.wanted).map_err(|e| within(&format!(".{name}"), e))?
+                        convert(value, &attribute.wanted).map_err(|e| within(Part::Key(name.clone()), e))?
                     }
                     (None, None) => {
                         return Err(Mismatch {
-                            path: String::new(),
+                            path: Vec::new(),
                             message: format!("{wanted}; it lacks the attribute {name:?}"),
                         });
                     }
@@ -327,14 +353,15 @@ fn mixed(items: &[&Value], wanted: &Type) -> Mismatch {
         [only] => format!("each is {only}, but of different types"),
         more => format!("here are {}", more.join(" and ")),
     };
-    Mismatch { path: String::new(), message: format!("{what} have one type; {found}") }
+    Mismatch { path: Vec::new(), message: format!("{what} have one type; {found}") }
 }
 
 fn items(value: &Value, inner: &Type) -> Result<Vec<Value>, Mismatch> {
     let items = value.elements().into_iter().flatten().enumerate();
-    items.map(|(i, v)| convert(v, inner).map_err(|e| within(&format!("[{i}]"), e))).collect()
+    items.map(|(i, v)| convert(v, inner).map_err(|e| within(Part::Element(i), e))).collect()
 }
 
-fn within(step: &str, inner: Mismatch) -> Mismatch {
-    Mismatch { path: format!("{step}{}", inner.path), ..inner }
+fn within(step: Part, mut inner: Mismatch) -> Mismatch {
+    inner.path.insert(0, step);
+    inner
 }

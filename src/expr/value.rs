@@ -139,6 +139,48 @@ impl Value {
         out.text
     }
 
+    /// The value in a few words, as Terraform names it in messages: what is short as it is, of a collection its kind and
+    /// size.
+    pub fn summary(&self) -> String {
+        let count = |n: usize| match n {
+            1 => "1 element".to_owned(),
+            n => format!("{n} elements"),
+        };
+        match self {
+            Self::List(items) if items.is_empty() => "empty list".to_owned(),
+            Self::Set(items) if items.is_empty() => "empty set".to_owned(),
+            Self::List(items) => match alike(items.iter()) {
+                Some(inner) => format!("list of {inner} with {}", count(items.len())),
+                None => format!("tuple with {}", count(items.len())),
+            },
+            Self::Set(items) => match alike(items.iter()) {
+                Some(inner) => format!("set of {inner} with {}", count(items.len())),
+                None => format!("set with {}", count(items.len())),
+            },
+            Self::Object(entries) => match entries.len() {
+                0 => "object with no attributes".to_owned(),
+                1 => format!("object with 1 attribute {:?}", entries.keys().next().map_or("", String::as_str)),
+                n => format!("object with {n} attributes"),
+            },
+            Self::Unknown => "not known".to_owned(),
+            plain => plain.short(80),
+        }
+    }
+
+    /// The kind without an article.
+    fn noun(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "bool",
+            Self::Number(_) => "number",
+            Self::String(_) => "string",
+            Self::List(_) => "list",
+            Self::Set(_) => "set",
+            Self::Object(_) => "object",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// The elements of a list or set, or the values of an object in the order of its keys.
     pub(crate) fn elements(&self) -> Option<Box<dyn Iterator<Item = &Self> + '_>> {
         match self {
@@ -148,6 +190,12 @@ impl Value {
             _ => None,
         }
     }
+}
+
+/// The kind that all these values have.
+fn alike<'v>(mut items: impl Iterator<Item = &'v Value>) -> Option<&'static str> {
+    let first = items.next()?.noun();
+    items.all(|item| item.noun() == first).then_some(first)
 }
 
 /// Takes text until its limit is reached, then refuses.
@@ -319,6 +367,24 @@ mod tests {
         ]);
         assert_eq!(value.to_string(), r#"{ "a" = [1, null], "b" = "x\"$${y}\n", "c" = toset(["k"]) }"#);
         assert_eq!(value.short(9), "{ \"a\" = […");
+    }
+
+    #[test]
+    fn a_summary_names_what_is_large_and_shows_what_is_small() {
+        let texts = |n: usize| Value::list((0..n).map(|i| Value::from(i.to_string())));
+        for (value, expected) in [
+            (Value::from("a"), "\"a\""),
+            (Value::Null, "null"),
+            (texts(0), "empty list"),
+            (texts(1), "list of string with 1 element"),
+            (texts(3), "list of string with 3 elements"),
+            (Value::list([Value::Null, Value::from(1u64)]), "tuple with 2 elements"),
+            (Value::set([Value::from(1u64)]), "set of number with 1 element"),
+            (Value::object([("a", Value::Null)]), "object with 1 attribute \"a\""),
+            (Value::object([("a", Value::Null), ("b", Value::Null)]), "object with 2 attributes"),
+        ] {
+            assert_eq!(value.summary(), expected);
+        }
     }
 
     #[test]

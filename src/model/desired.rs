@@ -35,6 +35,8 @@ pub struct Desired {
     pub rollout: Rollout,
     /// Rules over the finished plan, in the order of their addresses.
     pub policies: Vec<Policy>,
+    /// Addresses that became others, in the order of the former ones; each leads to where it is now.
+    pub moved: Vec<Moved>,
     /// Legal parts of the configuration whose effect this version cannot bring about: errors of a plan, not of `validate`.
     pub later: Vec<Diagnostic>,
 }
@@ -339,6 +341,17 @@ pub struct Wave {
     /// At most this many, drawn by a seeded hash of the id.
     pub sample: Option<u64>,
     /// The block.
+    pub span: Span,
+}
+
+/// One `moved` block: what had the one address has the other now. Without a key, all instances of the block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The address before; nothing has it any more.
+    pub from: Address,
+    /// The address now, also where other `moved` blocks lead on to it.
+    pub to: Address,
+    /// Where `from` stands.
     pub span: Span,
 }
 

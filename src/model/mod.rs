@@ -13,7 +13,7 @@ mod refs;
 
 pub use address::Address;
 pub use desired::{
-    Assignment, Connection, Desired, DesiredStorage, Endpoint, GitlabConnection, Limits, LiveConnection, Policy,
+    Assignment, Connection, Desired, DesiredStorage, Endpoint, GitlabConnection, Limits, LiveConnection, Moved, Policy,
     Rollout, SandboxConnection, SandboxFault, SandboxPods, SandboxStorage, Scheme, SecretRef, Wave,
 };
 pub use name::{Bytes, Container, ContainerKind, NameError, RepositoryRole, StorageName, Weight};

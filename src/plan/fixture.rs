@@ -154,6 +154,7 @@ impl World {
                 assignments: Vec::new(),
                 rollout: Rollout { waves: Vec::new(), backup_declined: true },
                 policies: Vec::new(),
+                moved: Vec::new(),
                 later: Vec::new(),
             },
             observed: Observed {

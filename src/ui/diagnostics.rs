@@ -66,9 +66,9 @@ fn render(item: &Diagnostic, sources: &SourceMap, style: Style) -> String {
     for line in detail.lines().filter(|l| !l.trim().is_empty()) {
         elements.push(Level::NOTE.no_name().message(text::escape(line).into_owned()).into());
     }
-    for (name, value) in values {
-        let line = format!("{} = {}", text::escape(name), text::escape(value));
-        elements.push(Level::NOTE.with_name("value").message(line).into());
+    for (name, statement) in values {
+        let line = format!("{} {}", text::escape(name), text::escape(statement));
+        elements.push(Level::NOTE.with_name("where").message(line).into());
     }
     for line in help.iter().flat_map(|h| h.lines()).filter(|l| !l.trim().is_empty()) {
         elements.push(Level::HELP.message(text::escape(line).into_owned()).into());
@@ -246,7 +246,7 @@ struct JsonSnippet<'a> {
 #[derive(Serialize, Clone)]
 struct Value<'a> {
     traversal: &'a str,
-    statement: String,
+    statement: &'a str,
 }
 
 /// Diagnostics in the shape of `terraform validate -json`, with our `code`, `help`, `related` and (also where there is
@@ -260,8 +260,7 @@ pub fn diagnostics_json(found: &Diagnostics, sources: &SourceMap) -> String {
 
 fn json<'a>(item: &'a Diagnostic, sources: &'a SourceMap) -> Json<'a> {
     let Diagnostic { severity, code, summary, detail, span, related, values, help } = item;
-    let values: Vec<Value<'a>> =
-        values.iter().map(|(name, value)| Value { traversal: name, statement: format!("is {value}") }).collect();
+    let values: Vec<Value<'a>> = values.iter().map(|(name, statement)| Value { traversal: name, statement }).collect();
     Json {
         severity: match severity {
             Severity::Error => "error",

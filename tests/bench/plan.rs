@@ -265,6 +265,7 @@ fn fleet(kept: &[StorageName], draining: &[StorageName]) -> Outcome<(Desired, Ob
         assignments: Vec::new(),
         rollout: Rollout::default(),
         policies: Vec::new(),
+        moved: Vec::new(),
         later: Vec::new(),
     };
     Ok((desired, observed))

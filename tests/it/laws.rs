@@ -93,6 +93,7 @@ fn desired() -> Desired {
             backup_declined: true,
         },
         policies: Vec::new(),
+        moved: Vec::new(),
         later: Vec::new(),
     }
 }

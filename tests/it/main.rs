@@ -8,6 +8,7 @@ mod cluster_contract;
 #[cfg(feature = "sandbox")]
 mod cluster_crash;
 mod common;
+mod config;
 mod control_plane;
 mod first_move;
 mod fmt;

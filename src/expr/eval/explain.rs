@@ -1,7 +1,9 @@
 //! What an evaluation's diagnostics say: the smallest node at fault, and the values of the names in it.
 
-use super::{Env, Fault};
-use crate::diag::Diagnostic;
+use std::cell::Cell;
+
+use super::{Env, FUEL, Fault, Names};
+use crate::diag::{Diagnostic, SENSITIVE};
 use crate::expr::Value;
 use crate::expr::tree::{Kind, Node, StepKind};
 
@@ -33,12 +35,18 @@ impl Env<'_> {
                 continue;
             }
             if self.is_free(root) && self.names.is_sensitive(root, attribute) {
-                diagnostic.values.push((name, "(sensitive)".to_owned()));
+                diagnostic.values.push((name, SENSITIVE.to_owned()));
             } else if let Ok(value) = self.value(path) {
-                diagnostic.values.push((name, value.short(80)));
+                diagnostic.values.push((name, format!("is {}", value.summary())));
             }
         }
     }
+}
+
+/// Adds to a diagnostic what the names in an expression are.
+pub fn explain(node: &Node, names: &dyn Names, diagnostic: &mut Diagnostic) {
+    let fuel = Cell::new(FUEL);
+    Env { names, bound: None, depth: 0, fuel: &fuel }.show_values(node, diagnostic);
 }
 
 /// Finds names and paths without computed indexes, in the order they are written, but not inside `for`.

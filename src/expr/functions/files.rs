@@ -2,7 +2,7 @@
 
 use super::Takes::{Object, Text};
 use super::{Function, Wrong, row};
-use crate::expr::Value;
+use crate::expr::{Value, is_name};
 
 pub(super) const TABLE: fn() -> Vec<Function> = || {
     vec![
@@ -22,11 +22,7 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
             "A file below the configuration's folder as a template, with the object's entries as its names.",
             |a| {
                 let files = a.env.names.files().ok_or("files cannot be read here.")?;
-                let name = |name: &&String| {
-                    name.starts_with(|c: char| c.is_alphabetic() || c == '_')
-                        && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
-                };
-                if let Some(key) = a.entries(1).keys().find(|key| !name(key)) {
+                if let Some(key) = a.entries(1).keys().find(|key| !is_name(key)) {
                     return Err(Wrong::argument(1, format!("{key:?} cannot be a name in a template.")));
                 }
                 a.spend(READ)?;

@@ -1,0 +1,4 @@
+gitlab {
+  url   = "http://gitlab.example.com"
+  token = { env = "TOKEN" }
+}
