@@ -410,7 +410,8 @@ fn walk(value: &Json, pointer: &mut String, visit: &mut dyn FnMut(&str, &str, &J
         }
         Json::Array(items) => {
             for (n, item) in items.iter().enumerate() {
-                pointer.push_str(&format!("/{n}"));
+                pointer.push('/');
+                pointer.push_str(&n.to_string());
                 walk(item, pointer, visit);
                 pointer.truncate(length);
             }
@@ -540,7 +541,7 @@ pub(super) fn tolerations(out: &mut Report, node: &Node, list: &Json) {
                     wrong(at, "`effect` must be \"NoSchedule\", \"PreferNoSchedule\" or \"NoExecute\".".to_owned());
                 }
                 "tolerationSeconds" if !value.is_u64() => {
-                    wrong(at, "`tolerationSeconds` must be a whole number.".to_owned())
+                    wrong(at, "`tolerationSeconds` must be a whole number.".to_owned());
                 }
                 "key" | "value" if !value.is_string() => wrong(at, format!("`{name}` must be a string.")),
                 _ if !KNOWN.contains(&name.as_str()) => {

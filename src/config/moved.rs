@@ -12,10 +12,13 @@ use crate::expr::Value;
 use crate::expr::tree::{Kind, Node, Step, StepKind};
 use crate::model::{Address, Assignment, Moved};
 
+/// A block's place, and the keys of its instances.
+type Instanced = (Span, Option<BTreeSet<String>>);
+
 /// What a configuration declares: by kind and label, the block and the keys of its instances (none without
 /// `for_each`).
 struct Declared<'a> {
-    blocks: BTreeMap<&'a str, BTreeMap<&'a str, (Span, Option<BTreeSet<String>>)>>,
+    blocks: BTreeMap<&'a str, BTreeMap<&'a str, Instanced>>,
 }
 
 /// One `moved` block, as it is written.

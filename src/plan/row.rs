@@ -128,6 +128,7 @@ mod tests {
         for kind in [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki] {
             let mut one = repository(1, "a", 1);
             one.container.kind = kind;
+            one.archived = (kind == ContainerKind::Project).then_some(false);
             // GitLab's groups have no time of their last change.
             one.last_activity = (kind != ContainerKind::GroupWiki).then_some(1);
             one.created = Some(1);

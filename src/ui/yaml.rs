@@ -6,7 +6,7 @@ use serde_json::Value;
 pub fn yaml(documents: &[Value]) -> String {
     // Long texts stay as they are: folding them would change what a script or a template says.
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
-    match serde_saphyr::to_string_multiple_with_options(&documents, options) {
+    match serde_saphyr::to_string_multiple_with_options(documents, options) {
         Ok(text) => text,
         // JSON values have nothing that YAML lacks: this cannot happen, and is told rather than panicked about.
         Err(error) => format!("# cannot be written: {error}\n"),

@@ -1,6 +1,7 @@
 //! Functions that encode and decode texts: Base64, JSON, YAML, CSV, URLs, digests.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD as ALPHABET;
@@ -66,7 +67,7 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
                     match byte {
                         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte.into()),
                         b' ' => out.push('+'),
-                        other => out.push_str(&format!("%{other:02X}")),
+                        other => drop(write!(out, "%{other:02X}")),
                     }
                 }
                 bounded(out.len())?;
@@ -95,7 +96,7 @@ pub(super) fn json(value: &Value, out: &mut String) -> Result<(), Wrong> {
         let quoted = serde_json::Value::from(text).to_string();
         for c in quoted.chars() {
             match c {
-                '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+                '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => drop(write!(out, "\\u{:04x}", u32::from(c))),
                 c => out.push(c),
             }
         }

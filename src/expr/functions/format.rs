@@ -1,5 +1,7 @@
 //! `format` and `formatlist`: the verbs of Terraform, which are those of C and Go.
 
+use std::fmt::Write as _;
+
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::Takes::{Any, Text};
@@ -350,7 +352,7 @@ impl Decimal {
         let exponent = if self.digits.is_empty() { 0 } else { self.point - 1 };
         out.push(letter);
         out.push(if exponent < 0 { '-' } else { '+' });
-        out.push_str(&format!("{:02}", exponent.unsigned_abs()));
+        let _ = write!(out, "{:02}", exponent.unsigned_abs());
         out
     }
 

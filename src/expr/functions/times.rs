@@ -170,7 +170,7 @@ fn formatted(format: &str, time: &Time) -> Result<String, String> {
         };
         let (word, after) = rest.split_at(size);
         rest = after;
-        out.push_str(&match word {
+        let part = match word {
             "YYYY" => format!("{:04}", t.year()),
             "YY" => format!("{:02}", t.year().rem_euclid(100)),
             "MMMM" => month.to_owned(),
@@ -211,7 +211,8 @@ fn formatted(format: &str, time: &Time) -> Result<String, String> {
                 return Err(format!("{word:?} is not a part of a time; text stands in single quotes."));
             }
             other => other.to_owned(),
-        });
+        };
+        out.push_str(&part);
     }
     Ok(out)
 }

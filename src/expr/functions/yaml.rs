@@ -1,6 +1,7 @@
 //! YAML, read with the rules of Terraform for what a plain word means, and written as Terraform writes it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use granit_parser::{Event, Parser, ScalarStyle, Tag};
 
@@ -328,7 +329,7 @@ fn string(text: &str, indent: usize, out: &mut String) {
         Some(rest) if rest.is_empty() || rest.ends_with('\n') => "+",
         Some(_) => "",
     };
-    out.push_str(&format!("|{hint}{keep}\n"));
+    let _ = writeln!(out, "|{hint}{keep}");
     for line in text.split_inclusive('\n') {
         if line != "\n" {
             out.push_str(&" ".repeat(indent));
@@ -352,7 +353,7 @@ fn quoted(text: &str, fold: Option<usize>, out: &mut String) {
         match (c, fold, chars.peek()) {
             (' ', Some(indent), Some((_, next))) if column > WIDTH && i > 0 && !after_space => {
                 let begin = if *next == ' ' { "\\" } else { "" };
-                out.push_str(&format!("\n{}{begin}", " ".repeat(indent)));
+                let _ = write!(out, "\n{}{begin}", " ".repeat(indent));
                 column = indent + begin.len();
             }
             _ => {

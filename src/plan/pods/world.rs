@@ -207,7 +207,7 @@ impl Cluster {
         let pod = json!({
             "metadata": { "name": statefulset::pod_name(name), "uid": format!("pod-{}", self.count), "labels": labels },
             "spec": { "nodeName": format!("node-of-{name}") },
-            "status": { "phase": "Running" },
+            "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
         });
         self.objects.insert(key(ObjectKind::Pod, &statefulset::pod_name(name)), pod);
     }
