@@ -111,10 +111,7 @@ fn gitlab_rb(desired: &Desired, storages: &[&DesiredStorage]) -> Result<String, 
 type Deployed<'d> = (&'d ClusterSettings, Vec<(&'d DesiredStorage, &'d PodSpec)>);
 
 /// The cluster and the storages with pods among those that were asked for.
-fn pods<'d>(
-    project: &'d Project,
-    storages: &[&'d DesiredStorage],
-) -> Result<Deployed<'d>, Failure> {
+fn pods<'d>(project: &'d Project, storages: &[&'d DesiredStorage]) -> Result<Deployed<'d>, Failure> {
     let pods: Vec<_> = storages.iter().filter_map(|storage| Some((*storage, storage.pod.as_deref()?))).collect();
     match &project.desired.cluster {
         Some(cluster) if !pods.is_empty() => Ok((cluster, pods)),

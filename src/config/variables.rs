@@ -352,12 +352,7 @@ fn settle(variable: &Variable<'_>, given: &Given<'_>, out: &mut Report) -> Optio
 type Tell<'a, 't> = dyn FnMut(&[Part], &'t BTreeMap<String, expr::Attribute>) + 'a;
 
 /// Finds attributes that a value has and its type lacks.
-fn dropped<'t>(
-    value: &Value,
-    wanted: &'t Type,
-    path: &[Part],
-    tell: &mut Tell<'_, 't>,
-) {
+fn dropped<'t>(value: &Value, wanted: &'t Type, path: &[Part], tell: &mut Tell<'_, 't>) {
     let inner = |part: Part| path.iter().cloned().chain([part]).collect::<Vec<_>>();
     let key = |key: &String| inner(Part::Key(key.clone()));
     match (value, wanted) {

@@ -107,8 +107,10 @@ mod tests {
                 proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
                 proptest::collection::btree_map(text.clone(), inner.clone(), 0..5).prop_map(Value::from),
                 // A set's elements have one type.
-                proptest::collection::vec(text.clone(), 0..5).prop_map(|items| Value::set(items.into_iter().map(Value::from))),
-                proptest::collection::vec(any::<i64>(), 0..5).prop_map(|items| Value::set(items.into_iter().map(Value::from))),
+                proptest::collection::vec(text.clone(), 0..5)
+                    .prop_map(|items| Value::set(items.into_iter().map(Value::from))),
+                proptest::collection::vec(any::<i64>(), 0..5)
+                    .prop_map(|items| Value::set(items.into_iter().map(Value::from))),
             ]
         })
     }

@@ -578,7 +578,7 @@ fn secrets_are_read_for_use_and_never_shown() {
         assert!(error.message.contains("it has no key `tken`; it has token"), "{error}");
         let error = cluster.secret("nope", "token").await.expect_err("no such Secret");
         assert!(error.message.contains("there is no such Secret"), "{error}");
-        assert!(!format!("{error:?} {:?}", cluster).contains("canary"));
+        assert!(!format!("{error:?} {cluster:?}").contains("canary"));
     });
 }
 

@@ -143,6 +143,7 @@ fn every_text_of_a_diagnostic_is_in_a_golden() {
     let literal = Regex::new(r#"(?s)"((?:[^"\\]|\\.)*)""#).expect("a pattern");
     let comment = Regex::new(r"(?m)^\s*//.*$").expect("a pattern");
     let placeholder = Regex::new(r"\{[^{}]*\}").expect("a pattern");
+    let continued = Regex::new(r"\\\n\s*").expect("a pattern");
     let goldens = goldens();
     let documented: BTreeSet<&str> = tranship::expr::functions().values().map(|f| f.doc).collect();
     let mut wrong = Vec::new();
@@ -155,7 +156,7 @@ fn every_text_of_a_diagnostic_is_in_a_golden() {
                 continue;
             }
             let raw = raw.replace("\\\"", "\"").replace("\\\\", "\\").replace("{{", "\u{1}").replace("}}", "\u{2}");
-            let raw = Regex::new(r"\\\n\s*").expect("a pattern").replace_all(&raw, "").into_owned();
+            let raw = continued.replace_all(&raw, "").into_owned();
             let longest = placeholder
                 .split(&raw)
                 .flat_map(|part| part.split("\\n"))

@@ -509,7 +509,7 @@ fn what_must_be_there_is_looked_for() {
                         .surroundings
                         .secrets
                         .insert("gitaly-token".to_owned(), Reading::Known(Some(["x".to_owned()].into()))),
-                )
+                );
             },
             Level::Error,
             "secret-key-missing",
