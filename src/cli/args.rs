@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit::Exit;
-use crate::model::{Address, Container, StorageName};
+#[cfg(feature = "sandbox")]
+use crate::model::StorageName;
+use crate::model::{Address, Container};
 
 /// The whole command line.
 #[derive(Debug, Parser)]

@@ -121,7 +121,7 @@ pub(crate) fn judge(storage: &StorageName, seen: &Seen) -> Look {
     if old {
         let hint = match text(set, "/spec/updateStrategy/type") {
             "OnDelete" => {
-                format!(": its updateStrategy is OnDelete, so that only `tranship rotate {storage}` restarts it")
+                format!(": its updateStrategy is OnDelete, so that only deleting it restarts it")
             }
             _ => String::new(),
         };
@@ -378,7 +378,7 @@ mod tests {
             pod(s)["metadata"]["labels"]["controller-revision-hash"] = json!("gitaly-a-6");
             s.set.as_mut().expect("set")["spec"] = json!({ "updateStrategy": { "type": "OnDelete" } });
         });
-        assert!(on_delete.contains("`tranship rotate gitaly-a`"), "{on_delete}");
+        assert!(on_delete.contains("only deleting it"), "{on_delete}");
         let starting = why(|s| pod(s)["status"]["conditions"][0]["status"] = json!("False"));
         assert_eq!(starting, "waiting until Pod/gitaly-a-0 is ready [Pod/gitaly-a-0]");
         assert!(why(|s| s.claim = Some(json!({ "status": { "phase": "Pending" } }))).contains("is Pending"));

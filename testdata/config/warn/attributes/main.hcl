@@ -1,0 +1,6 @@
+variable "limits" {
+  type = object({
+    max_moves = optional(number, 4)
+  })
+  default = {}
+}

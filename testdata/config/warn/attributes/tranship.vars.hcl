@@ -1,0 +1,1 @@
+limits = { max_move = 8 }

@@ -1,0 +1,11 @@
+sandbox "office" {
+  repositories = 3
+
+  storage "default" {
+    disk = "20Gi"
+  }
+}
+
+storage "default" {
+  token = { env = "GITALY_TOKEN" }
+}
