@@ -120,9 +120,7 @@ pub(crate) fn judge(storage: &StorageName, seen: &Seen) -> Look {
     }
     if old {
         let hint = match text(set, "/spec/updateStrategy/type") {
-            "OnDelete" => {
-                format!(": its updateStrategy is OnDelete, so that only deleting it restarts it")
-            }
+            "OnDelete" => ": its updateStrategy is OnDelete, so that only deleting it restarts it".to_owned(),
             _ => String::new(),
         };
         return Look::NotYet(format!("waiting until {pod_key} restarts with the new template{hint}"), set_key);
