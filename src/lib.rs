@@ -5,7 +5,7 @@
 //! *.hcl ──config──▶ Desired ─┐
 //! live systems ─live─▶ Observed ─┼─plan─▶ Plan ──ui──▶ terminal, JSON
 //! state file ──state─▶ State ────┘         │
-//!                                          └─apply─▶ ports ─live─▶ GitLab, Gitaly
+//!                                          └─apply─▶ ports ─live─▶ GitLab, Gitaly, Kubernetes
 //!                                              └─▶ journal ─▶ state file
 //! ```
 //!
@@ -17,7 +17,7 @@
 //! | 7 | [`live`], `sandbox` | adapters that implement the ports over the wire; the embedded fleet. Neither imports the other |
 //! | 6 | [`ui`] | views of plans, events, states and diagnostics; the only writer to streams beside `cli` |
 //! | 5 | [`apply`] | the engine, the mover, verification, the ports' traits; the only caller of what changes the world |
-//! | 4 | [`plan`] | pure: assignment, placement, waves, order, graph, preflight, estimate, policies, linter |
+//! | 4 | [`plan`] | pure: assignment, placement, waves, order, graph, preflight, estimate, policies, linter, the objects of pods |
 //! | 3 | [`config`], [`state`] | HCL to [`model::Desired`]; the state file, its lock, the journal's and the inventory's files |
 //! | 2 | [`model`] | typed names and quantities, desired, observed, addresses |
 //! | 1 | [`diag`], [`expr`] | diagnostics with spans; values, expressions, evaluator, functions |
