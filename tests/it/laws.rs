@@ -605,33 +605,47 @@ fn draw(seed: &mut u64, below: u64) -> u64 {
     (*seed >> 33) % below
 }
 
-/// Faults that GitLab gets out of by itself.
-const MIXED: [&str; 11] = [
-    "corrupt_copy",
-    "lose_reference",
-    "fail_move",
-    "push_timeout",
-    "refuse_move",
-    "lost_response",
-    "server_error",
-    "rate_limit",
-    "push_after_move",
-    "cleanup_failed",
-    "fast_move",
+/// Faults that are left out of the mixture, each with the reason. All others are in it, those to come as well.
+const LEFT_OUT: &[(&str, &str)] = &[
+    ("foreign_move", "somebody else moves the container too: law 6 holds it"),
+    ("dead_end_a", "GitLab does not get out of it by itself"),
+    ("dead_end_b", "GitLab does not get out of it by itself"),
+    ("stuck_scheduled", "GitLab does not get out of it by itself"),
+    ("poisoned_project", "the project is in no list, hence in no plan: `laws_kinds` holds it"),
+    ("pod_pending", "there are no pods"),
+    ("image_pull", "there are no pods"),
+    ("pod_crash", "there are no pods"),
+    ("cordoned", "there are no pods"),
+    ("node_gone", "there are no pods"),
+    ("claim_lost", "there are no pods"),
+    ("empty_disk", "there are no pods"),
+    ("rbac_forbidden", "there is no cluster"),
+    ("api_away", "there is no cluster"),
 ];
+
+fn mixed() -> Vec<&'static str> {
+    let left_out = |kind: &str| LEFT_OUT.iter().any(|(name, _)| *name == kind);
+    assert!(LEFT_OUT.iter().all(|(name, _)| SandboxFault::KINDS.iter().any(|(kind, _)| kind == name)));
+    SandboxFault::KINDS.iter().map(|(kind, _)| *kind).filter(|kind| !left_out(kind)).collect()
+}
 
 /// Whatever goes wrong, in any mixture: nothing is lost unnoticed, nothing is moved twice, nothing is forgotten.
 #[test]
 fn laws_4_and_5_hold_for_random_faults() {
     let seeds: u64 = std::env::var("TRANSHIP_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
     let (mut moved, mut set_aside) = (0, 0);
+    let mixed = mixed();
     for number in 0..seeds {
         let mut seed = number;
         let mut world = spec(8, &[]);
         world.seed = number;
         for _ in 0..draw(&mut seed, 4) {
-            let kind = MIXED[draw(&mut seed, MIXED.len() as u64) as usize].to_owned();
-            let (nth, count) = (1 + draw(&mut seed, 12) as u32, 1 + draw(&mut seed, 3) as u32);
+            let kind = mixed[draw(&mut seed, mixed.len() as u64) as usize].to_owned();
+            let (mut nth, count) = (1 + draw(&mut seed, 12) as u32, 1 + draw(&mut seed, 3) as u32);
+            if kind == "request_budget" {
+                // These ports do not wait a limit out, the adapter does: a limit that lets no two requests through ends here.
+                nth += 9;
+            }
             world.faults.push(SandboxFault { kind, nth, count });
         }
         let mut tool = Tool::new(&world);
@@ -644,6 +658,8 @@ fn laws_4_and_5_hold_for_random_faults() {
             }
             unknown += summary.unknown;
             moved += passed(&summary);
+            // An operator comes back later.
+            tool.fleet.advance(std::time::Duration::from_secs(300));
         }
         let faults = &world.faults;
         let after = tool.fleet.fingerprint();
