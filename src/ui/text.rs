@@ -112,9 +112,13 @@ impl Table {
     pub(super) fn render(&self, indent: usize) -> String {
         let columns = self.rows.iter().map(|(row, _)| row.len()).max().unwrap_or(0);
         let mut widths = vec![0; columns];
-        for (row, _) in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(measure_text_width(cell));
+        for (row, note) in &self.rows {
+            for (index, (width, cell)) in widths.iter_mut().zip(row).enumerate() {
+                // What ends its line pushes nothing of other lines away.
+                let ends = index + 1 == row.len() && note.is_empty() && !self.right.contains(&index);
+                if !ends {
+                    *width = (*width).max(measure_text_width(cell));
+                }
             }
         }
         let mut out = String::new();
@@ -274,6 +278,14 @@ mod tests {
         table.row(["\u{1b}[1mab\u{1b}[0m".to_owned(), "22".to_owned(), String::new()]);
         let text = table.render(2);
         assert_eq!(console::strip_ansi_codes(&text), "  日本   1\n  ab    22\n");
+    }
+
+    #[test]
+    fn what_ends_its_line_pushes_no_note_away() {
+        let mut table = Table::new(PIPE, &[]);
+        table.row(["a".to_owned(), "longer than all others".to_owned()]);
+        table.row_with(["b".to_owned(), "x".to_owned()], "# why".to_owned());
+        assert_eq!(table.render(0), "a  longer than all others\nb  x  # why\n");
     }
 
     #[test]
