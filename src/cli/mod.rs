@@ -190,6 +190,7 @@ mod testing {
             },
             policies: Vec::new(),
             samples: Default::default(),
+            renames: Vec::new(),
         }
     }
 }

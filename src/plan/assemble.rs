@@ -94,7 +94,7 @@ impl<'a> Planner<'a, '_> {
         }
         let weights = self.weights(&actions);
         let managed: BTreeSet<&StorageName> = actions.iter().filter_map(|a| weight_of(&a.change)).collect();
-        let basis = basis::basis(&self.desired.digest, self.state, self.observed, &managed, &touched);
+        let basis = basis::basis(&self.desired.digest, self.recorded, self.observed, &managed, &touched);
         self.look(&actions, &items, &weights, estimate.duration_seconds);
         let storages = self.storages(&items);
         let moves = self.moves(&items);
@@ -120,6 +120,7 @@ impl<'a> Planner<'a, '_> {
             estimate,
             policies: Vec::new(),
             samples: waves.samples,
+            renames: std::mem::take(&mut self.renames),
         };
         plan.policies = policy::verdicts(self.desired, &plan);
         Ok(plan)

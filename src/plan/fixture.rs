@@ -307,6 +307,9 @@ impl World {
     pub(super) fn apply(&mut self, plan: &Plan) {
         use crate::plan::Change;
         use crate::state::{Record, WaveRecord};
+        for one in &plan.renames {
+            self.state.rename(&one.from, &one.to);
+        }
         for action in &plan.actions {
             match &action.change {
                 Change::SetWeight { storage, to, .. } => {

@@ -6,6 +6,7 @@ use super::assign::{Claim, Claimer, Claims, Faults};
 use super::diff;
 use super::drain::{self, Sources};
 use super::graph::Graph;
+use super::moved;
 use super::networks;
 use super::placement::{Item, Names, Room, need};
 use super::pods::Pods;
@@ -13,7 +14,7 @@ use super::preflight::Preflight;
 use super::report::Report;
 use super::select::Selection;
 use super::waves::Waves;
-use super::{Change, Level, MISSING_REFERENCE, Options, Plan, WaitingOn};
+use super::{Change, Level, MISSING_REFERENCE, Options, Plan, Rename, WaitingOn};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::model::{Bytes, Container, Desired, DiskSpace, MoveRecord, Observed, Repository, StorageName};
 use crate::state::State;
@@ -28,6 +29,9 @@ pub fn make(desired: &Desired, observed: &Observed, state: &State, options: &Opt
     if !later.is_empty() {
         return Err(Diagnostics { items: later });
     }
+    let (followed, renames, taken) = moved::follow(state, &desired.moved);
+    let recorded = state;
+    let state = &followed;
     let selection = Selection::new(desired, options)?;
     let claims = Claims::new(desired, observed)?;
     let live = live_moves(observed);
@@ -38,6 +42,8 @@ pub fn make(desired: &Desired, observed: &Observed, state: &State, options: &Opt
         desired,
         observed,
         state,
+        recorded,
+        renames,
         selection: &selection,
         claims: &claims,
         names: &names,
@@ -47,6 +53,7 @@ pub fn make(desired: &Desired, observed: &Observed, state: &State, options: &Opt
         preflight: Preflight::new(desired, observed, state, &pods),
         report: Report::default(),
     };
+    planner.preflight.taken(&taken);
     planner.run()
 }
 
@@ -87,9 +94,13 @@ struct Place<'b, 'a> {
 pub(super) struct Planner<'a, 'b> {
     pub(super) desired: &'a Desired,
     pub(super) observed: &'a Observed,
+    /// As its records stand once they have followed all moves of addresses.
     pub(super) state: &'a State,
+    /// As it was read.
+    pub(super) recorded: &'a State,
+    pub(super) renames: Vec<Rename>,
     selection: &'b Selection<'a>,
-    claims: &'b Claims<'a>,
+    pub(super) claims: &'b Claims<'a>,
     pub(super) names: &'b Names<'a>,
     pub(super) live: &'a BTreeMap<Container, &'a MoveRecord>,
     /// Sources of an unreleased possible loss.
@@ -111,6 +122,7 @@ impl<'a> Planner<'a, '_> {
         let mut faults = Faults::default();
         let waves = Waves::sort(&mut items, self.desired, self.state, self.claims, &mut faults);
         faults.check()?;
+        self.empty_waves(&ordered, &items);
         self.narrow(&mut items, &waves);
         sources.leaving =
             items.chunk_by(|a, b| a.source == b.source).filter_map(|g| Some(&g.first()?.repository.storage)).collect();

@@ -8,6 +8,7 @@ mod assign;
 mod basis;
 pub mod check;
 mod diff;
+mod doubt;
 mod drain;
 mod estimate;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod graph;
 #[cfg(test)]
 mod laws;
 mod make;
+mod moved;
 mod networks;
 mod placement;
 pub mod pods;
@@ -93,6 +95,18 @@ pub struct Plan {
     pub policies: Vec<PolicyVerdict>,
     /// Thresholds of waves with a sample, fixed by this plan: wave name → 16 hex digits.
     pub samples: BTreeMap<String, String>,
+    /// Records of the state that get another address, by their old one; before everything else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub renames: Vec<Rename>,
+}
+
+/// A record of the state that gets another address, as a `moved` block says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rename {
+    /// Where it stands.
+    pub from: Address,
+    /// Where it will stand; there is none yet.
+    pub to: Address,
 }
 
 impl Plan {
@@ -101,7 +115,7 @@ impl Plan {
 
     /// The one definition of "anything to do".
     pub fn is_empty(&self) -> bool {
-        self.actions.is_empty()
+        self.actions.is_empty() && self.renames.is_empty()
     }
 
     /// True when an apply must not begin.

@@ -171,6 +171,15 @@ impl State {
         hex::encode(sha2::Sha256::digest(format::encode(self)))
     }
 
+    /// Puts a record under another address; false, and nothing changes, when there is none or its new place is taken.
+    pub fn rename(&mut self, from: &Address, to: &Address) -> bool {
+        if self.records.contains_key(to) {
+            return false;
+        }
+        let record = self.records.remove(from);
+        record.is_some_and(|record| self.records.insert(to.clone(), record).is_none())
+    }
+
     /// The address of a storage's record.
     pub fn storage_address(name: &StorageName) -> Address {
         Address::new("storage", name.as_str())

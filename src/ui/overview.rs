@@ -64,6 +64,8 @@ pub struct PlanSummary {
     pub drains: u64,
     /// Actions in all.
     pub actions: u64,
+    /// Records of the state that get another address.
+    pub renames: u64,
     /// Facts that changed outside of tranship.
     pub drift: u64,
     /// Findings that forbid an apply.
@@ -278,6 +280,7 @@ fn summary(plan: &Plan) -> PlanSummary {
         bytes: Bytes(0),
         drains: 0,
         actions: plan.actions.len() as u64,
+        renames: plan.renames.len() as u64,
         drift: plan.drift.len() as u64,
         errors: level(Level::Error),
         dangers: level(Level::Danger),
@@ -305,6 +308,9 @@ fn summary(plan: &Plan) -> PlanSummary {
 fn sentence(plan: &Plan, s: &PlanSummary) -> String {
     if !plan.is_empty() {
         let mut parts = s.pods.parts();
+        if s.renames > 0 {
+            parts.push(format!("{} to rename", text::count(s.renames, "record", "records")));
+        }
         if s.weights > 0 {
             parts.push(format!("{} to set", text::count(s.weights, "weight", "weights")));
         }

@@ -12,7 +12,7 @@ use super::pods::{ChangedField, PodActionRow, PodClass, PodRow};
 use super::text::{self, Paint, Table, escape, escape_lines, percent, prose, repositories};
 use super::words;
 use crate::model::Address;
-use crate::plan::{Basis, Drift, Finding, Level, Plan, PlannedMove, PolicyVerdict, Quarantined, Verdict};
+use crate::plan::{Basis, Drift, Finding, Level, Plan, PlannedMove, PolicyVerdict, Quarantined, Rename, Verdict};
 
 /// Rows of a table that are shown without `-v`.
 const ROWS: usize = 20;
@@ -47,6 +47,7 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
         estimate: _,  // in words
         policies,
         samples: _, // with the waves
+        renames,
     } = plan;
     let mut page = Page { out: String::new(), paint: Paint::new(style), style, verbose };
     let headline = page.paint.bold(&summary.text);
@@ -67,6 +68,7 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
     }
     page.quarantined(quarantined);
     page.drift(drift);
+    page.renames(renames);
     page.findings("Danger", findings.iter().filter(|f| f.level != Level::Notice));
     page.pods(pods);
     page.weights(weights);
@@ -176,6 +178,18 @@ impl Page {
         }
         self.out.push_str(&table.render(2));
         self.more(items.len() - shown, "changes");
+    }
+
+    fn renames(&mut self, items: &[Rename]) {
+        if items.is_empty() {
+            return;
+        }
+        self.heading("Renamed", ": records of the state, as `moved` blocks say; nothing else changes");
+        let shown = self.shown(items.len());
+        for Rename { from, to } in items.iter().take(shown) {
+            let _ = writeln!(self.out, "  {} {from} -> {}", self.paint.warning("~"), self.address(to));
+        }
+        self.more(items.len() - shown, "records");
     }
 
     fn findings<'a>(&mut self, title: &str, items: impl Iterator<Item = &'a Finding>) {

@@ -10,7 +10,7 @@ use crate::model::{Address, Bytes, Container, ContainerKind, StorageName, Weight
 use crate::plan::pods::{ChangeClass, FieldChange};
 use crate::plan::{
     Action, ActionId, Basis, Change, Drift, Edge, Estimate, Finding, Level, NotPlanned, Plan, PlannedMove,
-    PolicyVerdict, Quarantined, StoragePlan, Verdict, WaitingOn, WeightChange,
+    PolicyVerdict, Quarantined, Rename, StoragePlan, Verdict, WaitingOn, WeightChange,
 };
 
 pub(super) fn storage(name: &str) -> StorageName {
@@ -61,6 +61,7 @@ pub(super) fn empty() -> Plan {
         },
         policies: Vec::new(),
         samples: BTreeMap::new(),
+        renames: Vec::new(),
     }
 }
 
@@ -341,6 +342,7 @@ pub(super) fn everything() -> Plan {
     });
     plan.drift = drifted().drift;
     plan.quarantined = quarantined().quarantined;
+    plan.renames.push(Rename { from: address("assignment.rest"), to: address("assignment.everything-else") });
     plan
 }
 

@@ -149,6 +149,7 @@ impl<'a> Engine<'a> {
     /// Runs to the end. True beside the result: something is in doubt, and the journal must be kept.
     pub(crate) async fn run(mut self) -> (RunResult, bool) {
         let began = self.ports().clock.now();
+        self.rename().await;
         loop {
             if self.stop.is_cancelled() && !self.stopping {
                 self.begin_stop();
@@ -178,6 +179,14 @@ impl<'a> Engine<'a> {
             }
         }
         self.finish(began).await
+    }
+
+    /// Gives records their new addresses, before anything is recorded under them.
+    async fn rename(&mut self) {
+        let renames = &self.plan.renames;
+        if renames.iter().filter(|one| self.state.rename(&one.from, &one.to)).count() > 0 {
+            self.save().await;
+        }
     }
 
     fn begin_stop(&mut self) {

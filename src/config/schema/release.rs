@@ -268,6 +268,5 @@ pub(super) const MOVED: BlockSpec = BlockSpec {
         attribute("from", Address, Required, "The address before.", "from = assignment.rest"),
         attribute("to", Address, Required, "The address now.", "to = assignment.everything-else"),
     ],
-    later: true,
-    ..block("moved", &[], true, "A block's label changed.")
+    ..block("moved", &[], true, "A block's label changed: what the state holds for it follows.")
 };
