@@ -271,7 +271,7 @@ pub(crate) struct Fmt {
 #[derive(Debug, Args)]
 pub(crate) struct Eval {
     /// An expression as in the configuration; `-` reads it from standard input
-    #[arg(value_name = "EXPR", allow_negative_numbers = true)]
+    #[arg(value_name = "EXPR", allow_hyphen_values = true)]
     pub(crate) expression: String,
     #[command(flatten)]
     pub(crate) variables: Variables,
