@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::check::{self, Fields};
-use super::connection::{connection, ignored, secret};
+use super::connection::{connection, ignored, prometheus, secret};
 use super::graph::{self, Instance, Instances};
 use super::moved::moved;
 use super::schema::{self, BlockSpec};
 use super::scope::{Inner, Report, Scope};
 use super::shapes;
 use super::syntax::{Block, Body};
-use crate::diag::{Diagnostic, Span};
+use super::usage;
+use crate::diag::{Diagnostic, Span, nearest};
 use crate::expr::{Expression, Predicate, Value};
 use crate::model::{
     Address, Assignment, Desired, DesiredStorage, Endpoint, Limits, PodSpec, Policy, Rollout, StorageName, Wave, Weight,
@@ -23,6 +24,13 @@ pub(super) struct Builder<'a> {
     pub(super) instances: &'a Instances<'a>,
     pub(super) out: &'a mut Report,
     pub(super) later: &'a mut Report,
+}
+
+/// Whether a text is a time of day: `22:00`.
+fn clock(text: &str) -> bool {
+    let digits = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+    let parts = text.split_once(':').filter(|(h, m)| digits(h) && digits(m));
+    parts.and_then(|(h, m)| Some(h.parse::<u8>().ok()? < 24 && m.parse::<u8>().ok()? < 60)).unwrap_or(false)
 }
 
 /// A block of the table that the code names; there is always one.
@@ -77,7 +85,10 @@ impl Builder<'_> {
         for block in of("import") {
             self.import(block, &by_address, &mut storages, &mut imported);
         }
-        for kind in ["prometheus", "hook", "freeze", "promote", "verify", "moved"] {
+        if let Some(block) = of("prometheus").next() {
+            prometheus(self, block);
+        }
+        for kind in ["hook", "freeze", "promote", "verify", "moved"] {
             for block in of(kind) {
                 self.fields(block, kind);
                 for inner in &block.body.blocks {
@@ -92,7 +103,7 @@ impl Builder<'_> {
             self.gate(block);
         }
         let moved = moved(body, self.instances, &assignments, self.out);
-        Some(Desired {
+        let desired = Desired {
             environment: environment?,
             digest: String::new(),
             connection,
@@ -107,7 +118,9 @@ impl Builder<'_> {
             policies,
             moved,
             later: Vec::new(),
-        })
+        };
+        usage::doubts(body, &desired, self.out);
+        Some(desired)
     }
 
     fn wrong(&mut self, code: &'static str, summary: &str, detail: String, span: Span) {
@@ -395,13 +408,37 @@ impl Builder<'_> {
         }
     }
 
-    /// Checks a window's times and days.
+    /// Checks a window's times, days and time zone.
     fn window(&mut self, block: &Block) {
         let fields = self.fields(block, "window");
-        let clock = |text: &str| {
-            let parts = text.split_once(':').filter(|(h, m)| h.len() == 2 && m.len() == 2);
-            parts.and_then(|(h, m)| Some(h.parse::<u8>().ok()? < 24 && m.parse::<u8>().ok()? < 60)).unwrap_or(false)
-        };
+        if let Some(zone) = fields.text("timezone") {
+            // Not the machine's: the same configuration is right or wrong everywhere.
+            let zones = jiff::tz::TimeZoneDatabase::bundled();
+            if zones.get(zone).is_err() {
+                let known: Vec<String> = zones.available().map(|name| name.as_str().to_owned()).collect();
+                let near = nearest(zone, known.iter().map(String::as_str));
+                self.out.push(
+                    Diagnostic::error("config/time-zone", "No such time zone")
+                        .detail(format!("There is no IANA time zone {zone:?}."))
+                        .at(fields.span("timezone"))
+                        .help(near.map_or_else(
+                            || "For example: timezone = \"Europe/Berlin\"".to_owned(),
+                            |near| format!("Did you mean {near:?}?"),
+                        )),
+                );
+            }
+        }
+        if let (Some(start), Some(end)) = (fields.text("start"), fields.text("end"))
+            && start == end
+            && clock(start)
+        {
+            let detail = format!("A window that begins and ends at {start:?} is never open.");
+            self.wrong("config/invalid-value", "Invalid value", detail, fields.span("end"));
+        }
+        if fields.get("days").is_some_and(|e| matches!(&e.value, Value::List(days) if days.is_empty())) {
+            let detail = "`days` must name a day; a window without one is never open.".to_owned();
+            self.wrong("config/invalid-value", "Invalid value", detail, fields.span("days"));
+        }
         for name in ["start", "end"] {
             if fields.text(name).is_some_and(|text| !clock(text)) {
                 let detail = format!("`{name}` must be a time of day, from \"00:00\" to \"23:59\".");
@@ -416,21 +453,13 @@ impl Builder<'_> {
         }
     }
 
-    /// Checks a gate: it asks something, or it waits for a person.
+    /// Checks all instances of a gate.
     fn gate(&mut self, block: &Block) {
         let Some((label, _)) = block.labels.first() else { return };
         let instances = self.instances;
         for instance in instances.get(&("gate", label.as_str())).into_iter().flatten() {
             let fields = self.instance_fields(block, spec("gate"), instance.each.as_ref());
-            let approval = fields.flag("approval") == Some(true);
-            if approval == block.body.attribute("query").is_some() {
-                self.wrong(
-                    "config/gate",
-                    "Gate without a question",
-                    "A gate has either a `query` or `approval = true`.".to_owned(),
-                    block.header,
-                );
-            }
+            self.question(block, &fields, instance.each.as_ref());
         }
     }
 }

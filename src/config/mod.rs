@@ -13,6 +13,7 @@ pub mod fmt;
 mod graph;
 mod moved;
 mod pods;
+mod queries;
 mod read;
 mod scan;
 pub mod schema;
@@ -21,6 +22,7 @@ mod shapes;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod variables;
 
 use camino::Utf8Path;
@@ -120,6 +122,10 @@ fn run<A: FnOnce(&Scope, &mut Texts, &mut Report)>(
                     | "config/missing-variable"
             )
         });
+    }
+    if diagnostics.has_errors() {
+        // What names a block may be what is wrong.
+        diagnostics.items.retain(|d| d.code != "config/unused");
     }
     let order = |d: &Diagnostic| d.span.map_or((u32::MAX, 0), |s| (s.source.0, s.start));
     diagnostics.items.sort_by_key(order);

@@ -103,7 +103,7 @@ rollout {
   probe  = "tranship/canary"                # a project to move there, commit to, read and move back before anything else
   ramp   = [1, 5, 25, 50, 100]              # per cent of new repositories that the new storages take; the old ones keep the rest until 100
   soak   = "15m"
-  gates  = [gate.errors, gate.latency]
+  gates  = [gate.errors, gate.latency, gate.release-manager]
   window = window.nights                    # moves start only inside; may stand in a wave too
   backup = hook.snapshot                    # or "none"; left out, the plan's danger section says what that means
 
