@@ -2,6 +2,7 @@
 //!
 //! [`run`] starts actions as the graph allows and moves as slots and room allow, journals every intent before its call,
 //! verifies every move, and writes the state after every step. [`recover`] takes up what an earlier run left in doubt.
+//! [`rotate`] restarts one pod and measures it.
 
 mod action;
 mod cluster;
@@ -14,6 +15,7 @@ pub mod port;
 mod proof;
 mod recover;
 mod room;
+pub mod rotate;
 mod tally;
 pub mod verify;
 mod wave;

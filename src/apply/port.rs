@@ -201,6 +201,12 @@ pub trait Cluster: Send + Sync {
     async fn delete(&self, key: &ObjectKey, how: &Delete) -> PortResult<Answer>;
     /// Evicts a pod under its disruption budget ([`Why::Budget`](crate::model::cluster::Why::Budget) when that forbids it).
     async fn evict(&self, pod: &str, dry_run: bool) -> PortResult<Answer>;
+    /// Whether a volume (a PersistentVolume's name) is attached to a node; `None` where that cannot be seen: its driver
+    /// attaches nothing, or the right is lacking.
+    async fn attached(&self, volume: &str, node: &str) -> PortResult<Option<bool>> {
+        let _ = (volume, node);
+        Ok(None)
+    }
     /// The newest events of an object, oldest first, as `Reason: message`; at most 20.
     async fn events(&self, key: &ObjectKey) -> PortResult<Vec<String>>;
     /// SelfSubjectAccessReview for a verb on a resource in the namespace (`None`: it could not be asked).

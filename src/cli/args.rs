@@ -143,6 +143,16 @@ The next apply takes up from there.")]
 Offline: nothing is asked and nothing is changed."
     )]
     Render(RenderCommand),
+    /// Restarts the pod of a storage, and measures how long the storage is away
+    #[command(after_long_help = "Examples:
+  tranship rotate gitaly-a                 # looks, asks, restarts, measures, records
+  tranship rotate gitaly-a --auto-approve --json | jq .outage_seconds
+
+The pod is evicted under its disruption budget while its Gitaly is asked all the time; what is printed \
+is how long it answered nobody, and how long the pod was in each phase: terminating, detach, attach, \
+start, ready. The outage is recorded, and shown by plans that restart the pod; one above the pod_spec's \
+rotation_budget ends with 1. Where moves are under way to or from the storage, nothing is done.")]
+    Rotate(Rotate),
     /// Lists, shows, renames or removes records of the state file
     #[command(
         subcommand,
@@ -362,6 +372,21 @@ pub(crate) struct Graph {
     #[command(flatten)]
     pub(crate) listing: Listing,
     /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rotate {
+    /// The storage: GitLab's name or the block's address
+    #[arg(value_name = "STORAGE")]
+    pub(crate) storage: String,
+    #[command(flatten)]
+    pub(crate) variables: Variables,
+    /// Asks nothing
+    #[arg(long)]
+    pub(crate) auto_approve: bool,
+    /// The measure as JSON on standard output; asks nothing, so it needs --auto-approve
     #[arg(long)]
     pub(crate) json: bool,
 }

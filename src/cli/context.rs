@@ -14,11 +14,11 @@ use super::terminal::Terminal;
 use crate::apply;
 use crate::apply::port::Ports;
 use crate::config::{self, Loaded, VariableInputs};
-use crate::diag::{Diagnostic, Diagnostics, SourceMap};
+use crate::diag::{Diagnostic, Diagnostics, SourceMap, nearest};
 use crate::live::gitlab::Patience;
 use crate::live::kubernetes::{Access, ClusterTarget, KubeCluster};
 use crate::live::{self, GitalyTarget, Target};
-use crate::model::{Connection, Desired, LiveConnection, Observed, StorageName};
+use crate::model::{Connection, Desired, DesiredStorage, LiveConnection, Observed, StorageName};
 use crate::plan::{self, Plan};
 use crate::state::State;
 use crate::state::lock::{self, Lock, Owner};
@@ -163,7 +163,26 @@ impl Project {
     }
 }
 
+/// A storage by GitLab's name or its block's address; `what` stands before it in the error.
+pub(crate) fn storage<'d>(desired: &'d Desired, named: &str, what: &str) -> Result<&'d DesiredStorage, Failure> {
+    let is = |one: &&DesiredStorage| one.name.as_str() == named || one.address.to_string() == *named;
+    desired.storages.values().find(is).ok_or_else(|| {
+        let known: Vec<&str> = desired.storages.values().map(|one| one.name.as_str()).collect();
+        let help = match nearest(named, known.iter().copied()) {
+            Some(near) => format!("Did you mean {near}?"),
+            None => format!("There are {}.", known.join(", ")),
+        };
+        Failure::new(format!("{what}{named}: the configuration declares no such storage"), help)
+    })
+}
+
 impl Session {
+    /// How many moves are under way to or from a storage.
+    pub(crate) async fn moving(&self, storage: &StorageName) -> Result<usize, Failure> {
+        let moves = live::moves_under_way(&self.ports).await.map_err(Failure::calls)?;
+        Ok(moves.iter().filter(|one| [&one.source, &one.destination].iter().any(|name| *name == storage.as_str())).count())
+    }
+
     /// Reads the fleet.
     pub(crate) async fn observe(&self, signals: &Signals) -> Result<Observed, Failure> {
         self.reading.whole(&self.ports, &self.request, &self.project.desired, signals).await

@@ -13,6 +13,7 @@ mod fmt;
 mod plan;
 mod reading;
 mod render;
+mod rotate;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod secrets;
@@ -86,6 +87,7 @@ async fn dispatch(command: &Command, terminal: Terminal) -> Result<Exit, Failure
         Command::Show(args) => plan::show(&context, args),
         Command::Graph(args) => plan::graph(&context, args).await,
         Command::Render(command) => render::render(&context, command),
+        Command::Rotate(args) => rotate::rotate(&context, args).await,
         Command::State(command) => state::state(&context, command),
         Command::Quarantine(command) => state::quarantine(&context, command),
         #[cfg(feature = "sandbox")]

@@ -12,6 +12,7 @@
 //! | `state` | a state and its records |
 //! | `progress`, `streams` | a run as it goes |
 //! | `summary` | the end of a run |
+//! | `rotation` | a measured restart of a pod |
 //! | `value`, `reference` | a value of the language; the language itself |
 //! | `approval` | the question before it |
 //! | `yaml` | values for files of others |
@@ -25,6 +26,7 @@ mod plan;
 mod pods;
 mod progress;
 pub mod reference;
+mod rotation;
 mod state;
 mod streams;
 mod summary;
@@ -43,6 +45,7 @@ pub use plan::{plan, plan_json};
 pub use pods::{ChangedField, PodActionRow, PodClass, PodRow, PodTotals};
 pub use progress::{Progress, Said};
 pub use reference::{reference_markdown, topic, topic_json};
+pub use rotation::{over as over_budget, rotation, rotation_json};
 pub use state::{state, state_list, state_show};
 pub use streams::{json_line, json_lines, people};
 pub use summary::summary;

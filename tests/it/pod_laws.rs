@@ -78,7 +78,7 @@ fn spec(desired: &Desired) -> SandboxConnection {
     spec.clone()
 }
 
-fn tool(fault: &str, edits: &[(&str, &str)]) -> Tool {
+pub(crate) fn tool(fault: &str, edits: &[(&str, &str)]) -> Tool {
     let desired = read(fault, edits);
     let tool = Tool::of(&spec(&desired), desired);
     let cluster = tool.desired.cluster.as_ref().expect("a cluster");
@@ -90,7 +90,7 @@ fn tool(fault: &str, edits: &[(&str, &str)]) -> Tool {
     tool
 }
 
-fn done(summary: &Summary) -> bool {
+pub(crate) fn done(summary: &Summary) -> bool {
     summary.failed == 0 && summary.refused == 0 && summary.unknown == 0
 }
 

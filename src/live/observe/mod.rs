@@ -234,6 +234,20 @@ async fn read_gitlab(ports: &Ports, request: &Request, lists: Lists<'_>) -> Resu
     Ok(Facts { gitlab, repositories, lists, listed, moves: moves.into_values().collect() })
 }
 
+/// The moves that have not ended, of all families; as far back as [`observe`] sees them.
+///
+/// # Errors
+/// The calls that failed for good.
+pub async fn moves_under_way(ports: &Ports) -> Result<Vec<MoveRecord>, Vec<PortError>> {
+    let families = join_all(ContainerKind::ALL.map(|kind| moves_in_flight(ports, kind))).await;
+    let (found, failed): (Vec<_>, Vec<_>) = families.into_iter().partition(Result::is_ok);
+    if failed.is_empty() {
+        Ok(found.into_iter().flatten().flatten().collect())
+    } else {
+        Err(failed.into_iter().filter_map(Result::err).collect())
+    }
+}
+
 /// The moves of a family that have not ended, newest first.
 async fn moves_in_flight(ports: &Ports, kind: ContainerKind) -> PortResult<Vec<MoveRecord>> {
     let mut found = Vec::new();

@@ -157,7 +157,7 @@ pub(super) fn recreated(storage: &StorageName, changes: &[FieldChange]) -> Vec<F
     let mut findings = vec![finding(Level::Danger, "statefulset-recreated", storage.as_str(), message, help)];
     if changes.iter().any(|change| change.path == ".spec.serviceName") && !touches_template(changes) {
         let message = format!("The pod of {storage} keeps its old DNS name until it restarts.");
-        let help = format!("When that may be: kubectl delete pod {storage}-0");
+        let help = format!("When that may be: tranship rotate {storage}");
         findings.push(finding(Level::Notice, "dns-after-rotation", storage.as_str(), message, &help));
     }
     findings
@@ -210,7 +210,7 @@ pub(super) fn resize_pending(storage: &StorageName, claim: &str) -> Finding {
         "resize-pending",
         storage.as_str(),
         message,
-        &format!("When that may be: kubectl delete pod {storage}-0"),
+        &format!("When that may be: tranship rotate {storage}"),
     )
 }
 
@@ -305,7 +305,7 @@ pub(super) fn waits_for_a_delete(storage: &StorageName) -> Finding {
         "pod-outdated",
         storage.as_str(),
         message,
-        &format!("When that may be: kubectl delete pod {storage}-0"),
+        &format!("When that may be: tranship rotate {storage}"),
     )
 }
 
@@ -348,8 +348,11 @@ pub(super) fn restarts(storage: &StorageName, restart: Restart) -> Finding {
         restart.budget.zip(restart.seconds).filter(|(budget, seconds)| u64::from(seconds.0) > u64::from(*budget) * 10);
     let budget = over.map_or(String::new(), |(budget, _)| format!(" That is above its rotation_budget of {budget} s."));
     let message = format!("The pod of {storage} restarts: {held} be reached {long}.{budget}");
-    let help = "Apply when that can be borne.";
-    finding(Level::Danger, "pod-restarts", storage.as_str(), message, help)
+    let help = match restart.seconds {
+        Some(_) => "Apply when that can be borne.".to_owned(),
+        None => format!("Apply when that can be borne. To measure it: tranship rotate {storage}"),
+    };
+    finding(Level::Danger, "pod-restarts", storage.as_str(), message, &help)
 }
 
 #[cfg(test)]

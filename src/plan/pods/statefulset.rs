@@ -6,13 +6,14 @@ use serde_json::{Map, Value, json};
 use super::gitaly::{CGROUP_FILE, METRICS, PORT, REPOSITORIES, SECRETS, SHELL_FILE, TOKEN_FILE};
 use super::merge::merge;
 use super::objects::{Built, GITALY, NAME_LABEL};
+use crate::model::cluster::{Manifest, ObjectKey, ObjectKind};
 use crate::model::quantity::{Size, cores};
-use crate::model::{CgroupSpec, SecretKey};
+use crate::model::{CgroupSpec, SecretKey, StorageName};
 
 /// The volume's name, and with `-X-0` behind it its claim's.
 pub(super) const VOLUME: &str = "repo-data";
 /// The name of Gitaly's container.
-const CONTAINER: &str = "gitaly";
+pub const CONTAINER: &str = "gitaly";
 /// Where a node's cgroups are mounted in the pod.
 const CGROUP_MOUNT: &str = "/run/gitaly/cgroup";
 /// Beyond Gitaly's own graceful stop, before the kubelet kills it (the rule of GitLab's chart), seconds.
@@ -215,8 +216,19 @@ fn volumes(built: &Built<'_>) -> Value {
 /// applied. It has a name of its own, and no ServiceAccount: a new storage's does not exist yet.
 pub(super) fn trial(built: &Built<'_>, set: &Value) -> Value {
     let name = built.storage.name.as_str();
+    made_from(set, name, built.object("v1", "Pod", &trial_name(name)))
+}
+
+/// The Pod that a live StatefulSet would make now, for a dry run.
+pub fn trial_of(storage: &StorageName, set: &Value) -> Manifest {
+    let name = trial_name(storage.as_str());
+    let namespace = set.pointer("/metadata/namespace").cloned().unwrap_or_default();
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": namespace } });
+    Manifest { key: ObjectKey { kind: ObjectKind::Pod, name }, body: made_from(set, storage.as_str(), pod) }
+}
+
+fn made_from(set: &Value, name: &str, mut pod: Value) -> Value {
     let template = set.pointer("/spec/template").cloned().unwrap_or_default();
-    let mut pod = built.object("v1", "Pod", &trial_name(name));
     for part in ["labels", "annotations"] {
         if let Some(value) = template.pointer(&format!("/metadata/{part}")) {
             merge(&mut pod, &json!({ "metadata": { part: value } }));
@@ -226,6 +238,8 @@ pub(super) fn trial(built: &Built<'_>, set: &Value) -> Value {
     let claim = json!({ "name": VOLUME, "persistentVolumeClaim": { "claimName": claim_name(name) } });
     if let Some(spec) = spec.as_object_mut() {
         spec.remove("serviceAccountName");
+        // As the server wrote it beside the other.
+        spec.remove("serviceAccount");
         if let Some(Value::Array(volumes)) = spec.get_mut("volumes") {
             volumes.push(claim);
         }
