@@ -224,8 +224,7 @@ fn a_pod_that_admission_would_not_let_in_again_is_not_restarted() {
         let body = json!({ "metadata": { "name": class }, "value": 10 });
         let made = classes.create(&Default::default(), &serde_json::from_value(body).expect("a class")).await;
         made.expect("made");
-        let mut spec = Spec::new(&["gitaly-a"]);
-        spec.more = format!("extra = {{ spec = {{ template = {{ spec = {{ priorityClassName = {class:?} }} }} }} }}");
+        let spec = Spec { priority: class.clone(), ..Spec::new(&["gitaly-a"]) };
         assert_eq!(tool.apply(&spec).await.summary.failed, 0, "{}", tool.told());
         look(&tool.ports, &asked("gitaly-a")).await.expect("in order");
         classes.delete(&class, &Default::default()).await.expect("deleted");

@@ -83,9 +83,8 @@ impl Course {
 
     /// Takes a look. `held`: whether the old node still has the volume, where that can be seen.
     pub(super) fn see(&mut self, at: Timestamp, pod: Option<&Value>, held: Option<bool>) {
-        let pod = pod.filter(|pod| uid_of(pod) != Some(&self.old));
         let uid = pod.and_then(uid_of);
-        if pod.is_none() && self.gone.is_none() {
+        if uid == Some(&self.old) {
             return;
         }
         self.gone.get_or_insert(at);

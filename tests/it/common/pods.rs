@@ -41,6 +41,7 @@ pub(crate) struct Spec {
     pub(crate) image: String,
     pub(crate) size: String,
     pub(crate) class: String,
+    pub(crate) priority: String,
     pub(crate) more: String,
 }
 
@@ -51,6 +52,7 @@ impl Spec {
             image: "example.com/gitaly:v18.2.0".into(),
             size: "10Gi".into(),
             class: "expandable".into(),
+            priority: "gitaly".into(),
             more: String::new(),
         }
     }
@@ -77,7 +79,7 @@ impl Spec {
               cpu            = 1
               memory         = "1Gi"
               anti_affinity  = "preferred"
-              priority_class = "gitaly"
+              priority_class = "{}"
               disk {{
                 size   = "{}"
                 class  = "{}"
@@ -92,6 +94,7 @@ impl Spec {
             }}
             "#,
             self.image,
+            self.priority,
             self.size,
             self.class,
             self.more,
