@@ -180,7 +180,10 @@ impl Session {
     /// How many moves are under way to or from a storage.
     pub(crate) async fn moving(&self, storage: &StorageName) -> Result<usize, Failure> {
         let moves = live::moves_under_way(&self.ports).await.map_err(Failure::calls)?;
-        Ok(moves.iter().filter(|one| [&one.source, &one.destination].iter().any(|name| *name == storage.as_str())).count())
+        Ok(moves
+            .iter()
+            .filter(|one| [&one.source, &one.destination].iter().any(|name| *name == storage.as_str()))
+            .count())
     }
 
     /// Reads the fleet.

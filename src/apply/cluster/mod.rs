@@ -28,8 +28,8 @@ use crate::plan::Change;
 use crate::state::journal::Record as Entry;
 pub(crate) use object::applied;
 pub(super) use object::is_ours;
-pub(crate) use ready::{Neighbours, same_disk};
 pub(super) use ready::{Look, condition, judge, list, see};
+pub(crate) use ready::{Neighbours, same_disk};
 
 /// How long an action sits out an API server that is away, by the fleet's clock: the restart of a control plane.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(180);

@@ -121,7 +121,9 @@ pub(crate) fn judge(storage: &StorageName, seen: &Seen) -> Look {
     if old {
         let hint = match text(set, "/spec/updateStrategy/type") {
             "OnDelete" => {
-                format!(": its updateStrategy is OnDelete, so that only deleting it restarts it: tranship rotate {storage}")
+                format!(
+                    ": its updateStrategy is OnDelete, so that only deleting it restarts it: tranship rotate {storage}"
+                )
             }
             _ => String::new(),
         };

@@ -277,7 +277,9 @@ pub async fn rotate(
             waiting.say(why, say);
         }
         if stop.is_cancelled() && !std::mem::replace(&mut waiting.stopping, true) {
-            say("The pod was told to stop already, and comes back by itself: it is watched until then. A second signal leaves at once.");
+            say(
+                "The pod was told to stop already, and comes back by itself: it is watched until then. A second signal leaves at once.",
+            );
         }
         ports.clock.sleep(TICK).await;
     }

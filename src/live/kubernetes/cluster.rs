@@ -324,7 +324,8 @@ impl Cluster for KubeCluster {
         let Some(volume) = self.glimpse(&what, volumes.get(volume, &GetParams::default())).await? else {
             return Ok(None);
         };
-        let (driver, handle) = (facts::text(&volume, "/spec/csi/driver"), facts::text(&volume, "/spec/csi/volumeHandle"));
+        let (driver, handle) =
+            (facts::text(&volume, "/spec/csi/driver"), facts::text(&volume, "/spec/csi/volumeHandle"));
         if driver.is_empty() {
             return Ok(None);
         }

@@ -322,11 +322,21 @@ pub(super) fn older(storage: &StorageName, now: &str, then: &str) -> Finding {
     )
 }
 
+/// What is known to be on a storage.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Held {
+    /// Repositories of every kind, as they were listed.
+    All(u64),
+    /// Projects, which GitLab counts fast; snippets and group wikis may be there too.
+    Projects(u64),
+    Unknown,
+}
+
 /// What is known of a restart.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Restart {
-    /// Repositories on the storage; `None`: not known.
-    pub(super) held: Option<u64>,
+    /// What is on the storage.
+    pub(super) held: Held,
     /// How long the last measured one took.
     pub(super) seconds: Option<Tenths>,
     /// `rotation_budget`, seconds.
@@ -336,9 +346,11 @@ pub(super) struct Restart {
 /// A storage with repositories is away while its pod restarts.
 pub(super) fn restarts(storage: &StorageName, restart: Restart) -> Finding {
     let held = match restart.held {
-        Some(1) => "1 repository on it cannot".to_owned(),
-        Some(number) => format!("{number} repositories on it cannot"),
-        None => "an unknown number of repositories on it cannot".to_owned(),
+        Held::All(1) => "1 repository on it cannot".to_owned(),
+        Held::All(number) => format!("{number} repositories on it cannot"),
+        Held::Projects(1) => "the repositories of 1 project on it cannot".to_owned(),
+        Held::Projects(number) => format!("the repositories of {number} projects on it cannot"),
+        Held::Unknown => "an unknown number of repositories on it cannot".to_owned(),
     };
     let long = match restart.seconds {
         Some(seconds) => format!("for about {seconds}, as its last measured restart"),
@@ -397,13 +409,14 @@ mod tests {
             restarts(&name, Restart { held, seconds: seconds.map(Tenths), budget }).message
         };
         assert_eq!(
-            said(Some(3), Some(74), Some(30)),
+            said(Held::All(3), Some(74), Some(30)),
             "The pod of x restarts: 3 repositories on it cannot be reached for about 7.4 s, as its last measured restart."
         );
         assert!(
-            said(None, None, None).contains("an unknown number of repositories")
-                && said(None, None, None).contains("not measured yet")
+            said(Held::Unknown, None, None).contains("an unknown number of repositories")
+                && said(Held::Projects(2), None, None)
+                    .contains("of 2 projects on it cannot be reached for as long as it takes: not measured yet")
         );
-        assert!(said(Some(1), Some(301), Some(30)).ends_with("above its rotation_budget of 30 s."));
+        assert!(said(Held::Projects(1), Some(301), Some(30)).ends_with("above its rotation_budget of 30 s."));
     }
 }

@@ -226,8 +226,8 @@ fn another_image_restarts_one_storage_after_the_other_and_says_what_that_means()
     assert_eq!(
         messages,
         [
-            "The pod of gitaly-a restarts: 3 repositories on it cannot be reached for about 7.4 s, as its last measured restart.",
-            "The pod of gitaly-c restarts: 1 repository on it cannot be reached for as long as it takes: not measured yet.",
+            "The pod of gitaly-a restarts: the repositories of 3 projects on it cannot be reached for about 7.4 s, as its last measured restart.",
+            "The pod of gitaly-c restarts: the repositories of 1 project on it cannot be reached for as long as it takes: not measured yet.",
         ]
     );
     let Some(Change::ApplyObject { changes, uid, resource_version, .. }) = plan.actions.first().map(|a| &a.change)
