@@ -30,9 +30,9 @@ pub fn rotation(rotation: &Rotation, budget_seconds: Option<u32>, style: Style) 
         )
     };
     let mut out = format!("{away}{budget}.\n\nFrom when the pod was {how} until it was back: {total_seconds}\n");
-    let mut table = Table::new(style, &[1]);
+    let mut table = Table::new(style, &[]);
     for (name, tenths, until) in phases.named() {
-        table.row([name.to_owned(), tenths.to_string(), paint.dim(until)]);
+        table.row([name.to_owned(), paint.dim(until), tenths.to_string()]);
     }
     out.push_str(&table.render(2));
     out
@@ -89,11 +89,11 @@ mod tests {
         gitaly-a was away for 15.9 s (rotation_budget 30 s).
 
         From when the pod was evicted until it was back: 16.6 s
-          terminating   1.3 s  until the old pod had stopped
-          detach       11.0 s  until the new one had a node, and the volume was free
-          attach        2.4 s  until the volume was attached and mounted
-          start         0.7 s  until Gitaly's container ran
-          ready         1.2 s  until the pod was ready and Gitaly answered
+          terminating  until the old pod had stopped                           1.3 s
+          detach       until the new one had a node, and the volume was free   11.0 s
+          attach       until the volume was attached and mounted               2.4 s
+          start        until Gitaly's container ran                            0.7 s
+          ready        until the pod was ready and Gitaly answered             1.2 s
         ");
     }
 

@@ -5,6 +5,7 @@
 
 mod course;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::{self, Look, condition, judge, no, passes, see, text, told, uid_of};
 use super::port::{Cluster, Delete, PortError, Ports};
-use crate::model::StorageName;
 use crate::model::cluster::{Answer, ObjectKey, ObjectKind, Refusal, Why};
+use crate::model::{Reading, StorageName};
 use crate::plan::pods;
 use crate::state::Tenths;
 use course::{Course, Probe, Watch, between};
@@ -204,6 +205,14 @@ pub async fn look(ports: &Ports, asked: &Asked) -> Result<Before, Trouble> {
             ));
         }
         Answer::Refused(refusal) => return refused(&format!("{storage} would not come back, its new pod"), &refusal),
+    }
+    if let Reading::Known(nodes) = cluster.surroundings(&BTreeSet::new()).await?.nodes
+        && !nodes.iter().any(|node| pods::may_run_on(set, node))
+    {
+        return trouble(
+            format!("{storage} would not come back: every node that its pod may run on is cordoned or not ready"),
+            "Bring a node back first: kubectl uncordon NODE",
+        );
     }
     let how = match cluster.evict(&pods::pod_name(storage.as_str()), true).await? {
         Answer::Accepted(_) => How::Evicted,

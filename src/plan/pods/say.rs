@@ -133,7 +133,10 @@ fn rights(refusal: &Refusal) -> Option<Finding> {
     let resource = quoted(rest)?;
     let group = rest.split_once("in API group ").and_then(|(_, rest)| quoted(rest)).unwrap_or_default();
     let resource = if group.is_empty() { resource } else { format!("{resource}.{group}") };
-    let message = format!("tranship's account may not {verb} {resource}: {}", refusal.message);
+    // Without the object and what the adapter adds: one cause is told once, however many objects it keeps.
+    let words = refusal.message.split(" is forbidden: ").last().unwrap_or_default();
+    let words = words.split_once(" (the user ").map_or(words, |(words, _)| words);
+    let message = format!("tranship's account may not {verb} {resource}: {words}");
     Some(error("rights-missing", &resource, message, ROLE))
 }
 
@@ -387,6 +390,9 @@ mod tests {
         assert_eq!((said.code.as_str(), said.subject.as_str()), ("rights-missing", "statefulsets.apps"));
         assert!(said.message.starts_with("tranship's account may not patch statefulsets.apps"));
         assert!(said.help.contains("tranship render rbac"));
+        // As the adapter tells it, and of another object: the same cause.
+        let told = message.replace("\"x\"", "\"y\"") + " (the user ci lacks the verb `patch` on `statefulsets.apps`)";
+        assert_eq!(refused(&key(), &refusal(Why::Forbidden, &told)), said);
         // Admission is no want of rights.
         let quota = "pods \"x-0\" is forbidden: exceeded quota: q, requested: cpu=8, used: cpu=0, limited: cpu=4";
         assert_eq!(refused(&key(), &refusal(Why::Forbidden, quota)).code, "object-refused");
