@@ -157,7 +157,7 @@ impl Case {
         let runtime = tokio::runtime::Runtime::new()?;
         let began = Instant::now();
         let observed = runtime.block_on(live::observe(&ports, &request)).map_err(|errors| format!("{errors:?}"))?;
-        if !observed.cluster.is_some_and(|cluster| cluster.known().is_some()) {
+        if observed.cluster.is_none_or(|cluster| cluster.known().is_none()) {
             return Err("the cluster was not read".into());
         }
         Ok((cluster.requests(), began.elapsed().as_secs_f64()))
