@@ -242,15 +242,15 @@ impl Cluster for KubeCluster {
             };
             (name.clone(), keys)
         });
-        let (secrets, storage_classes, priority_classes, nodes, has_quota) = futures::join!(
+        let (secrets, storage_classes, priority_classes, nodes, quotas) = futures::join!(
             join_all(asked),
             self.look("/apis/storage.k8s.io/v1/storageclasses", "storageclasses", facts::storage_classes),
             self.look("/apis/scheduling.k8s.io/v1/priorityclasses", "priorityclasses", facts::names),
             self.look("/api/v1/nodes", "nodes", facts::nodes),
-            self.look(&quota, "resourcequotas", |items| !items.is_empty()),
+            self.look(&quota, "resourcequotas", facts::quotas),
         );
         let secrets: BTreeMap<_, _> = secrets.into_iter().collect();
-        Ok(Surroundings { secrets, storage_classes, priority_classes, nodes, has_quota })
+        Ok(Surroundings { secrets, storage_classes, priority_classes, nodes, quotas })
     }
 
     async fn get(&self, key: &ObjectKey) -> PortResult<Option<Value>> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::world::{key, refusal};
 use super::{ChangeClass, wanted};
-use crate::model::cluster::{Answer, Manifest, ObjectKind, Why};
+use crate::model::cluster::{Answer, Manifest, ObjectKind, QuotaFacts, Why};
 use crate::model::quantity::Quantity;
 use crate::model::{Bytes, MonitorSpec, NetworkPolicySpec, Reading, ServiceKind, ServiceSpec};
 use crate::plan::fixture::{GIB, World, away, name, server, weight};
@@ -196,6 +196,35 @@ fn where_gitlab_does_not_learn_the_plan_stops_before_weights_and_moves() {
     world.apply(&plan);
     world.observed.gitlab.weights.insert(name("gitaly-a"), weight(0));
     assert!(world.plan().is_empty());
+}
+
+/// A quota that has so much left, in thousandths.
+fn left(world: &mut World, resource: &str, amount: u128) {
+    let left = [(resource.to_owned(), amount)].into();
+    world.cluster.surroundings.quotas = Reading::Known(vec![QuotaFacts { name: "q".to_owned(), left }]);
+}
+
+#[test]
+fn pods_that_fit_one_by_one_may_be_too_many_together() {
+    let mut world = World::to_pods(&["gitaly-a", "gitaly-b", "gitaly-c"], &[]);
+    let cores: u64 = world.desired.storages.values().filter_map(|s| s.pod.as_ref()).map(|spec| spec.cpu_millis).sum();
+    left(&mut world, "requests.cpu", u128::from(cores));
+    assert!(codes(&world.plan()).is_empty());
+    left(&mut world, "requests.cpu", u128::from(cores) - 1);
+    let plan = world.plan();
+    assert_eq!(codes(&plan), [(Level::Error, "quota-exceeded")]);
+    let message = &plan.findings[0].message;
+    assert!(
+        message.starts_with("The quota q has ") && message.contains("gitaly-a, gitaly-b, gitaly-c ask for"),
+        "{message}"
+    );
+    // Another resource, or pods that are there already: nothing.
+    left(&mut world, "services", 0);
+    assert!(codes(&world.plan()).is_empty());
+    let mut world = settled(&["gitaly-a"]);
+    world.spec("gitaly-a", |spec| spec.image = "registry.example.com/cng/gitaly:v18.3.0".to_owned());
+    left(&mut world, "requests.cpu", 0);
+    assert!(codes(&world.plan()).iter().all(|(_, code)| *code != "quota-exceeded"), "it takes the old one's room");
 }
 
 #[test]
@@ -529,7 +558,9 @@ fn what_must_be_there_is_looked_for() {
         (|w| class(w).reclaim_policy = "Delete".to_owned(), Level::Error, "class-deletes"),
         (|w| class(w).binding_mode = "Immediate".to_owned(), Level::Danger, "class-binds-early"),
         (|w| class(w).expandable = false, Level::Notice, "class-cannot-expand"),
-        (|w| w.cluster.surroundings.has_quota = Reading::Known(false), Level::Notice, "no-quota"),
+        (|w| w.cluster.surroundings.quotas = Reading::Known(Vec::new()), Level::Notice, "no-quota"),
+        (|w| left(w, "pods", 0), Level::Error, "quota-exceeded"),
+        (|w| left(w, "requests.storage", 1), Level::Error, "quota-exceeded"),
         (|w| w.desired("gitaly-a").zone = Some("z".to_owned()), Level::Danger, "no-node"),
         (|w| nodes(w).clear(), Level::Danger, "no-node"),
         (|w| nodes(w).iter_mut().for_each(|n| n.unschedulable = true), Level::Danger, "no-node"),
@@ -574,13 +605,13 @@ fn what_must_be_there_is_looked_for() {
     for storage in ["gitaly-a", "gitaly-b", "gitaly-c"] {
         world.spec(storage, |spec| spec.node_for_itself = false);
     }
-    assert_eq!(codes(&world.plan()), []);
+    assert!(codes(&world.plan()).is_empty());
     // What is wished for and accepted.
     class(&mut world).reclaim_policy = "Delete".to_owned();
     for storage in ["gitaly-a", "gitaly-b", "gitaly-c"] {
         world.spec(storage, |spec| spec.disk.retain = false);
     }
-    assert_eq!(codes(&world.plan()), []);
+    assert!(codes(&world.plan()).is_empty());
 }
 
 fn class(world: &mut World) -> &mut crate::model::cluster::StorageClassFacts {
