@@ -89,11 +89,11 @@ mod tests {
         gitaly-a was away for 15.9 s (rotation_budget 30 s).
 
         From when the pod was evicted until it was back: 16.6 s
-          terminating  until the old pod had stopped                           1.3 s
-          detach       until the new one had a node, and the volume was free   11.0 s
-          attach       until the volume was attached and mounted               2.4 s
-          start        until Gitaly's container ran                            0.7 s
-          ready        until the pod was ready and Gitaly answered             1.2 s
+          terminating  until the old pod had stopped                          1.3 s
+          detach       until the new one had a node, and the volume was free  11.0 s
+          attach       until the volume was attached and mounted              2.4 s
+          start        until Gitaly's container ran                           0.7 s
+          ready        until the pod was ready and Gitaly answered            1.2 s
         ");
     }
 
