@@ -165,6 +165,16 @@ pub enum Outcome {
     },
     /// Not begun, or not finished, because the run was stopped.
     NotStarted,
+    /// A gate said no, or could not be answered: exit code 7.
+    GateClosed {
+        /// Which, and what it saw.
+        cause: String,
+    },
+    /// It would have to wait longer than `--max-wait` allows: exit code 9.
+    Paused {
+        /// For what, and when to come back.
+        until: String,
+    },
     /// A proof was refused: something is left on the storage.
     Refused {
         /// What.
@@ -187,6 +197,10 @@ pub struct Summary {
     pub not_started: u64,
     /// Proofs refused.
     pub refused: u64,
+    /// Gates that said no or could not be answered, and hooks before a wave that failed.
+    pub gates_closed: u64,
+    /// Actions that were left waiting, by `--max-wait`.
+    pub paused: u64,
     /// Verified moves by verdict.
     pub attested: u64,
     /// Pushes landed meanwhile, nothing lost.

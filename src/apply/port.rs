@@ -7,13 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use crate::model::Cursor;
 use crate::model::cluster::{Answer, Manifest, ObjectKey, ObjectKind, Surroundings};
 use crate::model::{
-    Bytes, Container, ContainerKind, DiskSpace, MoveRecord, Reference, Repository, ServerFacts, StorageName,
-    TokenFacts, Weight,
+    Address, Bytes, Container, ContainerKind, DiskSpace, Hook, MoveRecord, Reference, Repository, ServerFacts,
+    StorageName, TokenFacts, VetoSource, Weight,
 };
 
 /// What kind of failure a call met. Decides whether it may be tried again.
@@ -207,6 +208,56 @@ pub trait Cluster: Send + Sync {
     async fn may(&self, verb: &str, kind: ObjectKind) -> PortResult<Option<bool>>;
 }
 
+/// The points of one series, oldest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// Without `__name__` where PromQL dropped it.
+    pub labels: BTreeMap<String, String>,
+    /// Time and value; the value may be NaN or infinite.
+    pub points: Vec<(Timestamp, f64)>,
+}
+
+/// Prometheus' HTTP API, as far as gates, signals and vetoes need it. Adapters retry what is safe to repeat.
+#[async_trait]
+pub trait Metrics: Send + Sync {
+    /// `GET /api/v1/query` at a time: a vector, or a scalar as one series without labels; one point each. A query that
+    /// Prometheus refuses is [`PortErrorKind::Refused`] with its own words.
+    async fn query(&self, query: &str, at: Timestamp) -> PortResult<Vec<Series>>;
+    /// `GET /api/v1/query_range`.
+    async fn range(&self, query: &str, from: Timestamp, to: Timestamp, step: Duration) -> PortResult<Vec<Series>>;
+}
+
+/// How a hook ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookEnd {
+    /// Its exit code; `None`: it was ended by a signal, or by its timeout.
+    pub code: Option<i32>,
+    /// The last lines that it wrote, at most 2,000 characters, no secrets of ours among its environment.
+    pub output: String,
+}
+
+/// A person's word that a gate waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What the operator's own side is asked: programs, approvals, vetoes that are no query.
+#[async_trait]
+pub trait Operator: Send + Sync {
+    /// Runs a hook with this JSON on its standard input.
+    async fn run_hook(&self, hook: &Hook, input: &Value) -> PortResult<HookEnd>;
+    /// The approval that stands for a gate, if there is one.
+    async fn approval(&self, gate: &Address) -> PortResult<Option<Approval>>;
+    /// Takes an approval away, once it is recorded.
+    async fn approval_used(&self, gate: &Address) -> PortResult<()>;
+    /// Whether a veto that is a file or an address holds: the reason, in a line.
+    async fn veto(&self, source: &VetoSource) -> PortResult<Option<String>>;
+}
+
 /// Time. On the sandbox the fleet's clock runs faster than ours.
 #[async_trait]
 pub trait Clock: Send + Sync {
@@ -225,6 +276,10 @@ pub struct Ports {
     pub gitaly: std::sync::Arc<dyn Gitaly>,
     /// The cluster, where the configuration has pod storages.
     pub cluster: Option<std::sync::Arc<dyn Cluster>>,
+    /// Prometheus, where there is one.
+    pub metrics: Option<std::sync::Arc<dyn Metrics>>,
+    /// The operator's own side; `None`: no hooks, no approvals, no vetoes.
+    pub operator: Option<std::sync::Arc<dyn Operator>>,
     /// Time.
     pub clock: std::sync::Arc<dyn Clock>,
 }

@@ -23,10 +23,12 @@ pub enum Exit {
     Locked = 5,
     /// The saved plan is stale.
     Stale = 6,
-    /// A policy said no, or a drain cannot end.
+    /// A policy or a gate said no, or a drain cannot end.
     Refused = 7,
     /// A reference tip is missing on a destination.
     Loss = 8,
+    /// It waits for something, and was not to wait any longer.
+    Paused = 9,
     /// A signal ended it.
     Interrupted = 130,
 }
@@ -41,8 +43,9 @@ impl Exit {
         (Self::Partial, "applied in part: something failed, was skipped or quarantined, or arrived meanwhile"),
         (Self::Locked, "lock held"),
         (Self::Stale, "stale plan, found before the first action"),
-        (Self::Refused, "a policy said no or could not be answered; or a drain that cannot end"),
+        (Self::Refused, "a policy or gate said no or could not be answered; or a drain that cannot end"),
         (Self::Loss, "possible loss: a reference tip is missing on a destination"),
+        (Self::Paused, "paused by `--max-wait`: soak, window or gate; says when to come back"),
         (Self::Interrupted, "interrupted"),
     ];
 
@@ -87,6 +90,8 @@ impl Exit {
             stale,
             not_started,
             refused,
+            gates_closed,
+            paused,
             attested: _,
             advanced: _,
             bracketed: _,
@@ -103,6 +108,12 @@ impl Exit {
         let in_part = [failed, skipped, stale, not_started, refused, unknown, quarantined].into_iter().any(|n| *n > 0)
             || moves_skipped > moves_moot;
         let mut exit = if in_part { Self::Partial } else { Self::Done };
+        if *gates_closed > 0 {
+            exit = exit.and(Self::Refused);
+        }
+        if *paused > 0 {
+            exit = exit.and(Self::Paused);
+        }
         if *interrupted {
             exit = exit.and(Self::Interrupted);
         }

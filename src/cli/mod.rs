@@ -181,6 +181,12 @@ mod testing {
             weights: Default::default(),
             storages: Default::default(),
             max_moves: 1,
+            concurrency: Default::default(),
+            windows: Default::default(),
+            freeze: Default::default(),
+            source_fsck: Default::default(),
+            hooks: Vec::new(),
+            durations: Default::default(),
             estimate: Estimate {
                 duration_seconds: 0,
                 freeze_seconds: 0,

@@ -14,7 +14,7 @@ use super::syntax::{Block, Body};
 use crate::diag::{Diagnostic, Span};
 use crate::expr::{Expression, Predicate, Value};
 use crate::model::{
-    Address, Assignment, Desired, DesiredStorage, Endpoint, Limits, PodSpec, Policy, Rollout, StorageName, Wave, Weight,
+    Address, Assignment, Desired, DesiredStorage, Endpoint, Limits, PodSpec, Policy, StorageName, Weight,
 };
 
 /// Builds the target; reports what is wrong on the way.
@@ -26,7 +26,7 @@ pub(super) struct Builder<'a> {
 }
 
 /// A block of the table that the code names; there is always one.
-fn spec(name: &str) -> &'static BlockSpec {
+pub(super) fn spec(name: &str) -> &'static BlockSpec {
     schema::ROOT.block(name).unwrap_or(&schema::ROOT)
 }
 
@@ -41,7 +41,7 @@ impl Builder<'_> {
         self.instance_fields(block, spec(kind).block(inner).unwrap_or(spec(kind)), None)
     }
 
-    fn instance_fields(&mut self, block: &Block, spec: &'static BlockSpec, each: Option<&Value>) -> Fields {
+    pub(super) fn instance_fields(&mut self, block: &Block, spec: &'static BlockSpec, each: Option<&Value>) -> Fields {
         let names = Inner { scope: self.scope, extra: each.map(|e| ("each", e.clone())).into_iter().collect() };
         check::fields(block, spec, &names, self.out, self.later)
     }
@@ -77,19 +77,23 @@ impl Builder<'_> {
         for block in of("import") {
             self.import(block, &by_address, &mut storages, &mut imported);
         }
-        for kind in ["prometheus", "hook", "freeze", "promote", "verify", "moved"] {
+        let prometheus = self.prometheus(body);
+        let hooks = of("hook").filter_map(|b| self.hook(b)).map(|hook| (hook.name.clone(), hook)).collect();
+        let windows = of("window").filter_map(|b| self.window(b)).map(|one| (one.name.clone(), one)).collect();
+        let mut gates = BTreeMap::new();
+        for block in of("gate") {
+            self.gates(block, &by_address, &mut gates);
+        }
+        let freeze = of("freeze").next().map(|b| self.freeze(b)).unwrap_or_default();
+        let concurrency = of("concurrency").next().map(|b| self.concurrency(b)).unwrap_or_default();
+        let source_fsck = of("verify").next().map(|b| self.source_fsck(b)).unwrap_or_default();
+        for kind in ["promote", "moved"] {
             for block in of(kind) {
                 self.fields(block, kind);
                 for inner in &block.body.blocks {
                     self.inner_fields(inner, kind, &inner.kind.clone());
                 }
             }
-        }
-        for block in of("window") {
-            self.window(block);
-        }
-        for block in of("gate") {
-            self.gate(block);
         }
         let moved = moved(body, self.instances, &assignments, self.out);
         Some(Desired {
@@ -104,13 +108,20 @@ impl Builder<'_> {
             storages,
             assignments,
             rollout,
+            prometheus,
+            gates,
+            hooks,
+            windows,
+            freeze,
+            concurrency,
+            source_fsck,
             policies,
             moved,
             later: Vec::new(),
         })
     }
 
-    fn wrong(&mut self, code: &'static str, summary: &str, detail: String, span: Span) {
+    pub(super) fn wrong(&mut self, code: &'static str, summary: &str, detail: String, span: Span) {
         self.out.push(Diagnostic::error(code, summary).detail(detail).at(span));
     }
 
@@ -251,6 +262,12 @@ impl Builder<'_> {
                     .help("Remove `weight`."),
             );
         }
+        let metrics = match fields.get("metrics").map(|entry| &entry.value) {
+            Some(Value::Object(labels)) => {
+                labels.iter().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
+            }
+            _ => BTreeMap::new(),
+        };
         let (pod, zone) = self.pod(&fields, block, specs);
         Some(DesiredStorage {
             address: instance.address.clone(),
@@ -264,6 +281,7 @@ impl Builder<'_> {
             ca: fields.text("ca").map(str::to_owned),
             weight,
             drain,
+            metrics,
             limits,
             name_span: block.body.attribute("name").map_or(block.header, |name| name.value.span),
             span: block.header,
@@ -333,7 +351,7 @@ impl Builder<'_> {
     }
 
     /// Compiles a block's `where`; `None` when there is none, or it is wrong, which has been told.
-    fn filter(&mut self, block: &Block, each: Option<&Value>) -> Option<Predicate> {
+    pub(super) fn filter(&mut self, block: &Block, each: Option<&Value>) -> Option<Predicate> {
         let written = block.body.attribute("where")?;
         let extra = each.map(|e| ("each", e.clone())).into_iter().chain([("repository", Value::Unknown)]);
         let names = Inner { scope: self.scope, extra: extra.collect() };
@@ -345,30 +363,6 @@ impl Builder<'_> {
                 None
             }
         }
-    }
-
-    fn rollout(&mut self, block: &Block) -> Rollout {
-        let fields = self.fields(block, "rollout");
-        let backup_declined = fields.text("backup") == Some("none");
-        if let Some(backup) = fields.get("backup")
-            && !backup_declined
-        {
-            let span = block.body.attribute("backup").map_or(backup.span, |a| a.name_span);
-            self.later.push(check::not_yet("`rollout.backup` with a hook", "How a backup is made before.", span));
-        }
-        let mut waves: Vec<Wave> = Vec::new();
-        for inner in block.body.blocks.iter().filter(|b| b.kind == "wave") {
-            let values = self.inner_fields(inner, "rollout", "wave");
-            let Some((name, _)) = inner.labels.first() else { continue };
-            let filter = self.filter(inner, None);
-            waves.push(Wave {
-                name: name.clone(),
-                filter: filter.unwrap_or_else(Predicate::always),
-                sample: values.whole("sample"),
-                span: inner.header,
-            });
-        }
-        Rollout { waves, backup_declined }
     }
 
     fn policy(&mut self, block: &Block) -> Option<Policy> {
@@ -391,45 +385,6 @@ impl Builder<'_> {
             Err(fault) => {
                 self.out.push(names.safe(&written.value, *fault));
                 None
-            }
-        }
-    }
-
-    /// Checks a window's times and days.
-    fn window(&mut self, block: &Block) {
-        let fields = self.fields(block, "window");
-        let clock = |text: &str| {
-            let parts = text.split_once(':').filter(|(h, m)| h.len() == 2 && m.len() == 2);
-            parts.and_then(|(h, m)| Some(h.parse::<u8>().ok()? < 24 && m.parse::<u8>().ok()? < 60)).unwrap_or(false)
-        };
-        for name in ["start", "end"] {
-            if fields.text(name).is_some_and(|text| !clock(text)) {
-                let detail = format!("`{name}` must be a time of day, from \"00:00\" to \"23:59\".");
-                self.wrong("config/invalid-value", "Invalid value", detail, fields.span(name));
-            }
-        }
-        const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-        let mut days = fields.get("days").and_then(|e| e.value.elements()).into_iter().flatten();
-        if days.any(|day| !day.as_str().is_some_and(|d| DAYS.contains(&d))) {
-            let detail = format!("`days` must be of {}.", DAYS.join(", "));
-            self.wrong("config/invalid-value", "Invalid value", detail, fields.span("days"));
-        }
-    }
-
-    /// Checks a gate: it asks something, or it waits for a person.
-    fn gate(&mut self, block: &Block) {
-        let Some((label, _)) = block.labels.first() else { return };
-        let instances = self.instances;
-        for instance in instances.get(&("gate", label.as_str())).into_iter().flatten() {
-            let fields = self.instance_fields(block, spec("gate"), instance.each.as_ref());
-            let approval = fields.flag("approval") == Some(true);
-            if approval == block.body.attribute("query").is_some() {
-                self.wrong(
-                    "config/gate",
-                    "Gate without a question",
-                    "A gate has either a `query` or `approval = true`.".to_owned(),
-                    block.header,
-                );
             }
         }
     }

@@ -14,6 +14,7 @@ mod graph;
 mod moved;
 mod pods;
 mod read;
+mod release;
 mod scan;
 pub mod schema;
 mod scope;

@@ -115,11 +115,30 @@ fn the_languages_own_example_comes_to_what_it_says() {
     assert_eq!(desired.rollout.waves[0].filter.test(&row("a/b", 1)).expect("fine"), Truth::Unknown);
     assert_eq!(desired.rollout.waves[1].sample, Some(300));
     assert_eq!(desired.storages.values().map(|s| s.limits.disk_ceiling_permille).max(), Some(850));
+    let release = &desired.rollout;
+    assert_eq!((release.ramp.as_slice(), release.soak_seconds), ([1, 5, 25, 50, 100].as_slice(), 900));
+    assert_eq!((release.probe.as_deref(), release.window.as_deref()), (Some("tranship/canary"), Some("nights")));
+    assert_eq!(release.gates.iter().map(ToString::to_string).collect::<Vec<_>>(), ["gate.errors", "gate.latency"]);
+    assert_eq!((release.backup.as_deref(), desired.gates.len(), desired.hooks.len()), (Some("snapshot"), 3, 1));
+    let nights = &desired.windows["nights"].hours;
+    assert_eq!(
+        (nights.days.len(), nights.start, nights.end, nights.timezone.as_str()),
+        (4, 22 * 60, 5 * 60, "Europe/Berlin")
+    );
+    assert_eq!((desired.freeze.per_repository, desired.freeze.per_day), (Some(300), Some(7200)));
     let later: Vec<&str> = desired.later.iter().map(|d| d.detail.split('`').nth(1).unwrap_or("")).collect();
-    for expected in ["rollout.probe", "rollout.ramp", "rollout.gates", "freeze", "moved"] {
-        assert!(later.contains(&expected), "{expected} in {later:?}");
-    }
-    for without in ["storage.pod", "kubernetes", "import", "storage.metrics", "gitlab.internal_url"] {
+    assert!(later.contains(&"promote"), "{later:?}");
+    for without in [
+        "rollout.probe",
+        "rollout.ramp",
+        "rollout.gates",
+        "freeze",
+        "storage.pod",
+        "kubernetes",
+        "import",
+        "storage.metrics",
+        "gitlab.internal_url",
+    ] {
         assert!(!later.contains(&without), "{without} in {later:?}");
     }
     let storage = |name: &str| desired.storages.values().find(|s| s.name.as_str() == name).expect("declared");

@@ -66,7 +66,7 @@ pub fn connect_with(target: &Target, patience: Patience, tell: Option<Tell>) -> 
         None => Arc::new(SystemClock),
     };
     let cluster = target.cluster.clone().map(|cluster| cluster as Arc<dyn Cluster>);
-    Ok(Ports { gitlab: Arc::new(gitlab), gitaly: Arc::new(gitaly), cluster, clock })
+    Ok(Ports { gitlab: Arc::new(gitlab), gitaly: Arc::new(gitaly), cluster, metrics: None, operator: None, clock })
 }
 
 /// Installs the process's one TLS provider (ring), unless one is there already. Idempotent.

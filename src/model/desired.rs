@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Bytes, ClusterSettings, PodSpec, StorageName, Weight};
+use super::{
+    Address, Bytes, ClusterSettings, Concurrency, Freeze, Gate, Hook, PodSpec, PrometheusConnection, SourceFsck,
+    StorageName, Weight, Window,
+};
 use crate::diag::{Diagnostic, Span};
 use crate::expr::{Expression, Predicate};
 
 /// The whole evaluated configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Desired {
     /// The name that state, reports and evidence carry.
     pub environment: String,
@@ -33,6 +36,20 @@ pub struct Desired {
     pub assignments: Vec<Assignment>,
     /// How moves are released.
     pub rollout: Rollout,
+    /// Where gates ask; `None`: nowhere, or on the sandbox its own.
+    pub prometheus: Option<PrometheusConnection>,
+    /// By address, whether something names them or not.
+    pub gates: BTreeMap<Address, Gate>,
+    /// By label.
+    pub hooks: BTreeMap<String, Hook>,
+    /// By label.
+    pub windows: BTreeMap<String, Window>,
+    /// Read-only time that users may be made to bear.
+    pub freeze: Freeze,
+    /// How many moves run at once, and what stops them.
+    pub concurrency: Concurrency,
+    /// Whether sources are checked to be whole.
+    pub source_fsck: SourceFsck,
     /// Rules over the finished plan, in the order of their addresses.
     pub policies: Vec<Policy>,
     /// Addresses that became others, in the order of the former ones; each leads to where it is now.
@@ -42,13 +59,14 @@ pub struct Desired {
 }
 
 /// How the live systems are reached.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub enum Connection {
     /// A real GitLab and its Gitalys.
     Live(LiveConnection),
     /// The embedded fleet.
     Sandbox(SandboxConnection),
     /// Neither a `gitlab` nor a `sandbox` block: enough for `validate`, an error for `plan`.
+    #[default]
     None,
 }
 
@@ -281,6 +299,8 @@ pub struct DesiredStorage {
     pub weight: Option<Weight>,
     /// Weight 0, nothing left, found empty twice.
     pub drain: bool,
+    /// Prometheus labels of its server, by name: what `target.selector` stands for.
+    pub metrics: BTreeMap<String, String>,
     /// What moves may do to it.
     pub limits: Limits,
     /// Its `name`, or the block where that is left out.
@@ -329,6 +349,22 @@ pub struct Rollout {
     pub waves: Vec<Wave>,
     /// `true` for `backup = "none"`: the operator knows that there is none. Silences the plan's danger line.
     pub backup_declined: bool,
+    /// The hook that makes a backup before each wave, by label.
+    pub backup: Option<String>,
+    /// A project, by its full path, that moves to each new destination and back before anything else.
+    pub probe: Option<String>,
+    /// Per cent of new repositories that the storages whose weight rises take, step by step; rising, 1 to 100.
+    pub ramp: Vec<u8>,
+    /// Seconds of watching after each step and each wave.
+    pub soak_seconds: u64,
+    /// After so many holds in a row that were passed at once, no soak any more; `None`: always.
+    pub calm: Option<u32>,
+    /// Gates that must hold to go on after each step and each wave.
+    pub gates: Vec<Address>,
+    /// Moves start only inside, unless their wave has its own; by label.
+    pub window: Option<String>,
+    /// When a gate after a step of the ramp fails, the weights go back to what they were before that step.
+    pub rollback: bool,
 }
 
 /// One `wave` of the rollout.
@@ -338,8 +374,18 @@ pub struct Wave {
     pub name: String,
     /// Which repositories; `Predicate::always()` when left out.
     pub filter: Predicate,
-    /// At most this many, drawn by a seeded hash of the id.
+    /// At most this many, drawn by a seeded hash of the id, from all sizes alike.
     pub sample: Option<u64>,
+    /// It is taken in batches, the first of so many repositories; `None`: at once.
+    pub batch: Option<u64>,
+    /// Each batch has so many times the repositories of the one before; at least 1.
+    pub growth: u32,
+    /// Seconds of watching after it; `None`: the rollout's.
+    pub soak_seconds: Option<u64>,
+    /// What must hold to go on after it; `None`: the rollout's.
+    pub gates: Option<Vec<Address>>,
+    /// Its moves start only inside; `None`: the rollout's. By label.
+    pub window: Option<String>,
     /// The block.
     pub span: Span,
 }

@@ -10,6 +10,7 @@ mod path;
 mod pod;
 pub mod quantity;
 mod refs;
+mod release;
 
 pub use address::Address;
 pub use desired::{
@@ -26,3 +27,7 @@ pub use pod::{
     CgroupSpec, ClusterSettings, DiskSpec, MonitorSpec, NetworkPolicySpec, PodSpec, SecretKey, ServiceKind, ServiceSpec,
 };
 pub use refs::{RefDifference, RefDigest, RefSnapshot, Reference};
+pub use release::{
+    Concurrency, Freeze, Gate, Hook, HookEvent, Hours, MetricsQuestion, Profile, PrometheusConnection, Question,
+    SourceFsck, Veto, VetoSource, Window,
+};

@@ -13,7 +13,10 @@ use super::placement::{Item, need};
 use super::preflight::Preflight;
 use super::select::moves_address;
 use super::waves::Waves;
-use super::{Action, Change, Level, Plan, PlannedMove, Quarantined, StoragePlan, WeightChange, basis, policy};
+use super::{
+    Action, Change, ConcurrencyPlan, FreezePlan, Level, Plan, PlannedMove, Quarantined, StoragePlan, WeightChange,
+    basis, policy,
+};
 use crate::diag::Diagnostics;
 use crate::model::{Address, Bytes, DesiredStorage, StorageName, Weight};
 
@@ -43,6 +46,7 @@ impl<'a> Planner<'a, '_> {
                     wave: wave.to_owned(),
                     position: first.wave,
                     source: source.clone(),
+                    window: None,
                     first: 0,
                     count: 0,
                     bytes: Bytes(0),
@@ -117,6 +121,12 @@ impl<'a> Planner<'a, '_> {
             weights,
             storages,
             max_moves: self.desired.max_moves.max(1),
+            concurrency: ConcurrencyPlan::default(),
+            windows: BTreeMap::new(),
+            freeze: FreezePlan::default(),
+            source_fsck: self.desired.source_fsck,
+            hooks: Vec::new(),
+            durations: super::durations::Durations::default(),
             estimate,
             policies: Vec::new(),
             samples: waves.samples,
@@ -130,7 +140,7 @@ impl<'a> Planner<'a, '_> {
             |(name, weight): (&StorageName, &Weight)| (name.clone(), WeightChange { before: *weight, after: *weight });
         let mut weights: BTreeMap<_, _> = self.observed.gitlab.weights.iter().map(same).collect();
         let known = actions.iter().filter(|action| matches!(action.change, Change::AwaitKnown { .. }));
-        weights.extend(known.map(|action| same((action.change.storage(), &Weight::ZERO))));
+        weights.extend(known.filter_map(|action| Some(same((action.change.storage()?, &Weight::ZERO)))));
         for action in actions {
             if let Change::SetWeight { storage, to, .. } = &action.change
                 && let Some(change) = weights.get_mut(storage)

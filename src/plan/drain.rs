@@ -63,7 +63,7 @@ pub(super) fn proofs<'a>(
             }
         }
         let address = Address::new("drain", name.as_str());
-        let wanted = selection.is_target(&address, name) && !selection.is_excluded(&address, name);
+        let wanted = selection.is_target(&address, Some(name)) && !selection.is_excluded(&address, Some(name));
         if done || report.is_stuck(name) {
             continue;
         }

@@ -5,21 +5,13 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::Estimate;
+use super::durations::{Fit, OVERHEAD_MS, RATE};
 use super::placement::{Item, Names};
 use crate::model::{Bytes, Desired};
 
-/// What a move costs beside its bytes: GitLab's scheduling, the creation on the destination, the checksum, the switch
-/// and the deletion. Ten times that would be a sick Sidekiq; a tenth, an idle one that nobody has measured.
-const OVERHEAD_MS: u64 = 4_000;
-
-/// Bytes per second of one copy: a single fetch stream is bound by one core's compression and hashing, not by the
-/// disk. At ten times that a plan of giants would promise an hour for a night's work.
-const RATE: u64 = 60_000_000;
-
 /// How long one move freezes its repository, in milliseconds.
 pub(super) fn freeze_ms(size: Bytes) -> u64 {
-    let copy = u128::from(size.0) * 1000 / u128::from(RATE);
-    OVERHEAD_MS.saturating_add(u64::try_from(copy).unwrap_or(u64::MAX))
+    Fit::default().expected_ms(size)
 }
 
 /// Estimates; items must be placed and sorted by waves, which run one after the other.

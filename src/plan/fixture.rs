@@ -108,7 +108,17 @@ pub(super) fn assignment(label: &str, from: &[&str], to: &[&str], priority: i64)
 }
 
 pub(super) fn wave(label: &str, sample: Option<u64>) -> Wave {
-    Wave { name: label.to_owned(), filter: Predicate::always(), sample, span: span(0) }
+    Wave {
+        name: label.to_owned(),
+        filter: Predicate::always(),
+        sample,
+        batch: None,
+        growth: 3,
+        soak_seconds: None,
+        gates: None,
+        window: None,
+        span: span(0),
+    }
 }
 
 /// `repository.<field> <operator> <number>`.
@@ -152,10 +162,8 @@ impl World {
                 max_moves: 8,
                 storages: BTreeMap::new(),
                 assignments: Vec::new(),
-                rollout: Rollout { waves: Vec::new(), backup_declined: true },
-                policies: Vec::new(),
-                moved: Vec::new(),
-                later: Vec::new(),
+                rollout: Rollout { backup_declined: true, ..Rollout::default() },
+                ..Desired::default()
             },
             observed: Observed {
                 as_of: jiff::Timestamp::from_second(1_767_600_000).expect("a time"),
@@ -198,6 +206,7 @@ impl World {
                 ca: None,
                 weight: None,
                 drain: false,
+                metrics: BTreeMap::new(),
                 limits: Limits::default(),
                 span: span(0),
                 name_span: span(0),
@@ -341,6 +350,12 @@ impl World {
                 Change::Forget { storage } => {
                     self.state.records.remove(&State::storage_address(storage));
                 }
+                Change::Ramp { weights, .. } => {
+                    for (storage, change) in weights {
+                        self.observed.gitlab.weights.insert(storage.clone(), change.after);
+                    }
+                }
+                Change::Probe { .. } | Change::Hold { .. } | Change::RunHook { .. } => {}
             }
         }
         for (wave, threshold) in &plan.samples {

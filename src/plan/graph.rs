@@ -41,6 +41,10 @@ fn rank(change: &Change) -> (Stage, u32) {
         Change::SetWeight { .. } => (Stage::Zero, 0),
         Change::Moves { position, .. } => (Stage::Moves, *position),
         Change::ProveEmpty { .. } => (Stage::Proof, 0),
+        Change::Probe { .. } => (Stage::Probe, 0),
+        Change::Ramp { percent, .. } => (Stage::Ramp, u32::from(*percent)),
+        Change::RunHook { .. } => (Stage::Moves, 0),
+        Change::Hold { .. } => (Stage::Moves, u32::MAX),
         Change::Forget { .. } => (Stage::Forget, 0),
     }
 }
@@ -52,6 +56,8 @@ enum Stage {
     Pod,
     Ready,
     Known,
+    Probe,
+    Ramp,
     Raise,
     Lower,
     Zero,
@@ -121,7 +127,7 @@ impl Graph {
         let mut moves_off: BTreeMap<&StorageName, Vec<NodeIndex>> = BTreeMap::new();
         for node in self.graph.node_indices() {
             let Some(action) = self.graph.node_weight(node) else { continue };
-            let storage = action.change.storage();
+            let Some(storage) = action.change.storage() else { continue };
             match rank(&action.change) {
                 (Stage::Raise, _) => raises.push(node),
                 (Stage::Zero, _) => {
@@ -182,7 +188,8 @@ impl Graph {
         for node in self.graph.node_indices() {
             let Some(action) = self.graph.node_weight(node) else { continue };
             let change = &action.change;
-            let of = pods.entry(change.storage()).or_default();
+            let Some(storage) = change.storage() else { continue };
+            let of = pods.entry(storage).or_default();
             match change {
                 Change::ApplyObject { manifest, class, .. } if manifest.key.kind == ObjectKind::StatefulSet => {
                     of.set = Some(node);
@@ -198,7 +205,7 @@ impl Graph {
                 Change::AwaitReady { .. } => of.ready = Some(node),
                 Change::AwaitKnown { .. } => of.known = Some(node),
                 Change::SetWeight { from, to, .. } => of.weight = Some((node, to > from)),
-                Change::Moves { .. } | Change::ProveEmpty { .. } | Change::Forget { .. } => {}
+                _ => {}
             }
         }
         let mut edges = Vec::new();
@@ -233,7 +240,7 @@ impl Graph {
         }
         for node in self.graph.node_indices() {
             let Some(change) = self.graph.node_weight(node).map(|action| &action.change) else { continue };
-            let source = pods.get(change.storage());
+            let source = change.storage().and_then(|storage| pods.get(storage));
             if let (Change::Moves { .. } | Change::ProveEmpty { .. }, Some(ready)) =
                 (change, source.and_then(|of| of.ready))
             {
@@ -315,8 +322,9 @@ impl Graph {
             _ => false,
         };
         let nodes = |pick: &dyn Fn(&Change) -> bool| -> BTreeMap<NodeIndex, &StorageName> {
-            let of =
-                |node| self.graph.node_weight(node).filter(|a| pick(&a.change)).map(|a| (node, a.change.storage()));
+            let of = |node| {
+                self.graph.node_weight(node).filter(|a| pick(&a.change)).and_then(|a| Some((node, a.change.storage()?)))
+            };
             self.graph.node_indices().filter_map(of).collect()
         };
         let ready = nodes(&|change| matches!(change, Change::AwaitReady { .. }));
@@ -388,7 +396,7 @@ impl Graph {
         let actions = order.iter().filter_map(|node| {
             let placeholder = Action {
                 address: crate::model::Address::new("", ""),
-                change: Change::ProveEmpty { storage: self.graph.node_weight(*node)?.change.storage().clone() },
+                change: Change::ProveEmpty { storage: self.graph.node_weight(*node)?.change.storage()?.clone() },
                 reason: String::new(),
             };
             Some(std::mem::replace(self.graph.node_weight_mut(*node)?, placeholder))
@@ -460,6 +468,7 @@ mod tests {
             wave: wave.to_owned(),
             position,
             source: name(source),
+            window: None,
             first: 0,
             count: 1,
             bytes: crate::model::Bytes(1),
@@ -536,7 +545,7 @@ mod tests {
         let mut list: Vec<_> = (0..65).map(|n| set(&format!("new-{n:03}"), 0, 1)).collect();
         list.extend((0..65).map(|n| set(&format!("old-{n:03}"), 1, 0)));
         for action in &list {
-            world.storage(action.change.storage().as_str(), 1);
+            world.storage(action.change.storage().expect("of one storage").as_str(), 1);
         }
         let selected = |target: &[&str], exclude: &[&str]| {
             let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();

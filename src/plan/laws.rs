@@ -215,7 +215,10 @@ fn touches_only_what_is_declared(world: &World, plan: &Plan) {
             }
             Change::Moves { source, .. } => assert!(world.desired.storages.contains_key(source)),
             Change::ProveEmpty { storage } => assert!(world.desired.storages[storage].drain),
-            other => assert!(world.desired.storages[other.storage()].pod.is_some()),
+            other => {
+                let storage = other.storage().expect("of one storage");
+                assert!(world.desired.storages[storage].pod.is_some());
+            }
         }
     }
     for one in &plan.moves {

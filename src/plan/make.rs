@@ -355,7 +355,9 @@ impl<'a> Planner<'a, '_> {
                     waves.insert((position, source));
                 }
                 other => {
-                    if let Some((storage, _)) = self.desired.storages.get_key_value(other.storage()) {
+                    if let Some((storage, _)) =
+                        other.storage().and_then(|name| self.desired.storages.get_key_value(name))
+                    {
                         let drains = self.drains(storage);
                         self.report.storage(storage, drains, WaitingOn::Selection, 0, []);
                     }

@@ -7,8 +7,10 @@ mod assemble;
 mod assign;
 mod basis;
 pub mod check;
+mod checks;
 mod diff;
 mod drain;
+pub mod durations;
 mod estimate;
 #[cfg(test)]
 mod fixture;
@@ -45,7 +47,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::cluster::Manifest;
-use crate::model::{Address, Bytes, Container, ContainerKind, Listed, StorageName, Weight};
+use crate::model::{
+    Address, Bytes, Container, ContainerKind, Hook, HookEvent, Hours, Listed, Profile, SourceFsck, StorageName, Veto,
+    Weight,
+};
 use pods::{ChangeClass, FieldChange};
 
 /// The cause of a quarantine that may have lost something: a tip that the frozen source had is missing on the
@@ -87,6 +92,24 @@ pub struct Plan {
     pub storages: BTreeMap<StorageName, StoragePlan>,
     /// Moves outstanding at once, over all storages.
     pub max_moves: u32,
+    /// How many run at once, and what stops them.
+    #[serde(default)]
+    pub concurrency: ConcurrencyPlan,
+    /// Windows that moves or the freeze budget name, by label.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub windows: BTreeMap<String, Hours>,
+    /// Read-only time that users may be made to bear.
+    #[serde(default)]
+    pub freeze: FreezePlan,
+    /// Whether sources are checked to be whole before they move.
+    #[serde(default)]
+    pub source_fsck: SourceFsck,
+    /// Programs that run on what happens during the apply (all events but `wave-start` and `wave-done`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
+    /// How long moves take.
+    #[serde(default)]
+    pub durations: durations::Durations,
     /// How long it may take.
     pub estimate: Estimate,
     /// Policies that were asked, each with its verdict.
@@ -188,6 +211,9 @@ pub enum Change {
         position: u32,
         /// Where all of them are.
         source: StorageName,
+        /// They start only inside this window: a key of [`Plan::windows`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<String>,
         /// First index into [`Plan::moves`].
         first: u32,
         /// How many.
@@ -275,14 +301,132 @@ pub enum Change {
         /// GitLab's name.
         storage: StorageName,
     },
+    /// Moves the operator's project to a new destination, commits to it through GitLab's API, reads the commit at our own
+    /// address of that Gitaly, and moves it back: addresses, secrets and hooks are proven right before anything else.
+    Probe {
+        /// The destination that is tried.
+        storage: StorageName,
+        /// The project.
+        container: Container,
+        /// Its full path.
+        path: Arc<str>,
+        /// Where it is, and is brought back to.
+        home: StorageName,
+    },
+    /// One step of the ramp before the last, which is the weights' own actions: sets several weights at once.
+    Ramp {
+        /// The share of new repositories that the storages whose weight rises are to take, per cent.
+        percent: u8,
+        /// The share that these weights really give, thousandths.
+        share_permille: u16,
+        /// Of each storage that changes. Precondition: the weights are the former ones, or already the latter.
+        weights: BTreeMap<StorageName, WeightChange>,
+    },
+    /// Watches for a while, then asks gates; what comes after begins only when all of them said yes.
+    Hold {
+        /// After what.
+        after: After,
+        /// Seconds of watching before the gates are asked.
+        soak_seconds: u64,
+        /// What Prometheus is asked.
+        checks: Vec<Check>,
+        /// Gates that a person must approve.
+        approvals: Vec<Address>,
+        /// When a gate says no, these weights are set before the run ends; empty: all stay.
+        rollback: BTreeMap<StorageName, Weight>,
+    },
+    /// Runs a program of the operator's; its failure keeps what comes after from beginning.
+    RunHook {
+        /// The hook.
+        hook: Hook,
+        /// For what: `wave-start` for a backup, too.
+        on: HookEvent,
+        /// The wave.
+        wave: String,
+    },
+}
+
+/// What a hold comes after.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum After {
+    /// A step of the ramp; 100 for the last.
+    Ramp {
+        /// Per cent.
+        percent: u8,
+    },
+    /// All moves of a wave, off all storages.
+    Wave {
+        /// Its name.
+        wave: String,
+    },
+}
+
+/// One question of a gate for one storage, with the query as it is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// The gate.
+    pub gate: Address,
+    /// The storage that is asked about.
+    pub target: StorageName,
+    /// PromQL.
+    pub query: String,
+    /// The answer must not be above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+    /// The answer must not be below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// Seconds that it must have held; 0: now is enough.
+    pub for_seconds: u64,
+    /// The same question for storages that it is compared with.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub baseline: BTreeMap<StorageName, String>,
+    /// Answer over the mean of the baseline's must not be above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_ratio: Option<f64>,
+    /// Asked and told, but decides nothing.
+    pub dry_run: bool,
+    /// Seconds between two questions.
+    pub interval_seconds: u64,
+    /// Seconds after which an answer that is still unknown pauses the run.
+    pub deadline_seconds: u64,
+}
+
+/// How many moves run at once, and what stops them.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ConcurrencyPlan {
+    /// How slots are found.
+    pub profile: Profile,
+    /// Seconds between two decisions; `None`: the profile's.
+    pub interval_seconds: Option<u64>,
+    /// Seconds after which unknown signals pause the run; `None`: the profile's.
+    pub deadline_seconds: Option<u64>,
+    /// What is asked for each storage that moves touch.
+    pub signals: BTreeMap<StorageName, Vec<Check>>,
+    /// While one of them holds, nothing new is scheduled.
+    pub vetoes: Vec<Veto>,
+}
+
+/// Read-only time that users may be made to bear.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FreezePlan {
+    /// Seconds that one repository may be read-only.
+    pub per_repository: Option<u64>,
+    /// Seconds in one day, summed over the repositories of one top-level group.
+    pub per_day: Option<u64>,
+    /// For what would exceed `per_repository`: a window's label.
+    pub window: Option<String>,
 }
 
 impl Change {
-    /// The storage that it is about: the source, for moves.
-    pub fn storage(&self) -> &StorageName {
+    /// The storage that it is about: the source, for moves. `None`: it is about several.
+    pub fn storage(&self) -> Option<&StorageName> {
         match self {
-            Self::Moves { source, .. } => source,
-            Self::SetWeight { storage, .. }
+            Self::Ramp { .. } | Self::Hold { .. } | Self::RunHook { .. } => None,
+            Self::Moves { source, .. } => Some(source),
+            Self::Probe { storage, .. }
+            | Self::SetWeight { storage, .. }
             | Self::ProveEmpty { storage }
             | Self::ApplyObject { storage, .. }
             | Self::RecreateStatefulSet { storage, .. }
@@ -290,7 +434,7 @@ impl Change {
             | Self::ReplacePod { storage, .. }
             | Self::AwaitReady { storage, .. }
             | Self::AwaitKnown { storage, .. }
-            | Self::Forget { storage } => storage,
+            | Self::Forget { storage } => Some(storage),
         }
     }
 }

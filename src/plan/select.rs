@@ -105,20 +105,20 @@ impl<'a> Selection<'a> {
     }
 
     /// Asks whether an action of a storage (`weight`, `drain`) is named by a target; true without targets.
-    pub(super) fn is_target(&self, action: &Address, storage: &StorageName) -> bool {
+    pub(super) fn is_target(&self, action: &Address, storage: Option<&StorageName>) -> bool {
         self.target.is_empty() || any(self.target, &self.action_names(action, storage))
     }
 
     /// Asks whether an action of a storage is named by an exclusion.
-    pub(super) fn is_excluded(&self, action: &Address, storage: &StorageName) -> bool {
+    pub(super) fn is_excluded(&self, action: &Address, storage: Option<&StorageName>) -> bool {
         !self.exclude.is_empty() && any(self.exclude, &self.action_names(action, storage))
     }
 
-    fn action_names(&self, action: &Address, storage: &StorageName) -> Vec<String> {
-        let mut names = self.names_of(storage);
+    fn action_names(&self, action: &Address, storage: Option<&StorageName>) -> Vec<String> {
+        let mut names = storage.map(|storage| self.names_of(storage)).unwrap_or_default();
         names.push(action.to_string());
         // `pod.gitaly-a` names all that is done to its objects.
-        if &*action.kind == "pod" {
+        if let ("pod", Some(storage)) = (&*action.kind, storage) {
             names.push(Address::new("pod", storage.as_str()).to_string());
         }
         names

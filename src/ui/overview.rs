@@ -290,7 +290,7 @@ fn summary(plan: &Plan) -> PlanSummary {
     for action in &plan.actions {
         match &action.change {
             Change::SetWeight { storage: _, from: _, to: _ } => s.weights += 1,
-            Change::Moves { wave: _, position: _, source: _, first: _, count, bytes } => {
+            Change::Moves { wave: _, position: _, source: _, window: _, first: _, count, bytes } => {
                 s.moves = s.moves.saturating_add(u64::from(*count));
                 s.bytes = Bytes(s.bytes.0.saturating_add(bytes.0));
             }
@@ -383,7 +383,7 @@ fn moves(plan: &Plan) -> (Vec<Route>, Vec<WaveRow>) {
     let mut routes: BTreeMap<(&StorageName, &StorageName), Gathered<'_>> = BTreeMap::new();
     let mut waves = Vec::new();
     for (number, action) in plan.actions.iter().enumerate() {
-        let Change::Moves { wave, position, source, first, count, bytes } = &action.change else { continue };
+        let Change::Moves { wave, position, source, window: _, first, count, bytes } = &action.change else { continue };
         waves.push(WaveRow {
             position: *position,
             wave: wave.clone(),

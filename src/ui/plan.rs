@@ -44,7 +44,13 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
         weights: _,   // in the overview
         storages: _,  // `rooms`
         max_moves: _, // in the estimate
-        estimate: _,  // in words
+        concurrency: _,
+        windows: _,
+        freeze: _,
+        source_fsck: _,
+        hooks: _,
+        durations: _,
+        estimate: _, // in words
         policies,
         samples: _, // with the waves
     } = plan;

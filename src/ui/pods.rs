@@ -112,10 +112,14 @@ impl PodTotals {
                 Change::AwaitKnown { .. }
                 | Change::SetWeight { .. }
                 | Change::Moves { .. }
-                | Change::ProveEmpty { .. } => false,
+                | Change::ProveEmpty { .. }
+                | Change::Probe { .. }
+                | Change::Ramp { .. }
+                | Change::Hold { .. }
+                | Change::RunHook { .. } => false,
             };
             if restart {
-                restarts.insert(change.storage());
+                restarts.extend(change.storage());
             }
         }
         totals.restarts = restarts.len() as u64;
@@ -150,7 +154,8 @@ pub(super) fn rows(plan: &Plan) -> Vec<PodRow> {
     let mut rows: BTreeMap<&StorageName, Vec<PodActionRow>> = BTreeMap::new();
     for action in &plan.actions {
         if let Some(row) = row(action) {
-            rows.entry(action.change.storage()).or_default().push(row);
+            let Some(storage) = action.change.storage() else { continue };
+            rows.entry(storage).or_default().push(row);
         }
     }
     rows.into_iter().map(|(storage, actions)| PodRow { storage: storage.clone(), actions }).collect()
@@ -171,7 +176,13 @@ fn row(action: &Action) -> Option<PodActionRow> {
         Change::ReplacePod { .. } => (PodClass::RollsPod, &[]),
         Change::AwaitReady { .. } | Change::AwaitKnown { .. } => (PodClass::Wait, &[]),
         Change::Forget { .. } => (PodClass::Forget, &[]),
-        Change::SetWeight { .. } | Change::Moves { .. } | Change::ProveEmpty { .. } => return None,
+        Change::SetWeight { .. }
+        | Change::Moves { .. }
+        | Change::ProveEmpty { .. }
+        | Change::Probe { .. }
+        | Change::Ramp { .. }
+        | Change::Hold { .. }
+        | Change::RunHook { .. } => return None,
     };
     Some(PodActionRow {
         address: action.address.clone(),

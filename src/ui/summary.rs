@@ -21,6 +21,8 @@ pub(super) fn is_clean(summary: &Summary) -> bool {
         stale,
         not_started,
         refused,
+        gates_closed,
+        paused,
         attested: _,
         advanced: _,
         bracketed: _,
@@ -34,7 +36,8 @@ pub(super) fn is_clean(summary: &Summary) -> bool {
         interrupted,
         remarks: _,
     } = summary;
-    let open = [*failed, *skipped, *stale, *not_started, *refused, *unknown, *quarantined, *lost];
+    let open =
+        [*failed, *skipped, *stale, *not_started, *refused, *gates_closed, *paused, *unknown, *quarantined, *lost];
     open.iter().all(|n| *n == 0) && moves_skipped <= moves_moot && !interrupted
 }
 
@@ -47,6 +50,8 @@ pub fn summary(summary: &Summary, style: Style) -> String {
         stale,
         not_started,
         refused,
+        gates_closed,
+        paused,
         attested,
         advanced,
         bracketed,
@@ -108,6 +113,8 @@ pub fn summary(summary: &Summary, style: Style) -> String {
             (*skipped, "skipped", "because an action that they depend on did not end well"),
             (*stale, "stale", "the fleet had changed since the plan; nothing was forced"),
             (*refused, "refused", "a storage was not proven empty"),
+            (*gates_closed, "stopped", "a gate said no or could not be answered, or a hook failed"),
+            (*paused, "paused", "they wait for something; the next apply goes on from there"),
             (*not_started, "not started", "or not finished when the run was stopped"),
         ],
     );

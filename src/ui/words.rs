@@ -10,7 +10,7 @@ use super::yaml::yaml;
 use crate::apply::event::{Event, Outcome};
 use crate::model::{Container, ContainerKind, StorageName};
 use crate::plan::pods::{ChangeClass, declare, touches_template};
-use crate::plan::{Action, Change, Verdict, WaitingOn};
+use crate::plan::{Action, After, Change, Verdict, WaitingOn};
 use crate::state::State;
 
 /// What is the matter and what to do.
@@ -137,7 +137,7 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
 pub(super) fn action(action: &Action) -> String {
     match &action.change {
         Change::SetWeight { storage, from, to } => format!("set the weight of {storage}: {from} -> {to}"),
-        Change::Moves { wave, position: _, source, first: _, count, bytes } => {
+        Change::Moves { wave, position: _, source, window: _, first: _, count, bytes } => {
             format!("move {} ({bytes}) off {source}, wave {wave}", text::repositories(u64::from(*count)))
         }
         Change::ProveEmpty { storage } => format!("prove {storage} empty"),
@@ -162,6 +162,30 @@ pub(super) fn action(action: &Action) -> String {
             format!("wait until GitLab knows {storage}, at most {}", text::eta(u64::from(*deadline_seconds)))
         }
         Change::Forget { storage } => format!("forget {storage}; nothing is deleted"),
+        Change::Probe { storage, container, path, home } => {
+            format!("move {} from {home} to {storage}, commit to it there, and bring it back", named(*container, path))
+        }
+        Change::Ramp { percent, share_permille, weights } => {
+            let set: Vec<String> =
+                weights.iter().map(|(name, change)| format!("{name} {} -> {}", change.before, change.after)).collect();
+            let share = format!("{}.{} %", share_permille / 10, share_permille % 10);
+            format!("set weights for {percent} % of new repositories, in fact {share}: {}", set.join(", "))
+        }
+        Change::Hold { after, soak_seconds, checks, approvals, rollback: _ } => {
+            let after = match after {
+                After::Ramp { percent } => format!("{percent} % of new repositories"),
+                After::Wave { wave } => format!("wave {wave}"),
+            };
+            let gates: std::collections::BTreeSet<String> = checks
+                .iter()
+                .map(|check| check.gate.to_string())
+                .chain(approvals.iter().map(ToString::to_string))
+                .collect();
+            let gates: Vec<String> = gates.into_iter().collect();
+            let asked = if gates.is_empty() { String::new() } else { format!(", then ask {}", gates.join(", ")) };
+            format!("after {after}, watch for {soak_seconds} s{asked}")
+        }
+        Change::RunHook { hook, on, wave } => format!("run the hook {} ({on}) for wave {wave}", hook.name),
     }
 }
 
@@ -198,7 +222,8 @@ pub(super) fn gravity(event: &Event) -> Gravity {
         Event::ActionEnded { outcome, .. } => match outcome {
             Outcome::Done { .. } => Gravity::Info,
             Outcome::NotStarted | Outcome::Skipped { .. } | Outcome::Stale { .. } => Gravity::Warn,
-            Outcome::Failed { .. } | Outcome::Refused { .. } => Gravity::Error,
+            Outcome::Paused { .. } => Gravity::Warn,
+            Outcome::Failed { .. } | Outcome::Refused { .. } | Outcome::GateClosed { .. } => Gravity::Error,
         },
         Event::MoveVerified { verdict, .. } => {
             if verdict == "unknown" {
@@ -316,6 +341,8 @@ fn outcome(outcome: &Outcome) -> String {
         Outcome::Skipped { because } => format!("skipped because of {because}"),
         Outcome::NotStarted => "not started, or not finished: the run was stopped".to_owned(),
         Outcome::Refused { cause } => format!("refused: {cause}"),
+        Outcome::GateClosed { cause } => format!("the gate is closed: {cause}"),
+        Outcome::Paused { until } => format!("paused: {until}"),
     }
 }
 

@@ -14,9 +14,8 @@ use std::process::Command;
 use tranship::diag::{SourceId, Span};
 use tranship::expr::Predicate;
 use tranship::model::{
-    Address, Assignment, Bytes, Connection, Container, ContainerKind, Desired, DesiredStorage, DiskSpace, GitlabFacts,
-    Limits, ListFacts, Observed, Reading, Repository, Rollout, ServerFacts, StorageFacts, StorageName, TokenFacts,
-    Wave, Weight,
+    Address, Assignment, Bytes, Container, ContainerKind, Desired, DesiredStorage, DiskSpace, GitlabFacts, Limits,
+    ListFacts, Observed, Reading, Repository, ServerFacts, StorageFacts, StorageName, TokenFacts, Wave, Weight,
 };
 use tranship::plan::{Options, make};
 use tranship::state::State;
@@ -189,8 +188,17 @@ fn migration(number: u64) -> Outcome<(Desired, Observed)> {
         priority: 0,
         span: SPAN,
     });
-    desired.rollout.waves =
-        vec![Wave { name: "sample".to_owned(), filter: Predicate::always(), sample: Some(300), span: SPAN }];
+    desired.rollout.waves = vec![Wave {
+        name: "sample".to_owned(),
+        filter: Predicate::always(),
+        sample: Some(300),
+        batch: None,
+        growth: 3,
+        soak_seconds: None,
+        gates: None,
+        window: None,
+        span: SPAN,
+    }];
     let mut random = Random(7);
     observed.repositories = Vec::with_capacity(usize::try_from(number)?);
     for (id, storage) in (1..=number).zip(sources.iter().cycle()) {
@@ -245,6 +253,7 @@ fn fleet(kept: &[StorageName], draining: &[StorageName]) -> Outcome<(Desired, Ob
                 ca: None,
                 weight: (!drain).then_some(weight),
                 drain,
+                metrics: BTreeMap::new(),
                 limits: Limits::default(),
                 span: SPAN,
                 name_span: SPAN,
@@ -257,16 +266,9 @@ fn fleet(kept: &[StorageName], draining: &[StorageName]) -> Outcome<(Desired, Ob
     let desired = Desired {
         environment: "bench".to_owned(),
         digest: "bench".to_owned(),
-        connection: Connection::None,
-        cluster: None,
-        gitlab_learns: false,
         max_moves: 64,
         storages,
-        assignments: Vec::new(),
-        rollout: Rollout::default(),
-        policies: Vec::new(),
-        moved: Vec::new(),
-        later: Vec::new(),
+        ..Desired::default()
     };
     Ok((desired, observed))
 }

@@ -66,6 +66,7 @@ fn desired() -> Desired {
         ca: None,
         weight: weight.map(|w| Weight::new(w).expect("valid")),
         drain,
+        metrics: BTreeMap::new(),
         limits: Limits::default(),
         span: SPAN,
         name_span: SPAN,
@@ -89,12 +90,21 @@ fn desired() -> Desired {
             span: SPAN,
         }],
         rollout: Rollout {
-            waves: vec![Wave { name: "sample".into(), filter: Predicate::always(), sample: Some(3), span: SPAN }],
+            waves: vec![Wave {
+                name: "sample".into(),
+                filter: Predicate::always(),
+                sample: Some(3),
+                batch: None,
+                growth: 3,
+                soak_seconds: None,
+                gates: None,
+                window: None,
+                span: SPAN,
+            }],
             backup_declined: true,
+            ..Rollout::default()
         },
-        policies: Vec::new(),
-        moved: Vec::new(),
-        later: Vec::new(),
+        ..Desired::default()
     }
 }
 

@@ -184,9 +184,7 @@ impl Hand {
             Change::Forget { .. } => {
                 Ok(("its record is dropped; nothing was deleted".to_owned(), Some(Learned::Forgotten)))
             }
-            Change::SetWeight { .. } | Change::Moves { .. } | Change::ProveEmpty { .. } => {
-                failed("a fault of tranship: this is no action on a cluster")
-            }
+            _ => failed("a fault of tranship: this is no action on a cluster"),
         };
         let ended = |outcome| Ended { outcome, learned: None, in_doubt: false, fatal: None };
         match step {

@@ -88,7 +88,7 @@ impl Engine<'_> {
             self.summary.remarks.push(message.clone());
             self.tell(Event::Warning { message });
         }
-        let storage = action.change.storage();
+        let Some(storage) = action.change.storage() else { return };
         match learned {
             Some(Learned::Object { key, digest, uid }) => {
                 tally::object(&mut self.state, storage, &key.to_string(), &digest, uid.as_deref());

@@ -245,6 +245,10 @@ impl<'a> Engine<'a> {
             | Change::AwaitReady { .. }
             | Change::AwaitKnown { .. }
             | Change::Forget { .. } => self.work_on_cluster(id, action),
+            Change::Probe { .. } | Change::Ramp { .. } | Change::Hold { .. } | Change::RunHook { .. } => {
+                self.running -= 1;
+                self.end(id, Outcome::Failed { cause: "not in this version".to_owned() });
+            }
             Change::Moves { source, .. } => {
                 let source = source.clone();
                 let destinations: BTreeSet<_> =
@@ -449,6 +453,8 @@ impl<'a> Engine<'a> {
             Outcome::Refused { .. } => self.summary.refused += 1,
             Outcome::NotStarted => self.summary.not_started += 1,
             Outcome::Skipped { .. } => self.summary.skipped += 1,
+            Outcome::GateClosed { .. } => self.summary.gates_closed += 1,
+            Outcome::Paused { .. } => self.summary.paused += 1,
         }
         let well = matches!(outcome, Outcome::Done { .. });
         let stopped = matches!(outcome, Outcome::NotStarted);

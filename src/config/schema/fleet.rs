@@ -131,6 +131,13 @@ pub(super) const PROMETHEUS: BlockSpec = BlockSpec {
             "A bearer token; left out, none is sent.",
             "token = { env = \"PROMETHEUS_TOKEN\" }",
         ),
+        attribute(
+            "ca",
+            Text,
+            Optional,
+            "A PEM file with a private CA; left out, the system's. A relative path begins at the configuration's folder.",
+            "ca = \"/etc/ssl/prometheus-ca.pem\"",
+        ),
     ],
     ..block("prometheus", &[], false, "Where gates ask.")
 };

@@ -9,7 +9,7 @@ mod release;
 use fleet::{GITALY, GITLAB, LOCALS, PROMETHEUS, SANDBOX, STORAGE, TRANSHIP, VARIABLE};
 pub use names::NAMES;
 use pods::{KUBERNETES, POD_SPEC};
-use release::{ASSIGNMENT, FREEZE, GATE, HOOK, IMPORT, MOVED, POLICY, PROMOTE, ROLLOUT, VERIFY, WINDOW};
+use release::{ASSIGNMENT, CONCURRENCY, FREEZE, GATE, HOOK, IMPORT, MOVED, POLICY, PROMOTE, ROLLOUT, VERIFY, WINDOW};
 
 /// A block's type.
 #[derive(Debug)]
@@ -226,6 +226,7 @@ impl AttributeSpec {
         Self { unit, ..self }
     }
 
+    #[expect(dead_code, reason = "every attribute has its effect in this version")]
     const fn later(self) -> Self {
         Self { later: true, ..self }
     }
@@ -260,8 +261,28 @@ const U32: i128 = u32::MAX as i128;
 /// The whole language: what may stand in a configuration, outside of everything.
 pub const ROOT: BlockSpec = BlockSpec {
     blocks: &[
-        TRANSHIP, VARIABLE, LOCALS, GITLAB, GITALY, KUBERNETES, PROMETHEUS, SANDBOX, POD_SPEC, STORAGE, ASSIGNMENT,
-        ROLLOUT, GATE, HOOK, WINDOW, FREEZE, POLICY, PROMOTE, IMPORT, VERIFY, MOVED,
+        TRANSHIP,
+        VARIABLE,
+        LOCALS,
+        GITLAB,
+        GITALY,
+        KUBERNETES,
+        PROMETHEUS,
+        SANDBOX,
+        POD_SPEC,
+        STORAGE,
+        ASSIGNMENT,
+        ROLLOUT,
+        GATE,
+        HOOK,
+        WINDOW,
+        FREEZE,
+        CONCURRENCY,
+        POLICY,
+        PROMOTE,
+        IMPORT,
+        VERIFY,
+        MOVED,
     ],
     ..block("configuration", &[], false, "All *.hcl files of a folder together.")
 };

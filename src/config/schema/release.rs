@@ -5,7 +5,7 @@ use super::Shape::{
     Address, Bool, Condition, Duration, Number, OneOf, Reference, ReferenceOr, References, Template, Text, Texts,
     Where, Whole, Wholes,
 };
-use super::{BlockSpec, FOR_EACH, NONE, attribute, block};
+use super::{BlockSpec, FOR_EACH, NONE, U32, attribute, block};
 
 pub(super) const ASSIGNMENT: BlockSpec = BlockSpec {
     attributes: &[
@@ -45,8 +45,7 @@ pub(super) const ROLLOUT: BlockSpec = BlockSpec {
             Optional,
             "A project to move there and back before anything else.",
             "probe = \"tranship/canary\"",
-        )
-        .later(),
+        ),
         attribute(
             "ramp",
             Wholes(1, 100),
@@ -54,17 +53,36 @@ pub(super) const ROLLOUT: BlockSpec = BlockSpec {
             "Per cent of new repositories that the new storages take, step by step.",
             "ramp = [1, 5, 25, 50, 100]",
         )
-        .unit("per cent")
-        .later(),
-        attribute("soak", Duration, Optional, "The watching time after each wave.", "soak = \"15m\"").later(),
-        attribute("gates", References("gate"), Optional, "What must hold to go on.", "gates = [gate.errors]").later(),
-        attribute("window", Reference("window"), Optional, "Moves start only inside.", "window = window.nights")
-            .later(),
+        .unit("per cent"),
+        attribute(
+            "soak",
+            Duration,
+            Optional,
+            "The watching time after each step of the ramp and each wave.",
+            "soak = \"15m\"",
+        ),
+        attribute(
+            "calm",
+            Whole(1, U32),
+            Optional,
+            "After so many in a row whose gates held, no soak any more; gates are still asked.",
+            "calm = 3",
+        )
+        .unit("steps and waves"),
+        attribute("gates", References("gate"), Optional, "What must hold to go on.", "gates = [gate.errors]"),
+        attribute("window", Reference("window"), Optional, "Moves start only inside.", "window = window.nights"),
+        attribute(
+            "rollback",
+            Bool,
+            Default("false"),
+            "When a gate fails after a step of the ramp, weights go back to what they were before it; else they stay.",
+            "rollback = true",
+        ),
         attribute(
             "backup",
             ReferenceOr("hook", &["none"]),
             Optional,
-            "How a backup is made before; \"none\" says that there is none and that this is known.",
+            "The hook that makes a backup before each wave; \"none\" says that there is none and that this is known.",
             "backup = \"none\"",
         ),
     ],
@@ -77,25 +95,45 @@ pub(super) const ROLLOUT: BlockSpec = BlockSpec {
                 "Which repositories; left out, all that are left.",
                 "where = repository.archived",
             ),
-            attribute("sample", Whole(1, u64::MAX as i128), Optional, "At most this many, drawn once.", "sample = 300")
-                .unit("repositories"),
-            attribute("soak", Duration, Optional, "The watching time after this wave.", "soak = \"1h\"").later(),
+            attribute(
+                "sample",
+                Whole(1, u64::MAX as i128),
+                Optional,
+                "At most this many, drawn once, from all sizes alike.",
+                "sample = 300",
+            )
+            .unit("repositories"),
+            attribute(
+                "batch",
+                Whole(1, u64::MAX as i128),
+                Optional,
+                "It is taken in batches, each with its own soak and gates; the first has so many.",
+                "batch = 100",
+            )
+            .unit("repositories"),
+            attribute(
+                "growth",
+                Whole(1, U32),
+                Default("3"),
+                "Each batch has so many times the repositories of the one before.",
+                "growth = 3",
+            )
+            .unit("times"),
+            attribute("soak", Duration, Optional, "The watching time after this wave.", "soak = \"1h\""),
             attribute(
                 "gates",
                 References("gate"),
                 Optional,
                 "What must hold to go on after it.",
                 "gates = [gate.errors]",
-            )
-            .later(),
+            ),
             attribute(
                 "window",
                 Reference("window"),
                 Optional,
                 "Its moves start only inside.",
                 "window = window.nights",
-            )
-            .later(),
+            ),
         ],
         ..block("wave", &["name"], true, "A bounded batch of moves; the first wave that selects a repository has it.")
     }],
@@ -131,9 +169,9 @@ pub(super) const GATE: BlockSpec = BlockSpec {
         attribute("for", Duration, Optional, "How long it must have held.", "for = \"5m\""),
         attribute(
             "baseline",
-            Reference("storage"),
+            References("storage"),
             Optional,
-            "The storage whose answer it is compared with.",
+            "The storages whose answers, in the same minutes, it is compared with.",
             "baseline = storage.default",
         ),
         attribute(
@@ -145,6 +183,15 @@ pub(super) const GATE: BlockSpec = BlockSpec {
         )
         .unit("ratio"),
         attribute("approval", Bool, Default("false"), "A person must approve.", "approval = true"),
+        attribute("dry_run", Bool, Default("false"), "It is asked and told, but decides nothing.", "dry_run = true"),
+        attribute("interval", Duration, Default("\"30s\""), "The time between two questions.", "interval = \"30s\""),
+        attribute(
+            "deadline",
+            Duration,
+            Default("\"1h\""),
+            "An answer that is unknown for so long pauses the run.",
+            "deadline = \"1h\"",
+        ),
     ],
     ..block("gate", &["name"], true, "A condition on metrics, or an approval. Has an effect where a rollout names it.")
 };
@@ -152,8 +199,14 @@ pub(super) const GATE: BlockSpec = BlockSpec {
 pub(super) const HOOK: BlockSpec = BlockSpec {
     attributes: &[
         attribute("exec", Texts, Required, "The program and its arguments.", "exec = [\"./snapshot.sh\"]"),
-        attribute("on", Texts, Optional, "When it runs.", "on = [\"wave-start\"]").later(),
-        attribute("timeout", Duration, Optional, "When it is given up.", "timeout = \"10m\""),
+        attribute(
+            "on",
+            Texts,
+            Optional,
+            "When it runs: \"wave-start\", \"wave-done\", \"gate\", \"move-failed\", \"quarantine\", \"dead-end\" or \"drain-proven\".",
+            "on = [\"wave-start\"]",
+        ),
+        attribute("timeout", Duration, Default("\"10m\""), "When it is given up.", "timeout = \"10m\""),
     ],
     ..block("hook", &["name"], true, "A program of yours.")
 };
@@ -198,7 +251,6 @@ pub(super) const FREEZE: BlockSpec = BlockSpec {
             "window = window.nights",
         ),
     ],
-    later: true,
     ..block("freeze", &[], false, "Read-only time that users may be made to bear.")
 };
 
@@ -258,8 +310,7 @@ pub(super) const VERIFY: BlockSpec = BlockSpec {
         Default("\"none\""),
         "Whether the source is checked to be whole before it moves.",
         "source_fsck = \"sample\"",
-    )
-    .later()],
+    )],
     ..block("verify", &[], false, "What is verified beyond every move's references.")
 };
 
@@ -270,4 +321,63 @@ pub(super) const MOVED: BlockSpec = BlockSpec {
     ],
     later: true,
     ..block("moved", &[], true, "A block's label changed.")
+};
+
+pub(super) const CONCURRENCY: BlockSpec = BlockSpec {
+    attributes: &[
+        attribute(
+            "profile",
+            OneOf(crate::model::Profile::NAMES),
+            Default("\"fixed\""),
+            "How many moves run at once: the declared limits, or what the signals allow below them.",
+            "profile = \"balanced\"",
+        ),
+        attribute(
+            "signals",
+            References("gate"),
+            Optional,
+            "Gates that are asked while moves run: good, one slot more; bad, half; unknown, none more.",
+            "signals = [gate.latency]",
+        ),
+        attribute(
+            "interval",
+            Duration,
+            Optional,
+            "The time between two decisions; left out, the profile's.",
+            "interval = \"1m\"",
+        ),
+        attribute(
+            "deadline",
+            Duration,
+            Optional,
+            "Signals that are unknown for so long pause the run; left out, the profile's.",
+            "deadline = \"15m\"",
+        ),
+    ],
+    blocks: &[BlockSpec {
+        attributes: &[
+            attribute(
+                "query",
+                Text,
+                Optional,
+                "PromQL; any element other than 0 holds the veto.",
+                "query = \"ALERTS{alertstate=\\\"firing\\\"}\"",
+            ),
+            attribute(
+                "url",
+                Text,
+                Optional,
+                "Read by GET; any answer but 200 holds the veto.",
+                "url = \"http://incidents.internal/moves-allowed\"",
+            ),
+            attribute("file", Text, Optional, "While this file is there, it holds the veto.", "file = \"STOP\""),
+        ],
+        ..block(
+            "veto",
+            &["name"],
+            true,
+            "While it holds, nothing new is scheduled anywhere. Has one of its attributes.",
+        )
+    }],
+    ..block("concurrency", &[], false, "How many moves run at once, and what stops them.")
 };

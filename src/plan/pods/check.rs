@@ -28,7 +28,8 @@ pub(in crate::plan) fn faults(plan: &Plan, earlier: impl Fn(u32) -> BTreeSet<u32
     let mut seen: BTreeSet<&ObjectKey> = BTreeSet::new();
     for (id, action) in (0u32..).zip(&plan.actions) {
         shape(&action.change, &action.address.to_string(), &mut seen, faults);
-        let of = steps.entry(action.change.storage()).or_default();
+        let Some(storage) = action.change.storage() else { continue };
+        let of = steps.entry(storage).or_default();
         match &action.change {
             Change::ApplyObject { manifest, class, .. } => {
                 of.before_ready.push(id);
@@ -50,7 +51,7 @@ pub(in crate::plan) fn faults(plan: &Plan, earlier: impl Fn(u32) -> BTreeSet<u32
             Change::AwaitReady { .. } => of.ready = Some(id),
             Change::AwaitKnown { .. } => of.known = Some(id),
             Change::Forget { .. } => of.forgets = true,
-            Change::SetWeight { .. } | Change::Moves { .. } | Change::ProveEmpty { .. } => {}
+            _ => {}
         }
     }
     if steps.values().all(|of| of.ready.is_none() && !of.starts && of.disk.is_none() && !of.forgets) {

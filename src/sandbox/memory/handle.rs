@@ -38,7 +38,14 @@ impl Handle {
     /// Ports onto this fleet; as many as wanted.
     pub fn ports(&self) -> Ports {
         let port = Arc::new(Port { shared: Arc::clone(&self.shared) });
-        Ports { gitlab: port.clone(), gitaly: port.clone(), cluster: Some(port.clone()), clock: port }
+        Ports {
+            gitlab: port.clone(),
+            gitaly: port.clone(),
+            cluster: Some(port.clone()),
+            metrics: None,
+            operator: None,
+            clock: port,
+        }
     }
 
     /// Puts into the cluster what its operator would have put there for a configuration's pods.

@@ -224,6 +224,8 @@ impl Tool {
             gitlab: memory.gitlab,
             gitaly: gitaly.clone(),
             cluster: Some(cluster.clone()),
+            metrics: None,
+            operator: None,
             clock: memory.clock,
         };
         let folder = tempfile::tempdir().expect("a temporary folder");

@@ -1,0 +1,64 @@
+//! What gates ask for which storage, with the query as it is asked: a plan holds no expressions.
+
+use std::collections::BTreeMap;
+
+use super::Check;
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::expr::{Expression, Value};
+use crate::model::{Address, Desired, Question, StorageName};
+
+/// The labels that select a storage's server in PromQL: `instance="gitaly-01:9236"`.
+fn selector(desired: &Desired, storage: &StorageName) -> String {
+    let labels = desired.storages.get(storage).map(|storage| &storage.metrics);
+    let labels = labels.into_iter().flatten().map(|(name, value)| format!("{name}={value:?}"));
+    labels.collect::<Vec<_>>().join(",")
+}
+
+fn query(desired: &Desired, query: &Expression, storage: &StorageName) -> Result<String, Box<Diagnostic>> {
+    let target = BTreeMap::from([
+        ("selector".to_owned(), Value::from(selector(desired, storage))),
+        ("name".to_owned(), Value::from(storage.as_str())),
+    ]);
+    let value = query.evaluate(&BTreeMap::from([("target".to_owned(), Value::from(target))]))?;
+    Ok(value.as_str().unwrap_or_default().to_owned())
+}
+
+/// The checks of these gates for these storages, and the gates among them that a person must approve.
+///
+/// # Errors
+/// A query that cannot be evaluated for a storage.
+pub(super) fn checks<'a>(
+    desired: &Desired,
+    gates: &[Address],
+    targets: impl IntoIterator<Item = &'a StorageName>,
+) -> Result<(Vec<Check>, Vec<Address>), Diagnostics> {
+    let targets: Vec<&StorageName> = targets.into_iter().collect();
+    let (mut checks, mut approvals) = (Vec::new(), Vec::new());
+    for gate in gates.iter().filter_map(|address| desired.gates.get(address)) {
+        let Question::Metrics(question) = &gate.question else {
+            approvals.push(gate.address.clone());
+            continue;
+        };
+        for target in &targets {
+            let mut baseline = BTreeMap::new();
+            for storage in &question.baseline {
+                let text = query(desired, &question.query, storage).map_err(|d| Diagnostics { items: vec![*d] })?;
+                baseline.insert(storage.clone(), text);
+            }
+            checks.push(Check {
+                gate: gate.address.clone(),
+                target: (*target).clone(),
+                query: query(desired, &question.query, target).map_err(|d| Diagnostics { items: vec![*d] })?,
+                max: question.max,
+                min: question.min,
+                for_seconds: question.for_seconds,
+                baseline,
+                max_ratio: question.max_ratio,
+                dry_run: question.dry_run,
+                interval_seconds: question.interval_seconds,
+                deadline_seconds: question.deadline_seconds,
+            });
+        }
+    }
+    Ok((checks, approvals))
+}
