@@ -381,6 +381,7 @@ mod tests {
             assignment: Address::new("assignment", assignment),
             bytes: Bytes(1),
             shared: Bytes(0),
+            pool: None,
             empty: false,
         }
     }

@@ -212,6 +212,7 @@ impl Builder<'_> {
                 limits.disk_ceiling_permille = permille;
             }
             limits.max_moves = values.whole("max_moves").unwrap_or(limits.max_moves);
+            limits.bandwidth = values.whole("bandwidth");
         }
         let endpoint = |this: &mut Self, name: &str| -> Option<Endpoint> {
             let text = fields.text(name)?;

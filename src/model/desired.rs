@@ -317,11 +317,13 @@ pub struct Limits {
     /// Moves in flight towards or from it; at least 1. Default 4: GitLab's worker, the source's reads and the
     /// destination's writes share one disk each, and p99 freezes grow with every slot past saturation.
     pub max_moves: u32,
+    /// Bytes per second that it gives to copies, each way; `None`: not known.
+    pub bandwidth: Option<u64>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { disk_ceiling_permille: 850, max_moves: 4 }
+        Self { disk_ceiling_permille: 850, max_moves: 4, bandwidth: None }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
+use super::balance::Spread;
 use super::diff::{self, WeightStep};
 use super::drain::Sources;
 use super::estimate::estimate;
@@ -14,8 +15,8 @@ use super::preflight::Preflight;
 use super::select::moves_address;
 use super::waves::Waves;
 use super::{
-    Action, Change, ConcurrencyPlan, FreezePlan, Level, Plan, PlannedMove, Quarantined, StoragePlan, WeightChange,
-    basis, policy,
+    Action, Change, ConcurrencyPlan, FreezePlan, Level, PlacementPlan, Plan, PlannedMove, Quarantined, StoragePlan,
+    WeightChange, basis, policy,
 };
 use crate::diag::Diagnostics;
 use crate::model::{Address, Bytes, DesiredStorage, StorageName, Weight};
@@ -47,6 +48,7 @@ impl<'a> Planner<'a, '_> {
                     position: first.wave,
                     source: source.clone(),
                     window: None,
+                    order: waves.order(first.wave),
                     first: 0,
                     count: 0,
                     bytes: Bytes(0),
@@ -82,11 +84,12 @@ impl<'a> Planner<'a, '_> {
         graph: Graph,
         items: Vec<Item<'a>>,
         waves: Waves,
+        spreads: &[Spread],
         sources: &Sources<'a>,
     ) -> Result<Plan, Diagnostics> {
         let (mut actions, edges) = graph.order().map_err(|cycle| Diagnostics::from(*cycle))?;
         set_ranges(&mut actions, &items);
-        let estimate = estimate(&items, self.names, self.desired);
+        let estimate = estimate(&items, self.names, self.desired, &waves);
         let pairs: BTreeSet<(u32, u32)> =
             items.iter().filter_map(|item| Some((item.source, item.destination?))).collect();
         let touched: BTreeSet<&StorageName> =
@@ -120,6 +123,7 @@ impl<'a> Planner<'a, '_> {
             quarantined: self.quarantined(),
             weights,
             storages,
+            placement: spreads.iter().filter_map(|spread| self.spread(spread)).collect(),
             max_moves: self.desired.max_moves.max(1),
             concurrency: ConcurrencyPlan::default(),
             windows: BTreeMap::new(),
@@ -209,6 +213,8 @@ impl<'a> Planner<'a, '_> {
                 capacity: disk.map(|disk| Bytes(disk.used.0.saturating_add(disk.available.0))),
                 incoming: Bytes(0),
                 outgoing: Bytes(0),
+                growth: self.growth.get(name).copied().unwrap_or_default(),
+                bandwidth: storage.limits.bandwidth,
                 incoming_count: 0,
                 outgoing_count: 0,
             };
@@ -243,7 +249,35 @@ impl<'a> Planner<'a, '_> {
         storages
     }
 
+    /// How evenly one family of storages was filled, by name.
+    fn spread(&self, spread: &Spread) -> Option<PlacementPlan> {
+        let bytes = |bytes: u128| Bytes(u64::try_from(bytes).unwrap_or(u64::MAX));
+        let (fewest, most) = spread.members;
+        Some(PlacementPlan {
+            destinations: spread.bins.iter().filter_map(|bin| self.names.name(*bin)).cloned().collect(),
+            fullest: self.names.name(spread.fullest)?.clone(),
+            level: bytes(spread.level),
+            bound: bytes(spread.bound),
+            ratio_permille: spread.permille(),
+            fewest,
+            most,
+        })
+    }
+
+    /// The networks whose members all leave a storage by this plan: the last of them goes alone.
+    fn leaving_whole(&self, items: &[Item<'a>]) -> BTreeSet<(u32, NonZeroU64)> {
+        let mut leaving: BTreeMap<(u32, NonZeroU64), u32> = BTreeMap::new();
+        for item in items {
+            if let Some(network) = item.network {
+                *leaving.entry((item.source, network)).or_default() += 1;
+            }
+        }
+        leaving.retain(|key, number| *number > 1 && self.members.get(key) == Some(number));
+        leaving.into_keys().collect()
+    }
+
     fn moves(&self, items: &[Item<'a>]) -> Vec<PlannedMove> {
+        let whole = self.leaving_whole(items);
         let mut moves = Vec::with_capacity(items.len());
         moves.extend(items.iter().filter_map(|item| {
             let repository = item.repository;
@@ -255,6 +289,7 @@ impl<'a> Planner<'a, '_> {
                 assignment: item.claimer.assignment.address.clone(),
                 bytes: item.bytes,
                 shared: item.shared,
+                pool: item.network.filter(|network| whole.contains(&(item.source, *network))),
                 empty: repository.empty == Some(true),
             })
         }));

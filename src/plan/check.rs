@@ -204,7 +204,7 @@ fn room(plan: &Plan, faults: &mut Vec<String>) {
             continue;
         };
         let ceiling = u128::from(capacity.0) * u128::from(storage.disk_ceiling_permille) / 1000;
-        if u128::from(used.0) + u128::from(storage.incoming.0) > ceiling {
+        if u128::from(used.0) + u128::from(storage.incoming.0) + u128::from(storage.growth.0) > ceiling {
             faults.push(format!("{name} would go above its ceiling"));
         }
     }

@@ -469,6 +469,7 @@ mod tests {
             position,
             source: name(source),
             window: None,
+            order: crate::plan::MoveOrder::TwoEnded,
             first: 0,
             count: 1,
             bytes: crate::model::Bytes(1),

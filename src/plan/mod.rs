@@ -5,6 +5,7 @@
 
 mod assemble;
 mod assign;
+pub mod balance;
 mod basis;
 pub mod check;
 mod checks;
@@ -15,16 +16,19 @@ mod estimate;
 #[cfg(test)]
 mod fixture;
 mod graph;
+mod growth;
 #[cfg(test)]
 mod laws;
 mod make;
 mod networks;
+pub mod order;
 mod placement;
 pub mod pods;
 mod policy;
 mod preflight;
 pub mod ready;
 mod report;
+pub mod room;
 mod row;
 pub mod saved;
 mod select;
@@ -41,6 +45,7 @@ pub(crate) use preflight::version;
 pub use sizes::unmeasured;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -90,6 +95,9 @@ pub struct Plan {
     pub weights: BTreeMap<StorageName, WeightChange>,
     /// Per storage: room and limits that the mover keeps.
     pub storages: BTreeMap<StorageName, StoragePlan>,
+    /// How evenly destinations are filled: one entry for each family of storages that assignments share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placement: Vec<PlacementPlan>,
     /// Moves outstanding at once, over all storages.
     pub max_moves: u32,
     /// How many run at once, and what stops them.
@@ -214,6 +222,9 @@ pub enum Change {
         /// They start only inside this window: a key of [`Plan::windows`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         window: Option<String>,
+        /// Which of them goes next.
+        #[serde(default)]
+        order: MoveOrder,
         /// First index into [`Plan::moves`].
         first: u32,
         /// How many.
@@ -346,6 +357,17 @@ pub enum Change {
     },
 }
 
+/// Which move of a wave goes next, off one storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MoveOrder {
+    /// A few slots take the largest that waits, the others the smallest: the shortest way through.
+    #[default]
+    TwoEnded,
+    /// What is archived or empty, then the smallest: what is tried out shows its faults where they hurt least.
+    SmallFirst,
+}
+
 /// What a hold comes after.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -469,6 +491,10 @@ pub struct PlannedMove {
     /// Of the object pool that it borrows from: its copy brings them along, until Gitaly's housekeeping takes them out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub shared: Bytes,
+    /// Its fork network, where all members on the source leave by this plan: the last of them waits until all others
+    /// have ended, or GitLab may leave their object pool behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<NonZeroU64>,
     /// GitLab says that it has no commit: absence on Gitaly is then no surprise.
     pub empty: bool,
 }
@@ -645,10 +671,36 @@ pub struct StoragePlan {
     pub incoming: Bytes,
     /// What the plan takes away.
     pub outgoing: Bytes,
+    /// What new repositories are expected to bring meanwhile.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub growth: Bytes,
+    /// Bytes per second that it gives to copies, if declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<u64>,
     /// Repositories brought.
     pub incoming_count: u64,
     /// Repositories taken away.
     pub outgoing_count: u64,
+}
+
+/// How evenly a family of storages is filled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacementPlan {
+    /// The storages, sorted.
+    pub destinations: Vec<StorageName>,
+    /// The fullest of those that get something.
+    pub fullest: StorageName,
+    /// Bytes that the fullest will have above what the emptiest has now, with inflation: all it gets, where they begin
+    /// alike.
+    pub level: Bytes,
+    /// No placement could have the fullest below that.
+    pub bound: Bytes,
+    /// Level over bound in thousandths, rounded up; at least 1000.
+    pub ratio_permille: u64,
+    /// Repositories that one of them gets, at least.
+    pub fewest: u64,
+    /// And at most.
+    pub most: u64,
 }
 
 /// How long the plan may take. Seconds of the fleet's clock.
@@ -662,8 +714,53 @@ pub struct Estimate {
     pub longest_freeze_seconds: u64,
     /// The repository with the longest.
     pub longest: Option<Container>,
+    /// Seconds of the duration that are watching between waves.
+    #[serde(default)]
+    pub soak_seconds: u64,
+    /// What keeps it from being shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
     /// The assumption, in words: seconds per move and bytes per second.
     pub assumption: String,
+}
+
+/// What keeps a plan from being carried out sooner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Binding {
+    /// Moves at once from or to these storages.
+    Slots {
+        /// Which.
+        storages: Vec<StorageName>,
+        /// Seconds that two more on each would save.
+        saves_seconds: u64,
+    },
+    /// Moves at once over all storages: GitLab's workers.
+    Workers {
+        /// Seconds that two more would save.
+        saves_seconds: u64,
+    },
+    /// What a storage can read or write, as declared.
+    Bandwidth {
+        /// Which.
+        storage: StorageName,
+        /// Seconds that half as much again would save.
+        saves_seconds: u64,
+    },
+    /// One repository that takes longer than all others together.
+    Repository {
+        /// Which.
+        container: Container,
+    },
+    /// A fork network whose last member leaves a storage alone.
+    Network {
+        /// Its smallest project's id.
+        network: u64,
+        /// The storage.
+        storage: StorageName,
+    },
+    /// Watching between waves takes more than half of it.
+    Soak,
 }
 
 /// Three-valued: no `bool` crosses a policy, a gate, a verification or a proof.

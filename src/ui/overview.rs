@@ -9,7 +9,10 @@ use super::pods::{self, PodRow, PodTotals};
 use super::text;
 use super::words::{self, Advice};
 use crate::model::{Address, Bytes, Container, ContainerKind, Listed, StorageName, Weight};
-use crate::plan::{Action, Change, Estimate, Level, NotPlanned, Plan, StoragePlan, Verdict, WeightChange};
+use crate::plan::room::RoomLevel;
+use crate::plan::{
+    Action, Change, Estimate, Level, MoveOrder, NotPlanned, Plan, StoragePlan, Verdict, WeightChange,
+};
 
 /// A plan's totals, groups and what to do next.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -145,8 +148,10 @@ pub struct WaveRow {
     pub repositories: u64,
     /// Sum of their sizes.
     pub bytes: Bytes,
-    /// The threshold of the wave's sample, if it has one.
+    /// The thresholds of the wave's sample or batch, if it has any.
     pub sample: Option<String>,
+    /// Which of them goes next.
+    pub order: MoveOrder,
     /// Why.
     pub reason: String,
 }
@@ -172,6 +177,10 @@ pub struct RoomRow {
     pub used_permille: Option<u64>,
     /// Used when everything has come and, at worst, nothing has gone yet; thousandths of the disk.
     pub full_permille: Option<u64>,
+    /// Bytes that new repositories are expected to bring meanwhile.
+    pub growth: Bytes,
+    /// How full that is.
+    pub level: RoomLevel,
     /// No move may take it above this, thousandths of the disk.
     pub disk_ceiling_permille: u64,
     /// Moves in flight towards or from it.
@@ -220,6 +229,10 @@ pub struct EstimateRow {
     pub longest_path: Option<String>,
     /// Moves outstanding at once.
     pub max_moves: u32,
+    /// How much of it is watching between waves; `None`: nothing.
+    pub soak: Option<String>,
+    /// What keeps it from being shorter, and what would help.
+    pub binding: Option<String>,
     /// The assumption.
     pub assumption: String,
 }
@@ -290,7 +303,7 @@ fn summary(plan: &Plan) -> PlanSummary {
     for action in &plan.actions {
         match &action.change {
             Change::SetWeight { storage: _, from: _, to: _ } => s.weights += 1,
-            Change::Moves { wave: _, position: _, source: _, window: _, first: _, count, bytes } => {
+            Change::Moves { wave: _, position: _, source: _, window: _, order: _, first: _, count, bytes } => {
                 s.moves = s.moves.saturating_add(u64::from(*count));
                 s.bytes = Bytes(s.bytes.0.saturating_add(bytes.0));
             }
@@ -383,7 +396,9 @@ fn moves(plan: &Plan) -> (Vec<Route>, Vec<WaveRow>) {
     let mut routes: BTreeMap<(&StorageName, &StorageName), Gathered<'_>> = BTreeMap::new();
     let mut waves = Vec::new();
     for (number, action) in plan.actions.iter().enumerate() {
-        let Change::Moves { wave, position, source, window: _, first, count, bytes } = &action.change else { continue };
+        let Change::Moves { wave, position, source, window: _, order, first, count, bytes } = &action.change else {
+            continue;
+        };
         waves.push(WaveRow {
             position: *position,
             wave: wave.clone(),
@@ -392,6 +407,7 @@ fn moves(plan: &Plan) -> (Vec<Route>, Vec<WaveRow>) {
             repositories: u64::from(*count),
             bytes: *bytes,
             sample: plan.samples.get(wave).cloned(),
+            order: *order,
             reason: action.reason.clone(),
         });
         for (offset, item) in plan.moves_of(action).iter().enumerate() {
@@ -424,6 +440,8 @@ fn room(name: &StorageName, storage: &StoragePlan) -> Option<RoomRow> {
         capacity,
         incoming,
         outgoing,
+        growth,
+        bandwidth: _,
         incoming_count,
         outgoing_count,
     } = storage;
@@ -444,7 +462,12 @@ fn room(name: &StorageName, storage: &StoragePlan) -> Option<RoomRow> {
         used: *used,
         capacity: *capacity,
         used_permille: used_bytes.and_then(share),
-        full_permille: used_bytes.and_then(|u| share(u + u128::from(incoming.0))),
+        full_permille: used_bytes.and_then(|u| share(u + u128::from(incoming.0) + u128::from(growth.0))),
+        growth: *growth,
+        level: used.zip(*capacity).map_or(RoomLevel::Open, |(used, capacity)| {
+            let full = used.0.saturating_add(incoming.0).saturating_add(growth.0);
+            RoomLevel::of(Bytes(full), capacity, *disk_ceiling_permille)
+        }),
         disk_ceiling_permille: u64::from(*disk_ceiling_permille),
         max_moves: *max_moves,
     })
@@ -462,7 +485,8 @@ fn not_planned(item: &NotPlanned) -> NotPlannedRow {
 }
 
 fn estimate(plan: &Plan) -> Option<EstimateRow> {
-    let Estimate { duration_seconds, freeze_seconds, longest_freeze_seconds, longest, assumption } = &plan.estimate;
+    let Estimate { duration_seconds, freeze_seconds, longest_freeze_seconds, longest, assumption, .. } = &plan.estimate;
+    let Estimate { soak_seconds, binding, .. } = &plan.estimate;
     if plan.moves.is_empty() && *duration_seconds == 0 {
         return None;
     }
@@ -474,6 +498,8 @@ fn estimate(plan: &Plan) -> Option<EstimateRow> {
         longest_repository: *longest,
         longest_path: path,
         max_moves: plan.max_moves,
+        soak: (*soak_seconds > 0).then(|| text::duration(*soak_seconds)),
+        binding: binding.as_ref().map(|binding| words::binding(binding, plan)),
         assumption: assumption.clone(),
     })
 }

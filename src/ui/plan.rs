@@ -12,7 +12,9 @@ use super::pods::{ChangedField, PodActionRow, PodClass, PodRow};
 use super::text::{self, Paint, Table, escape, escape_lines, percent, prose, repositories};
 use super::words;
 use crate::model::Address;
-use crate::plan::{Basis, Drift, Finding, Level, Plan, PlannedMove, PolicyVerdict, Quarantined, Verdict};
+use crate::plan::{
+    Basis, Drift, Finding, Level, PlacementPlan, Plan, PlannedMove, PolicyVerdict, Quarantined, Verdict,
+};
 
 /// Rows of a table that are shown without `-v`.
 const ROWS: usize = 20;
@@ -43,6 +45,7 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
         quarantined,
         weights: _,   // in the overview
         storages: _,  // `rooms`
+        placement,
         max_moves: _, // in the estimate
         concurrency: _,
         windows: _,
@@ -79,6 +82,7 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
     page.routes(plan, routes);
     page.waves(waves);
     page.rooms(rooms);
+    page.placement(placement);
     page.drains(drains);
     page.not_planned(not_planned);
     page.policies(policies);
@@ -367,7 +371,7 @@ impl Page {
 
     /// One line, complete on its own.
     fn one_move(&mut self, item: &PlannedMove, action: &Address) {
-        let PlannedMove { container, path, source, destination, assignment, bytes, shared, empty } = item;
+        let PlannedMove { container, path, source, destination, assignment, bytes, shared, pool: _, empty } = item;
         let mut size = if *empty { "empty".to_owned() } else { bytes.to_string() };
         if shared.0 > 0 {
             let _ = write!(size, " and {shared} of its pool");
@@ -390,10 +394,20 @@ impl Page {
         let shown = self.shown(rows.len());
         let mut table = Table::new(self.style, &[2, 3]);
         for row in rows.iter().take(shown) {
-            let super::overview::WaveRow { position, wave, address, source, repositories: n, bytes, sample, reason } =
-                row;
+            let super::overview::WaveRow {
+                position,
+                wave,
+                address,
+                source,
+                repositories: n,
+                bytes,
+                sample,
+                order: _, // follows from the kind of wave
+                reason,
+            } = row;
             let sampled = match sample {
-                Some(threshold) if self.verbose => format!(" (sample up to {})", escape(threshold)),
+                Some(threshold) if self.verbose => format!(" (drawn up to {})", escape(threshold)),
+                Some(threshold) if threshold.starts_with("to:") => String::new(),
                 Some(_) => " (sample)".to_owned(),
                 None => String::new(),
             };
@@ -430,6 +444,8 @@ impl Page {
                 capacity,
                 used_permille,
                 full_permille,
+                growth,
+                level,
                 disk_ceiling_permille,
                 max_moves,
             } = row;
@@ -440,14 +456,43 @@ impl Page {
                 storage.to_string(),
                 if *incoming_count > 0 { format!("+ {incoming_count} ({incoming})") } else { String::new() },
                 if *outgoing_count > 0 { format!("- {outgoing_count} ({outgoing})") } else { String::new() },
+                if growth.0 > 0 { format!("new {growth}") } else { String::new() },
                 format!("used {} of {}:", bytes(*used), bytes(*capacity)),
                 format!("{} -> {}", share(*used_permille), share(*full_permille)),
                 format!("ceiling {},", percent(*disk_ceiling_permille)),
                 format!("{} at once", text::count(u64::from(*max_moves), "move", "moves")),
+                match words::level(*level, *disk_ceiling_permille) {
+                    text if text.is_empty() => text,
+                    text => self.paint.warning(&format!("! {text}")),
+                },
             ]);
         }
         self.out.push_str(&table.render(4));
         self.more(rows.len() - shown, "storages");
+    }
+
+    /// How even it is, where there was a choice.
+    fn placement(&mut self, items: &[PlacementPlan]) {
+        let chosen: Vec<&PlacementPlan> = items.iter().filter(|one| one.destinations.len() > 1).collect();
+        let shown = self.shown(chosen.len());
+        for PlacementPlan { destinations, fullest, level, bound, ratio_permille, fewest, most } in
+            chosen.iter().take(shown)
+        {
+            let names: Vec<&str> = destinations.iter().map(crate::model::StorageName::as_str).collect();
+            let each = if fewest == most {
+                repositories(*most)
+            } else {
+                format!("{fewest} to {}", repositories(*most))
+            };
+            let (whole, part) = (ratio_permille / 1000, ratio_permille % 1000);
+            let line = format!(
+                "spread over {}: {each} each; the fullest, {fullest}, at {level}, {whole}.{part:03} x the least possible \
+                 ({bound})",
+                words::list(&names)
+            );
+            self.out.push_str(&prose(self.style, 4, &line));
+        }
+        self.more(chosen.len() - shown, "families of storages");
     }
 
     fn drains(&mut self, rows: &[super::overview::DrainRow]) {
@@ -508,10 +553,15 @@ impl Page {
 
     fn estimate(&mut self, row: Option<&EstimateRow>) {
         let Some(row) = row else { return };
-        let EstimateRow { duration, frozen, longest, longest_repository, longest_path, max_moves, assumption } = row;
+        let EstimateRow { duration, frozen, longest, longest_repository, longest_path, max_moves, .. } = row;
+        let EstimateRow { soak, binding, assumption, .. } = row;
         self.heading("Estimate", "");
         let at_once = text::count(u64::from(*max_moves), "move", "moves");
-        let _ = writeln!(self.out, "    about {duration}, with {at_once} at once");
+        let soak = soak.as_ref().map_or_else(String::new, |soak| format!(", {soak} of it watching between waves"));
+        let _ = writeln!(self.out, "    about {duration}, with {at_once} at once{soak}");
+        if let Some(binding) = binding {
+            self.out.push_str(&prose(self.style, 4, &escape_lines(binding)));
+        }
         let which = longest_repository
             .map(|c| format!(" ({})", escape(&words::named(c, longest_path.as_deref().unwrap_or("")))));
         let _ = writeln!(

@@ -10,7 +10,8 @@ use super::yaml::yaml;
 use crate::apply::event::{Event, Outcome};
 use crate::model::{Container, ContainerKind, StorageName};
 use crate::plan::pods::{ChangeClass, declare, touches_template};
-use crate::plan::{Action, After, Change, Verdict, WaitingOn};
+use crate::plan::room::{RoomLevel, SOFT_BELOW};
+use crate::plan::{Action, After, Binding, Change, Plan, Verdict, WaitingOn};
 use crate::state::State;
 
 /// What is the matter and what to do.
@@ -116,11 +117,55 @@ fn one_of(kind: ContainerKind) -> String {
     format!("a {}", kind.word())
 }
 
-fn list(names: &[&str]) -> String {
+pub(super) fn list(names: &[&str]) -> String {
     match names {
         [] => "any storage".to_owned(),
         [one] => (*one).to_owned(),
         [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+/// What keeps a plan from being carried out sooner, and what would help.
+pub(super) fn binding(binding: &Binding, plan: &Plan) -> String {
+    let saves = |seconds: u64, what: &str| match seconds {
+        0 => String::new(),
+        seconds => format!(": {what} would save about {}", text::duration(seconds)),
+    };
+    match binding {
+        Binding::Slots { storages, saves_seconds } => {
+            let names: Vec<&str> = storages.iter().map(crate::model::StorageName::as_str).collect();
+            let more = if names.len() == 1 { "two more slots" } else { "two more slots on each" };
+            format!("slots on {} bind{}", list(&names), saves(*saves_seconds, more))
+        }
+        Binding::Workers { saves_seconds } => {
+            let at_once = text::count(u64::from(plan.max_moves), "move", "moves");
+            format!("GitLab's workers bind, with {at_once} at once{}", saves(*saves_seconds, "two more"))
+        }
+        Binding::Bandwidth { storage, saves_seconds } => {
+            format!("the bandwidth of {storage} binds{}", saves(*saves_seconds, "half as much again"))
+        }
+        Binding::Repository { container } => {
+            let path = plan.moves.iter().find(|one| one.container == *container).map(|one| &*one.path);
+            let name = named(*container, path.unwrap_or(""));
+            format!("{name} alone takes as long: only a smaller repository or a faster copy would help")
+        }
+        Binding::Network { network, storage } => {
+            format!("the fork network of project-{network} binds: its last member leaves {storage} after all others")
+        }
+        Binding::Soak => "the watching between waves binds: fewer waves, a shorter soak or `calm` would help".to_owned(),
+    }
+}
+
+/// What is to be said of a disk that is not well below its ceiling.
+pub(super) fn level(level: RoomLevel, ceiling_permille: u64) -> String {
+    match level {
+        RoomLevel::Open => String::new(),
+        RoomLevel::Soft => {
+            let soft = ceiling_permille.saturating_sub(u64::from(SOFT_BELOW));
+            format!("above {}: only what fits nowhere else goes there", text::percent(soft))
+        }
+        RoomLevel::Hard => "at its ceiling: nothing goes there".to_owned(),
+        RoomLevel::Panic => "far above its ceiling: nothing goes there".to_owned(),
     }
 }
 
@@ -137,7 +182,7 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
 pub(super) fn action(action: &Action) -> String {
     match &action.change {
         Change::SetWeight { storage, from, to } => format!("set the weight of {storage}: {from} -> {to}"),
-        Change::Moves { wave, position: _, source, window: _, first: _, count, bytes } => {
+        Change::Moves { wave, position: _, source, window: _, order: _, first: _, count, bytes } => {
             format!("move {} ({bytes}) off {source}, wave {wave}", text::repositories(u64::from(*count)))
         }
         Change::ProveEmpty { storage } => format!("prove {storage} empty"),

@@ -107,7 +107,7 @@ pub(super) const ROLLOUT: BlockSpec = BlockSpec {
                 "batch",
                 Whole(1, u64::MAX as i128),
                 Optional,
-                "It is taken in batches, each with its own soak and gates; the first has so many.",
+                "It is taken in batches, each with its own soak and gates, the first of so many; at most 100, the last takes the rest.",
                 "batch = 100",
             )
             .unit("repositories"),
