@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Bytes, DiskSpace, StorageName};
+use crate::plan::room::RoomLevel;
 use crate::plan::{Plan, need};
 
 /// Slots in use, globally and per storage.
@@ -49,28 +50,57 @@ impl Slots {
 /// What a destination's disk still takes (law 8).
 #[derive(Debug, Default)]
 pub(crate) struct Room {
+    /// Ceiling in thousandths, and bytes that new repositories will bring.
+    limits: BTreeMap<StorageName, (u16, u64)>,
     disks: BTreeMap<StorageName, Disk>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Disk {
     used: u64,
+    capacity: u64,
     ceiling: u64,
     /// Of moves in flight, and of those that ended since the disk was measured.
     reserved: u64,
+    /// Of moves that ended since it was last asked for: the answer may not show them yet.
+    landed: u64,
 }
 
 impl Room {
-    /// Takes a measurement. What is in flight stays reserved; what ended before it is in the measured bytes.
-    pub(crate) fn measured(&mut self, name: &StorageName, space: DiskSpace, permille: u16, in_flight: u64) {
-        let capacity = u128::from(space.used.0) + u128::from(space.available.0);
-        let ceiling = u64::try_from(capacity * u128::from(permille) / 1000).unwrap_or(u64::MAX);
-        self.disks.insert(name.clone(), Disk { used: space.used.0, ceiling, reserved: in_flight });
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let limits = plan.storages.iter().map(|(name, s)| (name.clone(), (s.disk_ceiling_permille, s.growth.0)));
+        Self { limits: limits.collect(), disks: BTreeMap::new() }
+    }
+
+    /// A disk is about to be measured.
+    pub(crate) fn asked(&mut self, name: &StorageName) {
+        if let Some(disk) = self.disks.get_mut(name) {
+            disk.landed = 0;
+        }
+    }
+
+    /// Takes a measurement. What is in flight stays reserved; what ended before it is in the measured bytes. Room for new
+    /// repositories is kept below the ceiling.
+    pub(crate) fn measured(&mut self, name: &StorageName, space: DiskSpace, in_flight: u64) {
+        let (permille, growth) = self.limits.get(name).copied().unwrap_or((850, 0));
+        let capacity = space.used.0.saturating_add(space.available.0);
+        let ceiling = u64::try_from(u128::from(capacity) * u128::from(permille) / 1000).unwrap_or(u64::MAX);
+        let landed = self.disks.get(name).map_or(0, |disk| disk.landed);
+        let reserved = in_flight.saturating_add(landed);
+        let ceiling = ceiling.saturating_sub(growth);
+        self.disks.insert(name.clone(), Disk { used: space.used.0, capacity, ceiling, reserved, landed: 0 });
     }
 
     /// True when it was measured in this run.
     pub(crate) fn knows(&self, name: &StorageName) -> bool {
         self.disks.contains_key(name)
+    }
+
+    /// How full it was when it was measured.
+    pub(crate) fn level(&self, name: &StorageName) -> RoomLevel {
+        let permille = self.limits.get(name).map_or(850, |(permille, _)| *permille);
+        let disk = self.disks.get(name);
+        disk.map_or(RoomLevel::Open, |disk| RoomLevel::of(Bytes(disk.used), Bytes(disk.capacity), permille))
     }
 
     /// Bytes that are still free below the ceiling; 0 for a disk that was never measured.
@@ -95,6 +125,14 @@ impl Room {
             disk.reserved = disk.reserved.saturating_sub(need(bytes).0);
         }
     }
+
+    /// A move ended well. True when so much came since the last measurement, a hundredth of the disk, that another is
+    /// due: what others write there is seen by nothing else.
+    pub(crate) fn landed(&mut self, name: &StorageName, bytes: Bytes) -> bool {
+        let Some(disk) = self.disks.get_mut(name) else { return false };
+        disk.landed = disk.landed.saturating_add(need(bytes).0);
+        disk.landed > disk.capacity / 100
+    }
 }
 
 #[cfg(test)]
@@ -106,12 +144,46 @@ mod tests {
         let name = StorageName::new("b").expect("valid");
         let mut room = Room::default();
         assert!(!room.fits(&name, Bytes(1)), "a disk that was never measured takes nothing");
-        room.measured(&name, DiskSpace { available: Bytes(900), used: Bytes(100) }, 500, 0);
+        room.limits.insert(name.clone(), (500, 0));
+        let space = DiskSpace { available: Bytes(900), used: Bytes(100) };
+        room.measured(&name, space, 0);
         assert!(room.fits(&name, Bytes(360)));
         room.reserve(&name, Bytes(300));
         assert!(!room.fits(&name, Bytes(100)));
         room.release(&name, Bytes(300));
         assert!(room.fits(&name, Bytes(360)));
         assert!(!room.fits(&name, Bytes(370)), "need is inflated by a tenth");
+        // What new repositories will bring is no room for moves.
+        room.limits.insert(name.clone(), (500, 40));
+        room.measured(&name, space, 0);
+        assert_eq!(room.free(&name), 360);
+    }
+
+    #[test]
+    fn what_ends_while_a_disk_is_measured_still_counts() {
+        let name = StorageName::new("b").expect("valid");
+        let mut room = Room::default();
+        room.measured(&name, DiskSpace { available: Bytes(10_000), used: Bytes(0) }, 0);
+        room.reserve(&name, Bytes(100));
+        room.reserve(&name, Bytes(90));
+        assert!(room.landed(&name, Bytes(100)), "110 of 10,000: another measurement is due");
+        room.asked(&name);
+        assert!(!room.landed(&name, Bytes(90)));
+        // The answer shows the first, and perhaps not the second; nothing is in flight.
+        room.measured(&name, DiskSpace { available: Bytes(9_890), used: Bytes(110) }, 0);
+        assert_eq!(room.free(&name), 8_500 - 110 - 99);
+    }
+
+    #[test]
+    fn levels_are_those_of_what_was_measured() {
+        let name = StorageName::new("b").expect("valid");
+        let mut room = Room::default();
+        assert_eq!(room.level(&name), RoomLevel::Open);
+        for (used, level) in
+            [(700, RoomLevel::Open), (800, RoomLevel::Soft), (900, RoomLevel::Hard), (930, RoomLevel::Panic)]
+        {
+            room.measured(&name, DiskSpace { available: Bytes(1000 - used), used: Bytes(used) }, 0);
+            assert_eq!(room.level(&name), level);
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! One wave of moves on one source, while it runs: what waits, what flies, when it is over and how it ended.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::event::Outcome;
 use super::mover::Task;
+use super::order::{Next, Waiting};
 use super::port::Ports;
 use crate::model::{Address, DiskSpace, StorageName};
+use crate::plan::order::May;
 use crate::plan::{Plan, PlannedMove};
 
 /// So many failures in a row on one pair of storages end its wave.
@@ -71,7 +73,7 @@ pub(crate) async fn prepare(
 pub(crate) struct Wave {
     pub(crate) name: String,
     pub(crate) source: StorageName,
-    pending: BTreeMap<StorageName, VecDeque<usize>>,
+    pending: Waiting,
     differ: BTreeMap<StorageName, bool>,
     pub(crate) attempts: BTreeMap<usize, u32>,
     causes: BTreeMap<usize, String>,
@@ -90,23 +92,13 @@ pub(crate) struct Wave {
 }
 
 impl Wave {
-    pub(crate) fn new(
-        name: &str,
-        source: &StorageName,
-        first: usize,
-        moves: &[PlannedMove],
-        prepared: &Prepared,
-    ) -> Self {
-        let mut pending: BTreeMap<StorageName, VecDeque<usize>> = BTreeMap::new();
-        for (at, planned) in moves.iter().enumerate() {
-            pending.entry(planned.destination.clone()).or_default().push_back(first + at);
-        }
+    pub(crate) fn new(name: &str, source: &StorageName, pending: Waiting, prepared: &Prepared) -> Self {
         let ids = &prepared.filesystem_ids;
         let differ = |d: &StorageName| match (ids.get(source), ids.get(d)) {
             (Some(a), Some(b)) => a != b && !a.is_empty() && !b.is_empty(),
             _ => false,
         };
-        let differ = pending.keys().map(|d| (d.clone(), differ(d))).collect();
+        let differ = ids.keys().filter(|d| *d != source).map(|d| (d.clone(), differ(d))).collect();
         Self {
             name: name.to_owned(),
             source: source.clone(),
@@ -128,45 +120,62 @@ impl Wave {
         }
     }
 
-    /// The next move in the plan's order whose destination is usable.
-    pub(crate) fn next(&self, usable: impl Fn(&StorageName) -> bool) -> Option<(StorageName, usize)> {
-        if self.closed.is_some() {
-            return None;
-        }
-        self.pending
-            .iter()
-            .filter(|(d, _)| usable(d))
-            .filter_map(|(d, queue)| queue.front().map(|at| (d, *at)))
-            .min_by_key(|(_, at)| *at)
-            .map(|(d, at)| (d.clone(), at))
+    /// The next move that may start; `crowd`: big moves in flight to a destination.
+    pub(crate) fn next(
+        &mut self,
+        crowd: impl Fn(&StorageName) -> usize,
+        may: impl FnMut(&StorageName, usize) -> May,
+    ) -> Option<Next> {
+        if self.closed.is_some() { None } else { self.pending.next(crowd, may) }
     }
 
-    /// Takes a move off the queue of its destination.
-    pub(crate) fn begin(&mut self, destination: &StorageName, at: usize, planned: PlannedMove) -> Task {
-        self.drop_front(destination);
+    /// How much has not begun: the wave with most is served first.
+    pub(crate) fn left(&self) -> u64 {
+        self.pending.left()
+    }
+
+    /// True when moves of it go there.
+    pub(crate) fn goes_to(&self, storage: &StorageName) -> bool {
+        self.pending.goes_to(storage)
+    }
+
+    /// Takes a move off the queue.
+    pub(crate) fn begin(&mut self, next: &Next, planned: PlannedMove) -> Task {
+        self.pending.begin(next);
         self.in_flight += 1;
-        self.flying.insert(at);
-        let attempt = self.attempts.entry(at).or_insert(0);
+        self.flying.insert(next.at);
+        let attempt = self.attempts.entry(next.at).or_insert(0);
         *attempt += 1;
-        let disks_differ = self.differ.get(destination).copied().unwrap_or(false);
+        let disks_differ = self.differ.get(&next.destination).copied().unwrap_or(false);
         Task { planned, wave: self.name.clone(), attempt: *attempt, disks_differ }
     }
 
-    pub(crate) fn drop_front(&mut self, destination: &StorageName) {
-        if let Some(queue) = self.pending.get_mut(destination) {
-            queue.pop_front();
-        }
+    /// A move is not in flight any more; true when it was a big one.
+    pub(crate) fn landed(&mut self, at: usize) -> bool {
+        self.in_flight -= 1;
+        self.flying.remove(&at);
+        self.pending.end(at)
     }
 
-    /// Puts a move back for its next attempt.
-    pub(crate) fn again(&mut self, destination: &StorageName, at: usize) {
-        self.pending.entry(destination.clone()).or_default().push_back(at);
+    /// A move will never start.
+    pub(crate) fn give_up(&mut self, at: usize) {
+        self.pending.give_up(at);
+    }
+
+    /// Puts a move back in its place for its next attempt.
+    pub(crate) fn again(&mut self, at: usize) {
+        self.pending.back(at);
     }
 
     /// Puts a move back that was not begun.
-    pub(crate) fn put_back(&mut self, destination: &StorageName, at: usize) {
-        self.pending.entry(destination.clone()).or_default().push_front(at);
+    pub(crate) fn put_back(&mut self, at: usize) {
+        self.pending.back(at);
         self.uncount(at);
+    }
+
+    /// Asks anew for moves that were set aside: what kept them may have changed.
+    pub(crate) fn wake(&mut self) {
+        self.pending.wake();
     }
 
     /// An attempt that was none.
@@ -224,6 +233,11 @@ impl Wave {
         }
     }
 
+    /// True when nothing more is scheduled.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
     /// Schedules nothing more.
     pub(crate) fn close(&mut self, cause: String) {
         self.closed.get_or_insert(cause);
@@ -231,13 +245,13 @@ impl Wave {
 
     /// True when nothing flies and nothing more will.
     pub(crate) fn is_over(&self, stopping: bool) -> bool {
-        let done = self.waiting == 0 && self.pending.values().all(VecDeque::is_empty);
+        let done = self.waiting == 0 && self.pending.len() == 0;
         self.in_flight == 0 && (done || stopping || self.closed.is_some())
     }
 
     /// How it ended.
     pub(crate) fn outcome(&self, stopping: bool) -> Outcome {
-        let left = self.pending.values().map(VecDeque::len).sum::<usize>() + self.waiting;
+        let left = self.pending.len() + self.waiting;
         match &self.closed {
             Some(cause) => Outcome::Failed { cause: format!("{cause}; {left} moves were not scheduled") },
             None if self.in_doubt > 0 => {

@@ -56,16 +56,15 @@ mod tests {
         assert_eq!(world.plan().storages.values().map(|s| s.growth).max(), Some(Bytes(0)));
         let now = world.observed.as_of.as_second();
         world.observed.repositories.iter_mut().for_each(|one| one.created = Some(now - 3600));
-        let growth = |world: &World| world.plan().storages.iter().map(|(n, s)| (n.to_string(), s.growth.0)).collect::<Vec<_>>();
+        let growth =
+            |world: &World| world.plan().storages.iter().map(|(n, s)| (n.to_string(), s.growth.0)).collect::<Vec<_>>();
         assert_eq!(growth(&world), [("new".to_owned(), 896_990), ("old".to_owned(), 0)]);
         world.storage("third", 0);
         world.desired("third").weight = Some(weight(100));
         assert_eq!(growth(&world).last(), Some(&("third".to_owned(), 448_495)));
         // It counts against the ceiling.
-        world.facts("new").disk = crate::model::Reading::Known(crate::model::DiskSpace {
-            available: Bytes(33 * GIB),
-            used: Bytes(0),
-        });
+        world.facts("new").disk =
+            crate::model::Reading::Known(crate::model::DiskSpace { available: Bytes(33 * GIB), used: Bytes(0) });
         world.desired("new").limits.disk_ceiling_permille = 1000;
         let room = &world.plan().storages[&crate::plan::fixture::name("new")];
         assert!(room.incoming.0 + room.growth.0 <= 33 * GIB, "{room:?}");

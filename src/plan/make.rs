@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
 use super::assign::{Claim, Claimer, Claims, Faults};
+use super::balance::Spread;
 use super::diff;
 use super::drain::{self, Sources};
 use super::graph::Graph;
 use super::networks;
-use super::balance::Spread;
 use super::placement::{Item, Names, Room, need};
 use super::pods::Pods;
 use super::preflight::Preflight;

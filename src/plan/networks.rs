@@ -102,7 +102,9 @@ impl<'a> Planner<'a, '_> {
             }
         }
         let mut splits: BTreeMap<Split, (Vec<String>, u64)> = BTreeMap::new();
-        for (network, (storages, groups, members, shared)) in ends.iter().filter(|(_, (storages, ..))| storages.len() > 1) {
+        for (network, (storages, groups, members, shared)) in
+            ends.iter().filter(|(_, (storages, ..))| storages.len() > 1)
+        {
             let why = if groups.len() > 1 { Split::Assignments } else { Split::Room };
             let names: Vec<&str> =
                 storages.iter().filter_map(|n| self.names.name(*n)).map(StorageName::as_str).collect();

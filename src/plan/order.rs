@@ -4,7 +4,6 @@
 //!
 //! Numbers only, and nothing but the standard library: the engine and the bench's simulator use the same code.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes per second that a storage's disk and network are taken to give where none are declared: what a network disk
@@ -95,22 +94,25 @@ impl Order {
         self.lanes_for_big = lanes_for_big;
     }
 
-    /// Finds the next move that may start: the largest while fewer big ones fly than there are lanes for them, else the
-    /// smallest. `crowd`: big moves in flight to a destination, from wherever; the emptiest is preferred for another.
-    /// Each question is asked at most once a decision for a move, and no more for a destination that takes nothing.
+    /// Finds the next move that may start: the largest while fewer big ones fly than there are lanes for them, else, or
+    /// when none of those may, the smallest. `crowd`: big moves in flight to a destination, from wherever; the emptiest
+    /// is preferred for another.
     pub fn pick(&mut self, crowd: impl Fn(u32) -> usize, mut may: impl FnMut(usize) -> May) -> Option<Pick> {
-        let big = self.big.len() < self.lanes_for_big;
+        let big = (self.big.len() < self.lanes_for_big).then(|| self.look(true, &crowd, &mut may)).flatten();
+        big.or_else(|| self.look(false, &crowd, &mut may))
+    }
+
+    /// Looks at one end. A destination that takes nothing is asked for once.
+    fn look(&mut self, big: bool, crowd: &impl Fn(u32) -> usize, may: &mut impl FnMut(usize) -> May) -> Option<Pick> {
         let mut closed: BTreeSet<u32> = BTreeSet::new();
         loop {
             let open = self.lanes.iter().filter(|(to, _)| !closed.contains(to));
-            let found = if big {
-                open.filter_map(|(to, lane)| Some((crowd(*to), *lane.waiting.first()?, *to))).min()
+            let (at, to) = if big {
+                let heads = open.filter_map(|(to, lane)| Some((crowd(*to), *lane.waiting.first()?, *to)));
+                heads.min().map(|(_, at, to)| (at, to))
             } else {
-                open.filter_map(|(to, lane)| Some((0, Reverse(*lane.waiting.last()?), *to)))
-                    .min()
-                    .map(|(none, at, to)| (none, at.0, to))
-            };
-            let (_, at, to) = found?;
+                open.filter_map(|(to, lane)| Some((*lane.waiting.last()?, *to))).max()
+            }?;
             match may(at) {
                 May::Now => return Some(Pick { at, big }),
                 May::NotThere => drop(closed.insert(to)),
@@ -142,9 +144,9 @@ impl Order {
         waited
     }
 
-    /// A move that flew has ended.
-    pub fn end(&mut self, at: usize) {
-        self.big.remove(&at);
+    /// A move that flew has ended; true when it was a big one.
+    pub fn end(&mut self, at: usize) -> bool {
+        self.big.remove(&at)
     }
 
     /// Puts a move back in its place: it did not start, or is to be tried again.
@@ -165,9 +167,129 @@ impl Order {
             }
         }
     }
+}
 
-    /// True when all that waits is set aside.
-    pub fn only_aside(&self) -> bool {
-        self.waiting > 0 && self.waiting == self.aside.len()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn jobs(to: &[u32]) -> Vec<Job> {
+        (0u64..).zip(to).map(|(n, to)| Job { to: *to, work: 100 - n }).collect()
+    }
+
+    /// Starts moves until none may.
+    fn all(order: &mut Order, mut may: impl FnMut(usize) -> May) -> Vec<(usize, bool)> {
+        let mut picks = Vec::new();
+        while let Some(pick) = order.pick(|_| 0, &mut may) {
+            order.begin(pick);
+            picks.push((pick.at, pick.big));
+        }
+        picks
+    }
+
+    #[test]
+    fn lanes_fill_the_bandwidth_and_leave_a_slot() {
+        let of = |slots, bandwidth, rate| big_lanes(slots, bandwidth, rate);
+        assert_eq!([of(1, 400, 60), of(2, 400, 60), of(4, 400, 60), of(16, 400, 60)], [1, 1, 3, 7]);
+        assert_eq!([of(16, 120, 60), of(16, 1, 60), of(16, 400, 0), of(0, 400, 60)], [2, 1, 15, 1]);
+    }
+
+    #[test]
+    fn the_largest_take_their_lanes_and_the_smallest_the_rest() {
+        let mut order = Order::new(jobs(&[0; 6]), 2);
+        assert_eq!(
+            all(&mut order, |_| May::Now),
+            [(0, true), (1, true), (5, false), (4, false), (3, false), (2, false)]
+        );
+        let mut order = Order::new(jobs(&[0; 4]), 1);
+        let first = order.pick(|_| 0, |_| May::Now).expect("one");
+        order.begin(first);
+        assert!(order.end(0));
+        assert_eq!(order.pick(|_| 0, |_| May::Now), Some(Pick { at: 1, big: true }));
+        // Without lanes the smallest goes first.
+        let mut order = Order::new(jobs(&[0; 3]), 0);
+        assert_eq!(all(&mut order, |_| May::Now), [(2, false), (1, false), (0, false)]);
+    }
+
+    #[test]
+    fn big_ones_spread_over_destinations() {
+        let mut order = Order::new(jobs(&[0, 0, 1, 2]), 3);
+        assert_eq!(order.pick(|to| usize::from(to == 0), |_| May::Now).map(|pick| pick.at), Some(2));
+        assert_eq!(order.pick(|to| usize::from(to < 2), |_| May::Now).map(|pick| pick.at), Some(3));
+    }
+
+    #[test]
+    fn what_may_not_start_keeps_its_place() {
+        let mut order = Order::new(jobs(&[0, 1, 0, 1]), 1);
+        assert_eq!(order.left(), 100 + 99 + 98 + 97);
+        // Nothing goes to 0: the largest for 1.
+        let there = |at: usize| if at.is_multiple_of(2) { May::NotThere } else { May::Now };
+        assert_eq!(order.pick(|_| 0, there), Some(Pick { at: 1, big: true }));
+        // The largest is kept back: the next of its kind, until it is woken.
+        let this = |at: usize| if at == 0 { May::NotThis } else { May::Now };
+        assert_eq!(order.pick(|_| 0, this), Some(Pick { at: 1, big: true }));
+        assert_eq!(order.pick(|_| 0, |_| May::Now), Some(Pick { at: 1, big: true }));
+        assert_eq!((order.waiting(), order.left()), (4, 394));
+        order.wake();
+        assert_eq!(order.pick(|_| 0, |_| May::Now), Some(Pick { at: 0, big: true }));
+        // Large ones do not fit anywhere: small ones go on.
+        assert_eq!(
+            order.pick(|_| 0, |at| if at < 2 { May::NotThere } else { May::Now }),
+            Some(Pick { at: 3, big: false })
+        );
+        // What is tried again goes where it was.
+        assert_eq!(all(&mut order, |_| May::Now).len(), 4);
+        order.end(0);
+        order.back(1);
+        assert_eq!((order.waiting(), order.left()), (1, 99));
+        assert!(order.remove(1) && !order.remove(1) && order.waiting() == 0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever may start when: nothing starts that may not, nothing twice, and in the end everything did; big ones
+        /// never are more than their lanes, and from each end they come in order.
+        #[test]
+        fn nothing_starts_that_may_not_and_nothing_is_forgotten(
+            to in prop::collection::vec(0u32..4, 1..60),
+            lanes in 0usize..5,
+            rounds in prop::collection::vec((0u32..5, prop::collection::btree_set(0usize..60, 0..20), 0usize..60), 1..40),
+        ) {
+            let mut order = Order::new(jobs(&to), lanes);
+            let (mut begun, mut big) = (BTreeSet::new(), BTreeSet::new());
+            for (shut, aside, ends) in rounds {
+                order.wake();
+                let may = |at: usize| match () {
+                    () if to[at] == shut => May::NotThere,
+                    () if aside.contains(&at) => May::NotThis,
+                    () => May::Now,
+                };
+                let open = |begun: &BTreeSet<usize>| {
+                    let free = |at: &usize| !begun.contains(at) && may(*at) == May::Now;
+                    (0..to.len()).filter(free).collect::<Vec<usize>>()
+                };
+                let waiting = open(&begun);
+                let pick = order.pick(|_| 0, may);
+                prop_assert_eq!(pick.is_some(), !waiting.is_empty());
+                if let Some(pick) = pick {
+                    prop_assert_eq!(may(pick.at), May::Now);
+                    let end = if pick.big { waiting.first() } else { waiting.last() };
+                    prop_assert_eq!(Some(&pick.at), end);
+                    prop_assert_eq!(pick.big, big.len() < lanes);
+                    order.begin(pick);
+                    prop_assert!(begun.insert(pick.at));
+                    if pick.big {
+                        big.insert(pick.at);
+                    }
+                }
+                prop_assert_eq!(order.end(ends), big.remove(&ends));
+                prop_assert_eq!(order.waiting(), to.len() - begun.len());
+            }
+            order.wake();
+            prop_assert_eq!(all(&mut order, |_| May::Now).len(), to.len() - begun.len());
+            prop_assert_eq!((order.waiting(), order.left()), (0, 0));
+        }
     }
 }

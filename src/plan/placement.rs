@@ -118,13 +118,7 @@ impl<'n, 'a> Room<'n, 'a> {
     /// family of storages was filled.
     ///
     /// A network goes where most of it is already, if it may. `at_once`: moves under way at most.
-    pub(super) fn place(
-        &mut self,
-        items: &mut [Item<'_>],
-        groups: usize,
-        homes: &Homes,
-        at_once: u32,
-    ) -> Vec<Spread> {
+    pub(super) fn place(&mut self, items: &mut [Item<'_>], groups: usize, homes: &Homes, at_once: u32) -> Vec<Spread> {
         let mut sums: BTreeMap<(u32, NonZeroU64), u64> = BTreeMap::new();
         let mut sets: Vec<Vec<u32>> = vec![Vec::new(); groups];
         for item in &*items {

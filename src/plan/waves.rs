@@ -193,7 +193,8 @@ fn rest_name(desired: &Desired) -> String {
 /// True when a batch of the wave may have this name.
 fn is_batch(wave: &Wave, name: &str) -> bool {
     let number = name.strip_prefix(wave.name.as_str()).and_then(|rest| rest.strip_prefix('-'));
-    wave.batch.is_some() && number.and_then(|number| number.parse().ok()).is_some_and(|number: u64| number <= MOST_BATCHES)
+    wave.batch.is_some()
+        && number.and_then(|number| number.parse().ok()).is_some_and(|number: u64| number <= MOST_BATCHES)
 }
 
 /// The name of a wave's batch, from 1: `rest-1`, or `rest-batch-1` where another wave is called that.
@@ -402,10 +403,15 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, (1..=50).collect::<Vec<_>>());
         // Which of them goes first, by what the wave is for.
-        let orders: Vec<_> = world.plan().actions.iter().filter_map(|action| match &action.change {
-            Change::Moves { order, .. } => Some(*order),
-            _ => None,
-        }).collect();
+        let orders: Vec<_> = world
+            .plan()
+            .actions
+            .iter()
+            .filter_map(|action| match &action.change {
+                Change::Moves { order, .. } => Some(*order),
+                _ => None,
+            })
+            .collect();
         use crate::plan::MoveOrder::{SmallFirst, TwoEnded};
         assert_eq!(orders, [SmallFirst, SmallFirst, SmallFirst, TwoEnded]);
         // Another wave that is called like a batch keeps its name.
@@ -459,7 +465,17 @@ mod tests {
     #[test]
     fn a_sample_is_drawn_from_all_sizes_and_kinds_alike() {
         const MIB: u64 = 1 << 20;
-        let sizes: Vec<u64> = (0..200).map(|n| if n < 3 { 40 * 1024 * MIB } else if n < 100 { 2 * MIB } else { 5 }).collect();
+        let sizes: Vec<u64> = (0..200)
+            .map(|n| {
+                if n < 3 {
+                    40 * 1024 * MIB
+                } else if n < 100 {
+                    2 * MIB
+                } else {
+                    5
+                }
+            })
+            .collect();
         let mut world = World::drain(&[]);
         world.facts("new").disk = crate::model::Reading::Known(crate::model::DiskSpace {
             available: crate::model::Bytes(1 << 40),

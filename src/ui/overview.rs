@@ -10,9 +10,7 @@ use super::text;
 use super::words::{self, Advice};
 use crate::model::{Address, Bytes, Container, ContainerKind, Listed, StorageName, Weight};
 use crate::plan::room::RoomLevel;
-use crate::plan::{
-    Action, Change, Estimate, Level, MoveOrder, NotPlanned, Plan, StoragePlan, Verdict, WeightChange,
-};
+use crate::plan::{Action, Change, Estimate, Level, MoveOrder, NotPlanned, Plan, StoragePlan, Verdict, WeightChange};
 
 /// A plan's totals, groups and what to do next.
 #[derive(Debug, Clone, PartialEq, Serialize)]

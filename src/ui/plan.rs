@@ -43,8 +43,8 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
         findings,
         report: _, // in words: `not_planned`
         quarantined,
-        weights: _,   // in the overview
-        storages: _,  // `rooms`
+        weights: _,  // in the overview
+        storages: _, // `rooms`
         placement,
         max_moves: _, // in the estimate
         concurrency: _,
@@ -478,17 +478,13 @@ impl Page {
         for PlacementPlan { destinations, fullest, level, bound, ratio_permille, fewest, most } in
             chosen.iter().take(shown)
         {
-            let names: Vec<&str> = destinations.iter().map(crate::model::StorageName::as_str).collect();
-            let each = if fewest == most {
-                repositories(*most)
-            } else {
-                format!("{fewest} to {}", repositories(*most))
-            };
+            let each =
+                if fewest == most { repositories(*most) } else { format!("{fewest} to {}", repositories(*most)) };
             let (whole, part) = (ratio_permille / 1000, ratio_permille % 1000);
             let line = format!(
                 "spread over {}: {each} each; the fullest, {fullest}, at {level}, {whole}.{part:03} x the least possible \
                  ({bound})",
-                words::list(&names)
+                words::together(destinations)
             );
             self.out.push_str(&prose(self.style, 4, &line));
         }

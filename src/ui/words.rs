@@ -117,7 +117,18 @@ fn one_of(kind: ContainerKind) -> String {
     format!("a {}", kind.word())
 }
 
-pub(super) fn list(names: &[&str]) -> String {
+/// Storages that something is said of together: a few by name.
+pub(super) fn together(storages: &[StorageName]) -> String {
+    const NAMED: usize = 4;
+    let names: Vec<&str> = storages.iter().take(NAMED).map(StorageName::as_str).collect();
+    match (names.as_slice(), storages.len().saturating_sub(NAMED)) {
+        ([first @ .., last], 0) if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        (names, 0) => names.join(", "),
+        (names, more) => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+fn list(names: &[&str]) -> String {
     match names {
         [] => "any storage".to_owned(),
         [one] => (*one).to_owned(),
@@ -133,9 +144,8 @@ pub(super) fn binding(binding: &Binding, plan: &Plan) -> String {
     };
     match binding {
         Binding::Slots { storages, saves_seconds } => {
-            let names: Vec<&str> = storages.iter().map(crate::model::StorageName::as_str).collect();
-            let more = if names.len() == 1 { "two more slots" } else { "two more slots on each" };
-            format!("slots on {} bind{}", list(&names), saves(*saves_seconds, more))
+            let more = if storages.len() == 1 { "two more slots" } else { "two more on each" };
+            format!("slots on {} bind{}", together(storages), saves(*saves_seconds, more))
         }
         Binding::Workers { saves_seconds } => {
             let at_once = text::count(u64::from(plan.max_moves), "move", "moves");
@@ -152,7 +162,9 @@ pub(super) fn binding(binding: &Binding, plan: &Plan) -> String {
         Binding::Network { network, storage } => {
             format!("the fork network of project-{network} binds: its last member leaves {storage} after all others")
         }
-        Binding::Soak => "the watching between waves binds: fewer waves, a shorter soak or `calm` would help".to_owned(),
+        Binding::Soak => {
+            "the watching between waves binds: fewer waves, a shorter soak or `calm` would help".to_owned()
+        }
     }
 }
 

@@ -81,9 +81,8 @@ impl Fleet {
             }
             (0..sources).find(|_| random.unit() < 0.5).unwrap_or(0)
         };
-        let mut moves: Vec<Move> = (0..number)
-            .map(|_| Move { bytes: generator.size(&mut random), from: from(&mut random), to: 0 })
-            .collect();
+        let mut moves: Vec<Move> =
+            (0..number).map(|_| Move { bytes: generator.size(&mut random), from: from(&mut random), to: 0 }).collect();
         let (units, ids, _) = place(&moves, destinations);
         for (unit, id) in units.iter().zip(ids) {
             moves[id].to = unit.bin;
@@ -110,7 +109,10 @@ fn place(moves: &[Move], destinations: u32) -> (Vec<Unit>, Vec<usize>, Bins) {
 
 fn placement() {
     println!("placement: fullest target over its bound (target: 1.01), and repositories per target");
-    println!("{:>10} {:>12} {:>8} {:>10} {:>22}", "generator", "repositories", "targets", "fullest", "repositories each");
+    println!(
+        "{:>10} {:>12} {:>8} {:>10} {:>22}",
+        "generator", "repositories", "targets", "fullest", "repositories each"
+    );
     for (name, generator) in Generator::ALL {
         for (number, targets) in [(4_000, 5), (20_000, 6), (100_000, 8), (1_000_000, 20)] {
             let (mut worst, mut fewest, mut most) = (0f64, u64::MAX, 0);
@@ -357,7 +359,9 @@ fn ratios(fleets: &[Fleet], costs: &Costs) -> [(f64, f64); 4] {
 }
 
 fn slots() {
-    println!("slot model: makespan over its bound, mean (worst of 5 seeds); a = 4 s, 30 MB/s (target: two-ended at most 1.01)");
+    println!(
+        "slot model: makespan over its bound, mean (worst of 5 seeds); a = 4 s, 30 MB/s (target: two-ended at most 1.01)"
+    );
     print!("{:>10} {:>28}", "generator", "fleet");
     Rule::ALL.iter().for_each(|(name, _)| print!(" {name:>15}"));
     println!();

@@ -2,6 +2,7 @@
 //! send messages. Signals are one more source.
 
 mod clustered;
+mod fill;
 mod moved;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,13 +14,15 @@ use tokio_util::sync::CancellationToken;
 use super::event::{Event, Outcome, Summary};
 use super::journal::Journal;
 use super::mover::{Ended, Mover};
-use super::port::{PortError, PortErrorKind, PortResult, Ports};
+use super::order::Waiting;
+use super::pools::Pools;
+use super::port::{PortResult, Ports};
 use super::room::{Room, Slots};
 use super::wave::{Prepared, Wave, prepare};
 use super::{RunResult, action, cluster, proof, tally};
-use crate::model::{Bytes, Container, DiskSpace, StorageName};
+use crate::model::{Container, DiskSpace, StorageName};
 use crate::plan::ready::Queue;
-use crate::plan::{Action, ActionId, Change, Plan, need};
+use crate::plan::{Action, ActionId, Change, Plan};
 use crate::state::journal::Record as Entry;
 use crate::state::store::Store;
 use crate::state::{Record, State, WaveRecord};
@@ -76,6 +79,11 @@ pub(crate) struct Engine<'a> {
     running: usize,
     slots: Slots,
     room: Room,
+    pools: Pools,
+    /// Big moves in flight to each destination.
+    crowds: BTreeMap<StorageName, usize>,
+    /// Destinations that moves wait for because they do not fit.
+    full: BTreeSet<StorageName>,
     /// Bytes, with inflation, and number of moves in flight to each destination.
     towards: BTreeMap<StorageName, (u64, usize)>,
     measuring: BTreeSet<StorageName>,
@@ -115,7 +123,10 @@ impl<'a> Engine<'a> {
             waves: BTreeMap::new(),
             running: 0,
             slots: Slots::new(plan),
-            room: Room::default(),
+            room: Room::new(plan),
+            pools: Pools::new(&plan.moves),
+            crowds: BTreeMap::new(),
+            full: BTreeSet::new(),
             towards: BTreeMap::new(),
             measuring: BTreeSet::new(),
             fresh: BTreeSet::new(),
@@ -302,9 +313,10 @@ impl<'a> Engine<'a> {
                 let in_flight = self.towards.get(&name).copied().unwrap_or_default();
                 match measured {
                     Ok(Some(space)) => {
-                        let permille = self.plan.storages.get(&name).map_or(850, |s| s.disk_ceiling_permille);
-                        self.room.measured(&name, space, permille, in_flight.0);
+                        self.room.measured(&name, space, in_flight.0);
                         self.unmeasured.remove(&name);
+                        self.full.remove(&name);
+                        self.alarm(&name);
                         if in_flight.1 == 0 {
                             self.fresh.insert(name);
                         }
@@ -314,9 +326,9 @@ impl<'a> Engine<'a> {
                 }
             }
             Message::RetryDue(id, at) => {
-                if let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) {
+                if let Some(wave) = self.waves.get_mut(&id) {
                     wave.waiting -= 1;
-                    wave.again(&planned.destination, at);
+                    wave.again(at);
                 }
             }
             Message::Moved(id, at, ended) => self.moved(id, at, ended).await,
@@ -326,7 +338,7 @@ impl<'a> Engine<'a> {
     async fn open_wave(&mut self, id: ActionId, prepared: Prepared) {
         self.running -= 1;
         let Some(action) = self.action(id) else { return };
-        let Change::Moves { wave: name, source, first, .. } = &action.change else { return };
+        let Change::Moves { wave: name, source, first, order, .. } = &action.change else { return };
         for (storage, filesystem_id) in &prepared.filesystem_ids {
             let record = self.state.storage_mut(storage);
             record.filesystem_id.get_or_insert_with(|| filesystem_id.clone());
@@ -342,87 +354,12 @@ impl<'a> Engine<'a> {
                 continue;
             }
             let in_flight = self.towards.get(storage).copied().unwrap_or_default();
-            let permille = self.plan.storages.get(storage).map_or(850, |s| s.disk_ceiling_permille);
-            self.room.measured(storage, *space, permille, in_flight.0);
+            self.room.measured(storage, *space, in_flight.0);
         }
         self.save().await;
-        let wave = Wave::new(name, source, *first as usize, self.plan.moves_of(action), &prepared);
-        self.waves.insert(id, wave);
-    }
-
-    /// Starts moves while slots and room allow, earlier actions first.
-    fn fill(&mut self) {
-        let foreign = self.mover.poller.foreign();
-        let ids: Vec<ActionId> = self.waves.keys().copied().collect();
-        for id in ids {
-            // Destinations that wait for their own moves in flight, or for a measurement.
-            let mut held = BTreeSet::new();
-            while let Some(wave) = self.waves.get_mut(&id) {
-                if let Some(cause) = lock(&self.mover.closed).get(&wave.source) {
-                    wave.close(cause.clone());
-                }
-                let source = wave.source.clone();
-                let (slots, measuring) = (&self.slots, &self.measuring);
-                let usable =
-                    |d: &StorageName| slots.free(&source, d, foreign) && !measuring.contains(d) && !held.contains(d);
-                let Some((destination, at)) = wave.next(usable) else { break };
-                let Some(planned) = self.plan.moves.get(at) else { break };
-                if self.room.fits(&destination, planned.copied()) {
-                    self.launch(id, at, &source, &destination);
-                } else if !self.no_room(id, at, &destination) {
-                    held.insert(destination);
-                }
-            }
-        }
-    }
-
-    fn launch(&mut self, id: ActionId, at: usize, source: &StorageName, destination: &StorageName) {
-        let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return };
-        let task = wave.begin(destination, at, planned.clone());
-        self.slots.take(source, destination);
-        self.room.reserve(destination, planned.copied());
-        self.fresh.remove(destination);
-        let towards = self.towards.entry(destination.clone()).or_default();
-        *towards = (towards.0 + need(planned.copied()).0, towards.1 + 1);
-        let (mover, sender) = (self.mover.clone(), self.sender.clone());
-        let work = async move { mover.attempt(task).await };
-        guarded(
-            work,
-            |cause| Ended::InDoubt { cause },
-            move |ended| {
-                let _ = sender.send(Message::Moved(id, at, ended));
-            },
-        );
-    }
-
-    /// A move does not fit. Measures the disk anew, or, when that was just done and nothing is in flight, gives it up.
-    /// True: it was given up, and the next may be tried.
-    fn no_room(&mut self, id: ActionId, at: usize, destination: &StorageName) -> bool {
-        let idle = self.towards.get(destination).is_none_or(|t| t.1 == 0);
-        let why = match (self.fresh.contains(destination), self.unmeasured.get(destination)) {
-            (true, _) => Some(format!("{destination} has {} below its ceiling", Bytes(self.room.free(destination)))),
-            (false, Some(cause)) if idle => Some(format!("how much {destination} has is unknown: {cause}")),
-            _ => None,
-        };
-        if let Some(why) = why {
-            let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return false };
-            wave.drop_front(destination);
-            self.skipped(at, format!("no room: it needs {}, {why}", need(planned.copied())), false);
-            return true;
-        }
-        if idle && self.measuring.insert(destination.clone()) {
-            let (ports, sender, name) = (self.ports().clone(), self.sender.clone(), destination.clone());
-            self.tell(Event::Waiting { what: format!("{destination}: measuring its disk before more is sent there") });
-            // Counted as running, so that the loop waits for its answer.
-            self.running += 1;
-            let asked = name.clone();
-            let fault = |cause| Err(PortError::new(PortErrorKind::Protocol, "DiskStatistics", cause));
-            let work = async move { ports.gitaly.disk(&asked).await };
-            guarded(work, fault, move |measured| {
-                let _ = sender.send(Message::Measured(name, measured));
-            });
-        }
-        false
+        let waiting = Waiting::new(self.plan, source, *first as usize, self.plan.moves_of(action), *order);
+        self.waves.insert(id, Wave::new(name, source, waiting, &prepared));
+        prepared.disks.keys().for_each(|storage| self.alarm(storage));
     }
 
     /// Ends the waves that have nothing more to do; false when there was none.

@@ -27,11 +27,24 @@ impl Engine<'_> {
             *towards = (towards.0.saturating_sub(need(planned.copied()).0), towards.1.saturating_sub(1));
         }
         let Some(wave) = self.waves.get_mut(&id) else { return };
-        wave.in_flight -= 1;
-        wave.flying.remove(&at);
+        let big = wave.landed(at);
+        if let Some(crowd) = self.crowds.get_mut(&planned.destination) {
+            *crowd = crowd.saturating_sub(usize::from(big));
+        }
+        match &ended {
+            Ended::InDoubt { .. } => self.pools.doubt(planned),
+            Ended::Verified(_) | Ended::Skipped { done: true, .. } => self.pools.end(planned, true),
+            _ => self.pools.end(planned, false),
+        }
+        if planned.pool.is_some() {
+            wave.wake();
+        }
         if !matches!(ended, Ended::Verified(_) | Ended::Quarantined { .. } | Ended::InDoubt { .. }) {
             self.room.release(&planned.destination, planned.copied());
+        } else if self.room.landed(&planned.destination, planned.copied()) {
+            self.measure(&planned.destination);
         }
+        let Some(wave) = self.waves.get_mut(&id) else { return };
         match ended {
             Ended::Verified(verified) => {
                 wave.reached();
@@ -73,7 +86,7 @@ impl Engine<'_> {
                     let ended = self.mover.quarantine(planned, "move failed", evidence, remedy, false);
                     self.quarantined(ended).await;
                 } else if self.stopping {
-                    wave.again(&planned.destination, at);
+                    wave.again(at);
                 } else {
                     let after = RETRY_AFTER.get(attempt as usize - 1).copied().unwrap_or(300);
                     wave.waiting += 1;
@@ -84,7 +97,7 @@ impl Engine<'_> {
                 wave.ended(&planned.destination, false);
                 self.quarantined(ended).await;
             }
-            Ended::Stopped => wave.put_back(&planned.destination, at),
+            Ended::Stopped => wave.put_back(at),
             Ended::Unreachable { cause } => {
                 let attempt = wave.attempts.get(&at).copied().unwrap_or(1);
                 wave.uncount(at);
@@ -92,7 +105,7 @@ impl Engine<'_> {
                     wave.waiting += 1;
                     self.retry(id, at, cause, attempt, UNREACHABLE_AFTER);
                 } else {
-                    wave.again(&planned.destination, at);
+                    wave.again(at);
                 }
             }
             Ended::Halt { cause } => wave.close(cause),
