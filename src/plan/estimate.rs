@@ -167,7 +167,7 @@ impl Limits<'_, '_> {
             let most = terms.iter().map(|(_, ms)| *ms).max().unwrap_or(0);
             // What is within a hundredth of it binds as soon as that is given more.
             let close = terms.into_iter().filter(|(_, ms)| *ms > 0 && *ms >= most - most / 100);
-            close.for_each(|(term, _)| *bound.entry(term).or_default() += most);
+            close.for_each(|(term, ms)| *bound.entry(term).or_default() += ms);
         }
         let (first, most) = bound.iter().max_by_key(|(term, ms)| (**ms, Reverse(**term)))?;
         let name = |number: u32| self.names.name(number).cloned();

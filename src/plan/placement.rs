@@ -162,7 +162,11 @@ impl<'n, 'a> Room<'n, 'a> {
                 }
             }
         }
-        bins.even(&mut units);
+        // Where something was left out, room is what matters.
+        let left_out = units.iter().fold(0usize, |sum, unit| sum + unit.members as usize) < items.len();
+        if !left_out {
+            bins.even(&mut units);
+        }
         for (unit, first) in units.iter().zip(firsts) {
             let first = first as usize;
             let own = items.get_mut(first..first + unit.members as usize).into_iter().flatten();

@@ -456,8 +456,15 @@ impl Page {
                 storage.to_string(),
                 if *incoming_count > 0 { format!("+ {incoming_count} ({incoming})") } else { String::new() },
                 if *outgoing_count > 0 { format!("- {outgoing_count} ({outgoing})") } else { String::new() },
-                if growth.0 > 0 { format!("new {growth}") } else { String::new() },
-                format!("used {} of {}:", bytes(*used), bytes(*capacity)),
+                format!(
+                    "used {} of {}{}:",
+                    bytes(*used),
+                    bytes(*capacity),
+                    match growth.0 {
+                        0 => String::new(),
+                        _ => format!(", new {growth}"),
+                    }
+                ),
                 format!("{} -> {}", share(*used_permille), share(*full_permille)),
                 format!("ceiling {},", percent(*disk_ceiling_permille)),
                 format!("{} at once", text::count(u64::from(*max_moves), "move", "moves")),
