@@ -24,6 +24,7 @@ struct Recipe {
     weights: [Option<u64>; 3],
     disks: [u64; 3],
     sample: Option<u64>,
+    batch: Option<u64>,
     quarantined: BTreeSet<u64>,
     moving: BTreeSet<u64>,
     unknown_to_gitlab: Option<usize>,
@@ -75,7 +76,7 @@ fn recipe() -> impl Strategy<Value = Recipe> {
         prop::collection::vec((some(), some()), 0..4),
         prop::array::uniform3(prop::option::of(0u64..=100)),
         prop::array::uniform3(1..200 * GIB),
-        prop::option::of(0u64..10),
+        (prop::option::of(0u64..10), prop::option::of(1u64..10)),
         prop::collection::btree_set(1u64..40, 0..3),
         prop::collection::btree_set(1u64..40, 0..3),
         (prop::option::weighted(0.2, 0usize..3), pods()),
@@ -83,6 +84,7 @@ fn recipe() -> impl Strategy<Value = Recipe> {
         .prop_map(
             |(repositories, drains, assignments, weights, disks, sample, quarantined, moving, (unknown, pods))| {
                 let (pods, edit, learns) = pods;
+                let (sample, batch) = sample;
                 Recipe {
                     repositories,
                     drains,
@@ -90,6 +92,7 @@ fn recipe() -> impl Strategy<Value = Recipe> {
                     weights,
                     disks,
                     sample,
+                    batch,
                     quarantined,
                     moving,
                     unknown_to_gitlab: unknown,
@@ -132,7 +135,9 @@ fn world(recipe: &Recipe) -> World {
     for one in world.observed.repositories.iter_mut().filter(|one| one.container.id % 3 == 0) {
         one.fork_parent = Some(one.container.id / 3);
     }
-    world.desired.rollout.waves = vec![wave("sample", recipe.sample)];
+    let mut rest = wave("rest", None);
+    (rest.batch, rest.growth) = (recipe.batch, 2);
+    world.desired.rollout.waves = vec![wave("sample", recipe.sample), rest];
     for id in &recipe.quarantined {
         let container = Container { kind: crate::model::ContainerKind::Project, id: *id };
         let record = QuarantineRecord {

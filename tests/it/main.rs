@@ -18,6 +18,8 @@ mod inventory;
 mod laws;
 #[cfg(feature = "sandbox")]
 mod laws_kinds;
+#[cfg(feature = "sandbox")]
+mod laws_order;
 mod layers;
 #[cfg(feature = "sandbox")]
 mod live_fake;

@@ -99,7 +99,7 @@ pub(super) const ROLLOUT: BlockSpec = BlockSpec {
                 "sample",
                 Whole(1, u64::MAX as i128),
                 Optional,
-                "At most this many, drawn once, from all sizes alike.",
+                "At most this many, drawn once, from all kinds and sizes alike.",
                 "sample = 300",
             )
             .unit("repositories"),
