@@ -122,7 +122,8 @@ pub struct Plan {
     pub estimate: Estimate,
     /// Policies that were asked, each with its verdict.
     pub policies: Vec<PolicyVerdict>,
-    /// Thresholds of waves with a sample, fixed by this plan: wave name → 16 hex digits.
+    /// Thresholds of waves with a sample, and of batches, fixed by this plan: wave name → parts like `p2:16 hex digits`,
+    /// for a kind and size, and `to:16 hex digits`, for a batch.
     pub samples: BTreeMap<String, String>,
 }
 

@@ -122,7 +122,8 @@ pub struct AssignmentRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WaveRecord {
-    /// A repository is in the sample when its seeded hash (hex, 16 digits) is at most this.
+    /// A repository is drawn when its seeded hash is at most this: 16 hex digits, or parts with such a number each,
+    /// `p2:…` for those of a kind and size, `to:…` for the end of a batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample_threshold: Option<String>,
 }

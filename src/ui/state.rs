@@ -74,7 +74,10 @@ pub fn state(state: &State, style: Style) -> String {
             }
             Record::Wave(WaveRecord { sample_threshold }) => waves.row([
                 address(at),
-                sample_threshold.as_ref().map_or_else(String::new, |t| format!("sample up to {}", escape(t))),
+                sample_threshold.as_ref().map_or_else(String::new, |t| match t.strip_prefix("to:") {
+                    Some(end) => format!("batch up to {}", escape(end)),
+                    None => format!("sample up to {}", escape(t)),
+                }),
             ]),
         }
     }

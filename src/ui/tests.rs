@@ -559,3 +559,53 @@ fn a_clock_that_goes_back_does_no_harm() {
     lines(&mut progress, &verified(3, u64::MAX), 200);
     assert!(progress.totals().starts_with("moved 3/2"));
 }
+
+#[test]
+fn room_placement_and_what_binds_are_told() {
+    use crate::plan::{Binding, PlacementPlan, Plan};
+    let mut plan = first_move(4);
+    let second = plan.storages.keys().last().expect("two").clone();
+    let full = plan.storages.get_mut(&second).expect("declared");
+    (full.used, full.growth) = (Some(crate::model::Bytes(16 << 30)), crate::model::Bytes(1 << 20));
+    let first = plan.storages.keys().next().expect("two").clone();
+    plan.placement = vec![PlacementPlan {
+        destinations: vec![first.clone(), second.clone()],
+        fullest: second.clone(),
+        level: crate::model::Bytes(1001 << 20),
+        bound: crate::model::Bytes(1000 << 20),
+        ratio_permille: 1001,
+        fewest: 1,
+        most: 3,
+    }];
+    let told = |plan: &Plan, line: &str| {
+        let text = super::plan::plan(plan, PIPE, false);
+        assert!(text.contains(line), "{line:?} in:\n{text}");
+    };
+    told(&plan, "used 16 GiB of 20 GiB, new 1 MiB:");
+    told(&plan, "! above 75 %: only what fits nowhere else goes there");
+    told(
+        &plan,
+        "spread over default and second: 1 to 3 repositories each; the fullest, second, at 1001 MiB, 1.001 x the least",
+    );
+    let project = plan.moves[0].container;
+    for (binding, line) in [
+        (
+            Binding::Workers { saves_seconds: 60 },
+            "GitLab's workers bind, with 8 moves at once: two more would save about 1 m",
+        ),
+        (
+            Binding::Slots { storages: vec![first.clone(), second], saves_seconds: 60 },
+            "slots on default and second bind: two more on each would save about 1 m",
+        ),
+        (Binding::Bandwidth { storage: first.clone(), saves_seconds: 0 }, "the bandwidth of default binds\n"),
+        (Binding::Repository { container: project }, "alone takes as long: only a smaller repository"),
+        (
+            Binding::Network { network: 7, storage: first },
+            "the fork network of project-7 binds: its last member leaves default",
+        ),
+        (Binding::Soak, "the watching between waves binds"),
+    ] {
+        plan.estimate.binding = Some(binding);
+        told(&plan, line);
+    }
+}
