@@ -265,7 +265,7 @@ impl Builder<'_> {
             self.wrong("config/invalid-value", "Invalid value", detail, fields.span("days"));
         }
         let timezone = fields.text("timezone").unwrap_or("UTC").to_owned();
-        if jiff::tz::TimeZone::get(&timezone).is_err() {
+        if crate::model::zone(&timezone).is_none() {
             self.out.push(
                 Diagnostic::error("config/timezone", "Unknown time zone")
                     .detail(format!("There is no time zone {timezone:?}."))

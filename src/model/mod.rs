@@ -11,6 +11,7 @@ mod pod;
 pub mod quantity;
 mod refs;
 mod release;
+mod zone;
 
 pub use address::Address;
 pub use desired::{
@@ -31,3 +32,4 @@ pub use release::{
     Concurrency, Freeze, Gate, Hook, HookEvent, Hours, MetricsQuestion, Profile, PrometheusConnection, Question,
     SourceFsck, Veto, VetoSource, Window,
 };
+pub use zone::zone;

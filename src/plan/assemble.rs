@@ -14,11 +14,11 @@ use super::preflight::Preflight;
 use super::select::moves_address;
 use super::waves::Waves;
 use super::{
-    Action, Change, ConcurrencyPlan, FreezePlan, Level, Plan, PlannedMove, Quarantined, StoragePlan, WeightChange,
+    Action, Change, ConcurrencyPlan, Level, Plan, PlannedMove, Quarantined, StoragePlan, WeightChange,
     basis, policy,
 };
 use crate::diag::Diagnostics;
-use crate::model::{Address, Bytes, DesiredStorage, StorageName, Weight};
+use crate::model::{Address, Bytes, DesiredStorage, Hours, StorageName, Weight};
 
 impl<'a> Planner<'a, '_> {
     /// Makes the actions; items are sorted by wave and source.
@@ -46,7 +46,7 @@ impl<'a> Planner<'a, '_> {
                     wave: wave.to_owned(),
                     position: first.wave,
                     source: source.clone(),
-                    window: None,
+                    window: self.window_of(wave).cloned(),
                     first: 0,
                     count: 0,
                     bytes: Bytes(0),
@@ -86,20 +86,25 @@ impl<'a> Planner<'a, '_> {
     ) -> Result<Plan, Diagnostics> {
         let (mut actions, edges) = graph.order().map_err(|cycle| Diagnostics::from(*cycle))?;
         set_ranges(&mut actions, &items);
-        let estimate = estimate(&items, self.names, self.desired);
+        let estimate = estimate(&items, self.names, self.desired, &self.timing);
+        let freeze = self.freeze_plan(&items);
         let pairs: BTreeSet<(u32, u32)> =
             items.iter().filter_map(|item| Some((item.source, item.destination?))).collect();
         let touched: BTreeSet<&StorageName> =
             pairs.iter().flat_map(|(from, to)| [*from, *to]).filter_map(|number| self.names.name(number)).collect();
+        let mut by_name = BTreeSet::new();
         for (from, to) in pairs {
             if let (Some(from), Some(to)) = (self.names.name(from), self.names.name(to)) {
                 self.preflight.versions(from, to);
+                by_name.insert((from, to));
             }
         }
         let weights = self.weights(&actions);
         let managed: BTreeSet<&StorageName> = actions.iter().filter_map(|a| weight_of(&a.change)).collect();
         let basis = basis::basis(&self.desired.digest, self.state, self.observed, &managed, &touched);
         self.look(&actions, &items, &weights, estimate.duration_seconds);
+        let windows = self.windows(&actions);
+        let durations = self.timing.durations.among(&by_name);
         let storages = self.storages(&items);
         let moves = self.moves(&items);
         drop(items);
@@ -122,17 +127,31 @@ impl<'a> Planner<'a, '_> {
             storages,
             max_moves: self.desired.max_moves.max(1),
             concurrency: ConcurrencyPlan::default(),
-            windows: BTreeMap::new(),
-            freeze: FreezePlan::default(),
+            windows,
+            freeze,
             source_fsck: self.desired.source_fsck,
             hooks: Vec::new(),
-            durations: super::durations::Durations::default(),
+            durations,
             estimate,
             policies: Vec::new(),
             samples: waves.samples,
         };
         plan.policies = policy::verdicts(self.desired, &plan);
         Ok(plan)
+    }
+
+    /// The hours of the windows that moves or the freeze budget name.
+    fn windows(&self, actions: &[Action]) -> BTreeMap<String, Hours> {
+        let moves = |action: &'_ Action| match &action.change {
+            Change::Moves { window, .. } => Some(window.clone()),
+            _ => None,
+        };
+        let mut named: BTreeSet<String> = actions.iter().filter_map(moves).flatten().collect();
+        if actions.iter().any(|action| matches!(action.change, Change::Moves { .. })) {
+            named.extend(self.desired.freeze.window.clone());
+        }
+        let hours = |name: String| Some((self.desired.windows.get(&name)?.hours.clone(), name));
+        named.into_iter().filter_map(hours).map(|(hours, name)| (name, hours)).collect()
     }
 
     fn weights(&self, actions: &[Action]) -> BTreeMap<StorageName, WeightChange> {

@@ -5,23 +5,18 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::Estimate;
-use super::durations::{Fit, OVERHEAD_MS, RATE};
+use super::freeze::Timing;
 use super::placement::{Item, Names};
-use crate::model::{Bytes, Desired};
-
-/// How long one move freezes its repository, in milliseconds.
-pub(super) fn freeze_ms(size: Bytes) -> u64 {
-    Fit::default().expected_ms(size)
-}
+use crate::model::Desired;
 
 /// Estimates; items must be placed and sorted by waves, which run one after the other.
-pub(super) fn estimate(items: &[Item<'_>], names: &Names<'_>, desired: &Desired) -> Estimate {
+pub(super) fn estimate(items: &[Item<'_>], names: &Names<'_>, desired: &Desired, timing: &Timing) -> Estimate {
     let (mut freeze, mut longest, mut duration) = (0u64, None, 0u64);
     for wave in items.chunk_by(|a, b| a.wave == b.wave) {
         let mut load = Load::default();
         for item in wave {
             let Some(destination) = item.destination else { continue };
-            let ms = freeze_ms(item.bytes);
+            let ms = timing.times.freeze_ms(item);
             freeze = freeze.saturating_add(ms);
             if longest.is_none_or(|(most, _)| most <= ms) {
                 // The smallest id among equals, whatever the order.
@@ -38,9 +33,8 @@ pub(super) fn estimate(items: &[Item<'_>], names: &Names<'_>, desired: &Desired)
         longest_freeze_seconds: longest.map_or(0, |(ms, _)| ms.div_ceil(1000)),
         longest: longest.map(|(_, Reverse(container))| container),
         assumption: format!(
-            "{} s per move and {} MB/s per copy, all slots busy; the wall-clock time is a lower bound",
-            OVERHEAD_MS / 1000,
-            RATE / 1_000_000
+            "{}, all slots busy; the wall-clock time is a lower bound",
+            timing.durations.source()
         ),
     }
 }
@@ -106,6 +100,6 @@ mod tests {
 
     #[test]
     fn the_largest_sizes_do_not_overflow() {
-        assert!(freeze_ms(Bytes(u64::MAX)) > 300_000_000_000);
+        assert!(crate::plan::durations::Fit::default().expected_ms(crate::model::Bytes(u64::MAX)) > 300_000_000_000);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::assign::{Claim, Claimer, Claims, Faults};
 use super::diff;
 use super::drain::{self, Sources};
+use super::freeze::Timing;
 use super::graph::Graph;
 use super::networks;
 use super::placement::{Item, Names, Room, need};
@@ -46,6 +47,7 @@ pub fn make(desired: &Desired, observed: &Observed, state: &State, options: &Opt
         pods: &pods,
         preflight: Preflight::new(desired, observed, state, &pods),
         report: Report::default(),
+        timing: Timing::new(desired, options, &names),
     };
     planner.run()
 }
@@ -97,6 +99,7 @@ pub(super) struct Planner<'a, 'b> {
     pub(super) pods: &'a Pods<'a>,
     pub(super) preflight: Preflight<'a>,
     pub(super) report: Report<'a>,
+    pub(super) timing: Timing,
 }
 
 impl<'a> Planner<'a, '_> {
@@ -111,6 +114,7 @@ impl<'a> Planner<'a, '_> {
         let mut faults = Faults::default();
         let waves = Waves::sort(&mut items, self.desired, self.state, self.claims, &mut faults);
         faults.check()?;
+        self.within_budget(&mut items, |wave| waves.name(wave).to_owned());
         self.narrow(&mut items, &waves);
         sources.leaving =
             items.chunk_by(|a, b| a.source == b.source).filter_map(|g| Some(&g.first()?.repository.storage)).collect();

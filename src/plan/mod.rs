@@ -12,8 +12,10 @@ mod diff;
 mod drain;
 pub mod durations;
 mod estimate;
+mod fit;
 #[cfg(test)]
 mod fixture;
+pub mod freeze;
 mod graph;
 #[cfg(test)]
 mod laws;
@@ -31,8 +33,10 @@ mod select;
 mod sizes;
 mod unlisted;
 mod waves;
+pub mod window;
 
 pub use basis::{stale, state_digest};
+pub use fit::Observations;
 pub use make::make;
 pub use networks::pools_wanted;
 pub use placement::need;
@@ -417,6 +421,16 @@ pub struct FreezePlan {
     pub per_day: Option<u64>,
     /// For what would exceed `per_repository`: a window's label.
     pub window: Option<String>,
+    /// The time zone whose calendar says what a day is.
+    #[serde(default = "utc")]
+    pub timezone: String,
+    /// What is predicted for the plan's moves.
+    #[serde(default)]
+    pub forecast: freeze::Forecast,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
 }
 
 impl Change {
@@ -591,6 +605,29 @@ pub enum WaitingOn {
         /// What it answered.
         cause: String,
     },
+    /// No opening of its window is long enough for it.
+    Window {
+        /// The window's label, or both labels.
+        window: String,
+        /// How long it is open at most, seconds.
+        longest_seconds: u64,
+        /// How long the move of the largest takes at p95, seconds.
+        needed_seconds: u64,
+    },
+    /// It would be read-only for longer than `freeze.per_repository` allows, and there is no window for that.
+    FreezePerRepository {
+        /// What is allowed, seconds.
+        budget_seconds: u64,
+        /// What the largest needs at p95, seconds.
+        needed_seconds: u64,
+    },
+    /// It alone would be read-only for longer than `freeze.per_day` allows to all of its group.
+    FreezePerDay {
+        /// What is allowed, seconds.
+        budget_seconds: u64,
+        /// What the largest needs at p95, seconds.
+        needed_seconds: u64,
+    },
     /// Left out by `--target` or `--exclude`.
     Selection,
     /// Repositories that Gitaly has on the storage and GitLab does not know there.
@@ -698,4 +735,8 @@ pub struct Options {
     pub exclude: Vec<String>,
     /// Take over objects and fields in the cluster that others own.
     pub adopt: bool,
+    /// How long moves take, as far as finished ones taught it.
+    pub durations: durations::Durations,
+    /// What earlier runs of this day have spent of the freeze budget: top-level group → milliseconds.
+    pub frozen_today: BTreeMap<String, u64>,
 }

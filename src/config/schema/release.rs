@@ -131,7 +131,7 @@ pub(super) const ROLLOUT: BlockSpec = BlockSpec {
                 "window",
                 Reference("window"),
                 Optional,
-                "Its moves start only inside.",
+                "Its moves start only inside, where they will have ended before it closes.",
                 "window = window.nights",
             ),
         ],
@@ -221,8 +221,20 @@ pub(super) const WINDOW: BlockSpec = BlockSpec {
             "days = [\"mon\", \"tue\"]",
         ),
         attribute("start", Text, Required, "When it begins, HH:MM.", "start = \"22:00\""),
-        attribute("end", Text, Required, "When it ends, HH:MM; before start: the next day.", "end = \"05:00\""),
-        attribute("timezone", Text, Default("\"UTC\""), "An IANA time zone.", "timezone = \"Europe/Berlin\""),
+        attribute(
+            "end",
+            Text,
+            Required,
+            "When it ends, HH:MM; before start: the next day; the same as start: a whole day.",
+            "end = \"05:00\"",
+        ),
+        attribute(
+            "timezone",
+            Text,
+            Default("\"UTC\""),
+            "An IANA time zone. Summer time is followed: a time that the clock jumps over is at the jump, of one that comes twice the first counts.",
+            "timezone = \"Europe/Berlin\"",
+        ),
     ],
     ..block("window", &["name"], true, "A time that comes again. Has an effect where a rollout names it.")
 };
