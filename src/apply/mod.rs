@@ -6,6 +6,7 @@
 mod action;
 mod cluster;
 mod engine;
+mod eta;
 pub mod event;
 mod gate;
 mod journal;
@@ -48,6 +49,9 @@ pub struct Context {
     pub folder: Utf8PathBuf,
     /// Where events go.
     pub events: UnboundedSender<Event>,
+    /// What would be waited for longer than this is left to a later run, by the fleet's clock; `None`: all waits are waited
+    /// out.
+    pub max_wait: Option<std::time::Duration>,
     /// Cancelled by the first signal: nothing new is scheduled, what is in flight is followed.
     pub stop: CancellationToken,
 }
@@ -92,6 +96,7 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
     if let Err(e) = journal.append(vec![recover::began(&plan.environment)]).await {
         return RunResult { state, summary: Summary::default(), fatal: Some(e.to_string()) };
     }
+    let runs = context.folder.parent().map(Utf8Path::to_owned).unwrap_or_default();
     let mover = mover::Mover {
         poller: poll::Poller::start(context.ports.clone()),
         ports: context.ports,
@@ -99,8 +104,9 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         events: context.events.clone(),
         stop: context.stop.clone(),
         closed: Arc::default(),
+        thawed: Arc::default(),
     };
-    let (result, in_doubt) = engine::Engine::new(plan, state, mover, context.store, context.stop).run().await;
+    let (result, in_doubt) = engine::Engine::new(plan, state, mover, context.store, context.stop).waiting(runs, context.max_wait).run().await;
     if !in_doubt
         && result.fatal.is_none()
         && let Err(e) = journal.append(vec![log::Record::Ended]).await

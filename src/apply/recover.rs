@@ -95,6 +95,7 @@ async fn one(
         events: context.events.clone(),
         stop: context.stop.clone(),
         closed: std::sync::Arc::default(),
+        thawed: std::sync::Arc::default(),
     };
     let mut ends = futures::stream::iter(folded.doubts.into_values())
         .map(|doubt| {

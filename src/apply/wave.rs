@@ -87,6 +87,8 @@ pub(crate) struct Wave {
     in_a_row: BTreeMap<StorageName, u32>,
     unreachable: u32,
     closed: Option<String>,
+    /// What is left waits for longer than the run does: until when, in words.
+    paused: Option<String>,
 }
 
 impl Wave {
@@ -125,6 +127,7 @@ impl Wave {
             in_a_row: BTreeMap::new(),
             unreachable: 0,
             closed: None,
+            paused: None,
         }
     }
 
@@ -167,6 +170,35 @@ impl Wave {
     pub(crate) fn put_back(&mut self, destination: &StorageName, at: usize) {
         self.pending.entry(destination.clone()).or_default().push_front(at);
         self.uncount(at);
+    }
+
+    /// Takes a move off its queue that must wait for its hour.
+    pub(crate) fn park(&mut self, destination: &StorageName) {
+        self.drop_front(destination);
+        self.waiting += 1;
+    }
+
+    /// Puts a move back whose hour has come: before those that stand behind it in the plan.
+    pub(crate) fn unpark(&mut self, destination: &StorageName, at: usize) {
+        self.waiting = self.waiting.saturating_sub(1);
+        let queue = self.pending.entry(destination.clone()).or_default();
+        let place = queue.iter().position(|other| *other > at).unwrap_or(queue.len());
+        queue.insert(place, at);
+    }
+
+    /// True when nothing flies, and none but the moves that wait for their hour are left to begin.
+    pub(crate) fn rests(&self, parked: usize) -> bool {
+        self.in_flight == 0 && self.waiting == parked && self.pending.values().all(VecDeque::is_empty)
+    }
+
+    /// Leaves what waits to a later run.
+    pub(crate) fn pause(&mut self, until: String) {
+        self.paused.get_or_insert(until);
+    }
+
+    /// Moves that have not begun.
+    pub(crate) fn left(&self) -> usize {
+        self.pending.values().map(VecDeque::len).sum::<usize>() + self.waiting
     }
 
     /// An attempt that was none.
@@ -232,18 +264,21 @@ impl Wave {
     /// True when nothing flies and nothing more will.
     pub(crate) fn is_over(&self, stopping: bool) -> bool {
         let done = self.waiting == 0 && self.pending.values().all(VecDeque::is_empty);
-        self.in_flight == 0 && (done || stopping || self.closed.is_some())
+        self.in_flight == 0 && (done || stopping || self.closed.is_some() || self.paused.is_some())
     }
 
     /// How it ended.
     pub(crate) fn outcome(&self, stopping: bool) -> Outcome {
-        let left = self.pending.values().map(VecDeque::len).sum::<usize>() + self.waiting;
+        let left = self.left();
         match &self.closed {
             Some(cause) => Outcome::Failed { cause: format!("{cause}; {left} moves were not scheduled") },
             None if self.in_doubt > 0 => {
                 Outcome::Failed { cause: format!("{} moves could not be followed to their end", self.in_doubt) }
             }
             None if left > 0 && stopping => Outcome::NotStarted,
+            None if left > 0 && self.paused.is_some() => {
+                Outcome::Paused { until: self.paused.clone().unwrap_or_default() }
+            }
             None if self.failed > 0 => Outcome::Done { detail: format!("{} set aside", self.failed) },
             None => Outcome::Done { detail: String::new() },
         }

@@ -333,6 +333,9 @@ pub(crate) struct Apply {
     /// Asks nothing
     #[arg(long)]
     pub(crate) auto_approve: bool,
+    /// Leaves with 9, and says when to come back, rather than wait longer than this for a window, a soak or a gate
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) max_wait: Option<std::time::Duration>,
     /// Events as JSON lines on standard output; asks nothing, so it needs FILE or --auto-approve
     #[arg(long)]
     pub(crate) json: bool,

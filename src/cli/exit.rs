@@ -102,6 +102,7 @@ impl Exit {
             lost,
             bytes: _,
             seconds: _,
+            time: _,
             interrupted,
             remarks: _,
         } = summary;

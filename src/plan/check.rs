@@ -62,6 +62,11 @@ fn moves(plan: &Plan, faults: &mut Vec<String>) {
             faults.push(format!("{} names moves that do not exist", action.address));
             continue;
         };
+        if let Change::Moves { window: Some(window), .. } = &action.change
+            && !plan.windows.contains_key(window)
+        {
+            faults.push(format!("{} names the window {window}, whose hours the plan lacks", action.address));
+        }
         if *count == 0 {
             faults.push(format!("{} has no moves", action.address));
         }

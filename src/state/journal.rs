@@ -18,11 +18,11 @@ use crate::model::{Address, Bytes, Container, RefDigest, RefSnapshot, Reference,
 /// The name of the journal in a run's folder.
 pub const FILE: &str = "journal";
 /// The version of the records below. A reader refuses newer ones.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// References above this are journaled as their digest only: a journal is for recovery, not a second copy.
 const MOST_REFERENCES: usize = 50_000;
 /// A length above this is damage, not a record.
-const MOST_BYTES: u32 = 64 << 20;
+pub(super) const MOST_BYTES: u32 = 64 << 20;
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +62,18 @@ pub enum Record {
         verdict: String,
         /// Digest over the destination's repositories.
         destination: String,
+    },
+    /// A move that GitLab had taken has ended, or is given up: its repository's read-only time is over, or was at least so
+    /// long.
+    Thawed {
+        /// What moved.
+        container: Container,
+        /// Its path: its top-level group bears the time.
+        path: String,
+        /// When the freeze began, at most: just before the POST.
+        at: Timestamp,
+        /// Milliseconds from there to the end as it was seen.
+        frozen_ms: u64,
     },
     /// The repository was set aside.
     Quarantined {
@@ -228,7 +240,7 @@ pub fn encode(records: &[Record], into: &mut Vec<u8>) {
     }
 }
 
-fn crc(bytes: &[u8]) -> u32 {
+pub(super) fn crc(bytes: &[u8]) -> u32 {
     let mut crc = flate2::Crc::new();
     crc.update(bytes);
     crc.sum()
@@ -425,7 +437,7 @@ pub fn fold(records: &[Record], state_digest: &str) -> Folded {
                 let fate = ObjectFate::Applied { digest: digest.clone(), uid: uid.clone() };
                 folded.objects.insert((storage.clone(), key.clone()), fate);
             }
-            Record::Checkpoint { .. } => {}
+            Record::Checkpoint { .. } | Record::Thawed { .. } => {}
             Record::Ended => folded.ended = true,
         }
     }

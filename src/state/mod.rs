@@ -2,6 +2,7 @@
 
 pub mod edit;
 pub mod format;
+pub mod frozen;
 pub mod inventory;
 pub mod journal;
 pub mod lock;

@@ -20,6 +20,7 @@
 mod approval;
 mod diagnostics;
 mod graph;
+mod hours;
 mod overview;
 mod plan;
 mod pods;

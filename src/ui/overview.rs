@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::hours::{self, FreezeRow, WindowRow};
 use super::pods::{self, PodRow, PodTotals};
 use super::text;
 use super::words::{self, Advice};
@@ -26,6 +27,10 @@ pub struct Overview {
     pub routes: Vec<Route>,
     /// Moves by wave, in the order of the rollout.
     pub waves: Vec<WaveRow>,
+    /// Windows in which moves start.
+    pub windows: Vec<WindowRow>,
+    /// The freeze budget; `None` without one.
+    pub freeze: Option<FreezeRow>,
     /// Storages that get or lose repositories.
     pub rooms: Vec<RoomRow>,
     /// Storages to prove empty.
@@ -145,6 +150,8 @@ pub struct WaveRow {
     pub repositories: u64,
     /// Sum of their sizes.
     pub bytes: Bytes,
+    /// They start only inside this window.
+    pub window: Option<String>,
     /// The threshold of the wave's sample, if it has one.
     pub sample: Option<String>,
     /// Why.
@@ -214,6 +221,10 @@ pub struct EstimateRow {
     pub frozen: String,
     /// Read-only time of the longest.
     pub longest: String,
+    /// Read-only time that half of the repositories do not exceed; `None`: not predicted.
+    pub half: Option<String>,
+    /// That 99 of 100 do not exceed.
+    pub nearly_all: Option<String>,
     /// The repository with the longest.
     pub longest_repository: Option<Container>,
     /// Its path, where it is among the moves.
@@ -243,6 +254,8 @@ impl Overview {
             weights: weights(plan),
             routes,
             waves,
+            windows: hours::windows(plan),
+            freeze: hours::freeze(plan),
             rooms: plan.storages.iter().filter_map(|(name, storage)| room(name, storage)).collect(),
             drains,
             not_planned,
@@ -383,7 +396,7 @@ fn moves(plan: &Plan) -> (Vec<Route>, Vec<WaveRow>) {
     let mut routes: BTreeMap<(&StorageName, &StorageName), Gathered<'_>> = BTreeMap::new();
     let mut waves = Vec::new();
     for (number, action) in plan.actions.iter().enumerate() {
-        let Change::Moves { wave, position, source, window: _, first, count, bytes } = &action.change else { continue };
+        let Change::Moves { wave, position, source, window, first, count, bytes } = &action.change else { continue };
         waves.push(WaveRow {
             position: *position,
             wave: wave.clone(),
@@ -391,6 +404,7 @@ fn moves(plan: &Plan) -> (Vec<Route>, Vec<WaveRow>) {
             source: source.clone(),
             repositories: u64::from(*count),
             bytes: *bytes,
+            window: window.clone(),
             sample: plan.samples.get(wave).cloned(),
             reason: action.reason.clone(),
         });
@@ -466,11 +480,14 @@ fn estimate(plan: &Plan) -> Option<EstimateRow> {
     if plan.moves.is_empty() && *duration_seconds == 0 {
         return None;
     }
+    let quantile = |ms: u64| (ms > 0).then(|| text::duration(ms.div_ceil(1000)));
     let path = longest.and_then(|c| plan.moves.iter().find(|m| m.container == c)).map(|m| m.path.to_string());
     Some(EstimateRow {
         duration: text::duration(*duration_seconds),
         frozen: text::duration(*freeze_seconds),
         longest: text::duration(*longest_freeze_seconds),
+        half: quantile(plan.freeze.forecast.p50_ms),
+        nearly_all: quantile(plan.freeze.forecast.p99_ms),
         longest_repository: *longest,
         longest_path: path,
         max_moves: plan.max_moves,

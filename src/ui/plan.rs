@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Style;
+use super::hours::{FreezeRow, WindowRow};
 use super::overview::{EstimateRow, ListedRow, MoveRef, NotPlannedRow, Overview, RoomRow, Route, WeightRow};
 use super::pods::{ChangedField, PodActionRow, PodClass, PodRow};
 use super::text::{self, Paint, Table, escape, escape_lines, percent, prose, repositories};
@@ -25,7 +26,7 @@ const MOVES_IN_ALL: usize = 20;
 
 /// A plan as text; `verbose` lists every move, every weight and what the plan was made from.
 pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
-    let Overview { summary, listed, pods, weights, routes, waves, rooms, drains, not_planned, estimate, next } =
+    let Overview { summary, listed, pods, weights, routes, waves, windows, freeze, rooms, drains, not_planned, estimate, next } =
         &Overview::of(plan);
     // Every field is named, so that a new one cannot be forgotten.
     let Plan {
@@ -45,8 +46,8 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
         storages: _,  // `rooms`
         max_moves: _, // in the estimate
         concurrency: _,
-        windows: _,
-        freeze: _,
+        windows: _, // in the overview
+        freeze: _,  // in the overview
         source_fsck: _,
         hooks: _,
         durations: _,
@@ -78,6 +79,8 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
     page.weights(weights);
     page.routes(plan, routes);
     page.waves(waves);
+    page.windows(windows);
+    page.freeze(freeze.as_ref());
     page.rooms(rooms);
     page.drains(drains);
     page.not_planned(not_planned);
@@ -390,8 +393,18 @@ impl Page {
         let shown = self.shown(rows.len());
         let mut table = Table::new(self.style, &[2, 3]);
         for row in rows.iter().take(shown) {
-            let super::overview::WaveRow { position, wave, address, source, repositories: n, bytes, sample, reason } =
-                row;
+            let super::overview::WaveRow {
+                position,
+                wave,
+                address,
+                source,
+                repositories: n,
+                bytes,
+                window,
+                sample,
+                reason,
+            } = row;
+            let inside = window.as_ref().map_or_else(String::new, |window| format!(", inside {}", escape(window)));
             let sampled = match sample {
                 Some(threshold) if self.verbose => format!(" (sample up to {})", escape(threshold)),
                 Some(_) => " (sample)".to_owned(),
@@ -403,13 +416,40 @@ impl Page {
                     format!("{}. {}{sampled}", u64::from(*position) + 1, escape(wave)),
                     repositories(*n),
                     bytes.to_string(),
-                    format!("off {source}"),
+                    format!("off {source}{inside}"),
                 ],
                 self.reason(reason),
             );
         }
         self.out.push_str(&table.render(2));
         self.more(rows.len() - shown, "waves");
+    }
+
+    fn windows(&mut self, rows: &[WindowRow]) {
+        if rows.is_empty() {
+            return;
+        }
+        self.heading("Windows", ": moves start only inside, where 95 of 100 end before it closes");
+        let mut table = Table::new(self.style, &[]);
+        for WindowRow { name, hours, next } in rows {
+            table.row([escape(name).into_owned(), format!("{hours}:"), next.clone()]);
+        }
+        self.out.push_str(&table.render(4));
+    }
+
+    fn freeze(&mut self, row: Option<&FreezeRow>) {
+        let Some(FreezeRow { per_repository, per_day, groups }) = row else { return };
+        self.heading("Freeze budget", ": read-only time that users may be made to bear");
+        let mut table = Table::new(self.style, &[]);
+        for (name, budget) in [("per repository", per_repository), ("per day", per_day)] {
+            if let Some(budget) = budget {
+                table.row([name.to_owned(), escape(budget).into_owned()]);
+            }
+        }
+        for (group, line) in groups {
+            table.row([format!("  group {}", escape(group)), line.clone()]);
+        }
+        self.out.push_str(&table.render(4));
     }
 
     fn rooms(&mut self, rows: &[RoomRow]) {
@@ -508,7 +548,17 @@ impl Page {
 
     fn estimate(&mut self, row: Option<&EstimateRow>) {
         let Some(row) = row else { return };
-        let EstimateRow { duration, frozen, longest, longest_repository, longest_path, max_moves, assumption } = row;
+        let EstimateRow {
+            duration,
+            frozen,
+            longest,
+            half,
+            nearly_all,
+            longest_repository,
+            longest_path,
+            max_moves,
+            assumption,
+        } = row;
         self.heading("Estimate", "");
         let at_once = text::count(u64::from(*max_moves), "move", "moves");
         let _ = writeln!(self.out, "    about {duration}, with {at_once} at once");
@@ -519,6 +569,9 @@ impl Page {
             "    each repository is read-only while it moves: {frozen} in all, {longest} at most{}",
             which.unwrap_or_default()
         );
+        if let (Some(half), Some(nearly_all)) = (half, nearly_all) {
+            let _ = writeln!(self.out, "    half of them for at most {half}, 99 of 100 for at most {nearly_all}");
+        }
         if !assumption.is_empty() {
             self.out.push_str(&prose(self.style, 4, &format!("assumes {}", escape_lines(assumption))));
         }

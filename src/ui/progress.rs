@@ -54,6 +54,8 @@ pub struct Progress {
     set_aside: u64,
     said_at: Option<Timestamp>,
     samples: VecDeque<Sample>,
+    /// When the engine last said how long the rest takes: most likely, at least, at most.
+    predicted: Option<(Timestamp, [u64; 3])>,
 }
 
 impl Progress {
@@ -91,6 +93,10 @@ impl Progress {
             Event::MoveSkipped { .. } | Event::Quarantined { .. } => {
                 self.set_aside = self.set_aside.saturating_add(1);
                 self.sample(at);
+            }
+            Event::Eta { seconds, low, high } => {
+                always = false;
+                self.predicted = Some((at, [*seconds, *low, *high]));
             }
             Event::Resumed { .. }
             | Event::ActionStarted { .. }
@@ -167,8 +173,16 @@ impl Progress {
             if let Some(rate) = last.bytes.saturating_sub(first.bytes).checked_div(seconds) {
                 parts.push(format!("{}/s", Bytes(rate)));
             }
-            if let Some(eta) = self.eta(*first, *last, seconds) {
-                parts.push(format!("ETA {}", text::eta(eta)));
+            match self.predicted.filter(|_| self.handled() < self.moves) {
+                Some((at, figures)) => {
+                    let passed = seconds_between(at, last.at);
+                    let [eta, low, high] = figures.map(|figure| text::eta(figure.saturating_sub(passed)));
+                    parts.push(if low == high { format!("ETA {eta}") } else { format!("ETA {eta} ({low} to {high})") });
+                }
+                None => {
+                    let eta = self.eta(*first, *last, seconds);
+                    parts.extend(eta.map(|eta| format!("ETA {}", text::eta(eta))));
+                }
             }
         }
         parts.join(" · ")

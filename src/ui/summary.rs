@@ -33,6 +33,7 @@ pub(super) fn is_clean(summary: &Summary) -> bool {
         lost,
         bytes: _,
         seconds: _,
+        time: _,
         interrupted,
         remarks: _,
     } = summary;
@@ -62,6 +63,7 @@ pub fn summary(summary: &Summary, style: Style) -> String {
         lost,
         bytes,
         seconds,
+        time,
         interrupted,
         remarks,
     } = summary;
@@ -141,6 +143,9 @@ pub fn summary(summary: &Summary, style: Style) -> String {
         ],
     );
     out.push_str(&table.render(2));
+    for line in super::hours::spent(time) {
+        out.push_str(&prose(style, 2, &escape(&line)));
+    }
     for remark in remarks {
         out.push_str(&prose(style, 2, &format!("{} {}", paint.warning("!"), escape(remark))));
     }
@@ -170,6 +175,9 @@ fn next(summary: &Summary) -> Vec<&'static str> {
     }
     let undone = [summary.failed, summary.skipped, summary.stale, summary.not_started, summary.refused];
     let skipped = summary.moves_skipped > summary.moves_moot;
+    if summary.paused > 0 {
+        lines.push("- Come back when it says above: what is paused goes on from there, and repeats nothing.");
+    }
     if summary.interrupted || skipped || undone.iter().any(|n| *n > 0) {
         lines.push("- Run it again: it takes up from here and repeats nothing that is done:");
         lines.push("    tranship apply");

@@ -9,6 +9,7 @@ use super::text::{self, milliseconds};
 use super::yaml::yaml;
 use crate::apply::event::{Event, Outcome};
 use crate::model::{Container, ContainerKind, StorageName};
+use crate::plan::freeze::spell;
 use crate::plan::pods::{ChangeClass, declare, touches_template};
 use crate::plan::{Action, After, Change, Verdict, WaitingOn};
 use crate::state::State;
@@ -68,6 +69,30 @@ pub(super) fn waiting_on(reason: &WaitingOn, subject: &str) -> Advice {
         WaitingOn::Reading { kind, cause } => (
             format!("GitLab fails to show {} in its list ({cause}): not planned, whatever it is", one_of(*kind)),
             "Look for it in GitLab's log `exceptions_json.log`, mend or delete it, then plan again.".into(),
+        ),
+        WaitingOn::Window { window, longest_seconds, needed_seconds } => (
+            format!(
+                "too long for its hours: the largest needs {} at p95, and window {window} is open for {} at most",
+                spell(*needed_seconds),
+                spell(*longest_seconds)
+            ),
+            "Make the window longer, or give these repositories a wave with a longer one.".into(),
+        ),
+        WaitingOn::FreezePerRepository { budget_seconds, needed_seconds } => (
+            format!(
+                "read-only for too long: {} at p95 for the largest, and freeze.per_repository allows {}",
+                spell(*needed_seconds),
+                spell(*budget_seconds)
+            ),
+            "Raise per_repository, or name a window for what exceeds it: freeze { window = window.NAME }.".into(),
+        ),
+        WaitingOn::FreezePerDay { budget_seconds, needed_seconds } => (
+            format!(
+                "read-only for too long: {} at p95 for the largest, and freeze.per_day allows {} to all of a group",
+                spell(*needed_seconds),
+                spell(*budget_seconds)
+            ),
+            "Raise per_day: what one move needs cannot be spread over days.".into(),
         ),
         WaitingOn::Selection => (
             "left out by --target or --exclude, or because the weight that must be 0 first was".into(),
@@ -137,8 +162,9 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
 pub(super) fn action(action: &Action) -> String {
     match &action.change {
         Change::SetWeight { storage, from, to } => format!("set the weight of {storage}: {from} -> {to}"),
-        Change::Moves { wave, position: _, source, window: _, first: _, count, bytes } => {
-            format!("move {} ({bytes}) off {source}, wave {wave}", text::repositories(u64::from(*count)))
+        Change::Moves { wave, position: _, source, window, first: _, count, bytes } => {
+            let inside = window.as_ref().map_or_else(String::new, |window| format!(", inside window {window}"));
+            format!("move {} ({bytes}) off {source}, wave {wave}{inside}", text::repositories(u64::from(*count)))
         }
         Change::ProveEmpty { storage } => format!("prove {storage} empty"),
         Change::ApplyObject { manifest, class, force, .. } => {
@@ -218,7 +244,8 @@ pub(super) fn gravity(event: &Event) -> Gravity {
         | Event::Resumed { .. }
         | Event::ActionStarted { .. }
         | Event::MoveScheduled { .. }
-        | Event::Waiting { .. } => Gravity::Info,
+        | Event::Waiting { .. }
+        | Event::Eta { .. } => Gravity::Info,
         Event::ActionEnded { outcome, .. } => match outcome {
             Outcome::Done { .. } => Gravity::Info,
             Outcome::NotStarted | Outcome::Skipped { .. } | Outcome::Stale { .. } => Gravity::Warn,
@@ -303,6 +330,10 @@ pub(super) fn event(event: &Event) -> String {
             format!("{word} {}: {cause}", named(*container, path))
         }
         Event::Waiting { what } => format!("waiting: {what}"),
+        Event::Eta { seconds, low, high } => {
+            let [about, low, high] = [seconds, low, high].map(|seconds| text::eta(*seconds));
+            format!("about {about} left, between {low} and {high} 80 times of 100")
+        }
         Event::Warning { message } => format!("warning: {message}"),
         Event::Stopping { in_flight, expected_seconds } => format!(
             "stopping: nothing new is scheduled; following {} in flight for at most about {}. \
@@ -316,7 +347,12 @@ pub(super) fn event(event: &Event) -> String {
             let mut line =
                 format!("run ended: {} done, {} failed, {} skipped", summary.done, summary.failed, summary.skipped);
             for (number, word) in
-                [(summary.refused, "refused"), (summary.stale, "stale"), (summary.not_started, "not started")]
+                [
+                    (summary.refused, "refused"),
+                    (summary.stale, "stale"),
+                    (summary.paused, "paused"),
+                    (summary.not_started, "not started"),
+                ]
             {
                 if number > 0 {
                     let _ = write!(line, ", {number} {word}");

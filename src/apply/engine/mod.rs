@@ -2,14 +2,18 @@
 //! send messages. Signals are one more source.
 
 mod clustered;
+mod eligible;
+mod hours;
 mod moved;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
+use super::eta::Eta;
 use super::event::{Event, Outcome, Summary};
 use super::journal::Journal;
 use super::mover::{Ended, Mover};
@@ -42,6 +46,7 @@ enum Message {
     Moved(ActionId, usize, Ended),
     RetryDue(ActionId, usize),
     Measured(StorageName, PortResult<Option<DiskSpace>>),
+    Hour(jiff::Timestamp),
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -85,6 +90,13 @@ pub(crate) struct Engine<'a> {
     unmeasured: BTreeMap<StorageName, String>,
     /// Ends that the state holds and no checkpoint names yet.
     holds: Vec<Container>,
+    /// What waits for a window or for the next day.
+    hours: hours::Hours,
+    eta: Eta,
+    /// Where the journals of all runs are kept.
+    runs: camino::Utf8PathBuf,
+    /// What waits for longer is left to a later run.
+    max_wait: Option<Duration>,
     /// One weight after the other: GitLab's map is replaced whole.
     settings: Arc<tokio::sync::Mutex<()>>,
     unsaved: u64,
@@ -121,6 +133,12 @@ impl<'a> Engine<'a> {
             fresh: BTreeSet::new(),
             unmeasured: BTreeMap::new(),
             holds: Vec::new(),
+            hours: hours::Hours::new(plan),
+            eta: Eta::new(plan.moves.iter().map(|one| {
+                plan.durations.of(&one.source, &one.destination).expected_ms(one.copied())
+            })),
+            runs: camino::Utf8PathBuf::new(),
+            max_wait: None,
             settings: Arc::default(),
             unsaved: 0,
             fatal: None,
@@ -128,6 +146,12 @@ impl<'a> Engine<'a> {
             sender,
             receiver,
         }
+    }
+
+    /// Says where journals are kept, and how long the run waits for anything.
+    pub(crate) fn waiting(mut self, runs: camino::Utf8PathBuf, max_wait: Option<Duration>) -> Self {
+        (self.runs, self.max_wait) = (runs, max_wait);
+        self
     }
 
     fn tell(&self, event: Event) {
@@ -149,6 +173,7 @@ impl<'a> Engine<'a> {
     /// Runs to the end. True beside the result: something is in doubt, and the journal must be kept.
     pub(crate) async fn run(mut self) -> (RunResult, bool) {
         let began = self.ports().clock.now();
+        self.carry_over();
         loop {
             if self.stop.is_cancelled() && !self.stopping {
                 self.begin_stop();
@@ -200,6 +225,7 @@ impl<'a> Engine<'a> {
         let seconds = self.ports().clock.now().duration_since(began).unsigned_abs().as_secs();
         self.summary.seconds = seconds;
         self.summary.interrupted = self.stopping;
+        self.account_for_time();
         let result = RunResult { state: self.state, summary: self.summary, fatal: self.fatal };
         (result, self.in_doubt)
     }
@@ -319,6 +345,7 @@ impl<'a> Engine<'a> {
                     wave.again(&planned.destination, at);
                 }
             }
+            Message::Hour(at) => self.rung(at),
             Message::Moved(id, at, ended) => self.moved(id, at, ended).await,
         }
     }
@@ -353,13 +380,19 @@ impl<'a> Engine<'a> {
     /// Starts moves while slots and room allow, earlier actions first.
     fn fill(&mut self) {
         let foreign = self.mover.poller.foreign();
+        let now = self.ports().clock.now();
+        self.unpark(now);
         let ids: Vec<ActionId> = self.waves.keys().copied().collect();
         for id in ids {
             // Destinations that wait for their own moves in flight, or for a measurement.
             let mut held = BTreeSet::new();
+            let out_of_hours = self.is_held(id, now);
             while let Some(wave) = self.waves.get_mut(&id) {
                 if let Some(cause) = lock(&self.mover.closed).get(&wave.source) {
                     wave.close(cause.clone());
+                }
+                if out_of_hours {
+                    break;
                 }
                 let source = wave.source.clone();
                 let (slots, measuring) = (&self.slots, &self.measuring);
@@ -367,6 +400,9 @@ impl<'a> Engine<'a> {
                     |d: &StorageName| slots.free(&source, d, foreign) && !measuring.contains(d) && !held.contains(d);
                 let Some((destination, at)) = wave.next(usable) else { break };
                 let Some(planned) = self.plan.moves.get(at) else { break };
+                if !self.may_begin(id, at, &destination, now) {
+                    continue;
+                }
                 if self.room.fits(&destination, planned.copied()) {
                     self.launch(id, at, &source, &destination);
                 } else if !self.no_room(id, at, &destination) {
@@ -374,11 +410,15 @@ impl<'a> Engine<'a> {
                 }
             }
         }
+        self.wait_for_hours(now);
     }
 
     fn launch(&mut self, id: ActionId, at: usize, source: &StorageName, destination: &StorageName) {
         let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return };
         let task = wave.begin(destination, at, planned.clone());
+        let now = self.mover.ports.clock.now();
+        self.hours.calendar.begin(at, planned, now);
+        self.eta.begin(now);
         self.slots.take(source, destination);
         self.room.reserve(destination, planned.copied());
         self.fresh.remove(destination);
@@ -407,6 +447,7 @@ impl<'a> Engine<'a> {
         if let Some(why) = why {
             let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return false };
             wave.drop_front(destination);
+            self.settled(at);
             self.skipped(at, format!("no room: it needs {}, {why}", need(planned.copied())), false);
             return true;
         }

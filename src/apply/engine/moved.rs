@@ -22,6 +22,11 @@ impl Engine<'_> {
 
     pub(super) async fn moved(&mut self, id: ActionId, at: usize, ended: Ended) {
         let Some(planned) = self.plan.moves.get(at) else { return };
+        let now = self.ports().clock.now();
+        self.eta.landed(now);
+        let frozen = self.account(at, now);
+        let verified = matches!(ended, Ended::Verified(_));
+        let (skipped, quarantined) = (matches!(ended, Ended::Skipped { .. }), self.summary.quarantined);
         self.slots.give(&planned.source, &planned.destination);
         if let Some(towards) = self.towards.get_mut(&planned.destination) {
             *towards = (towards.0.saturating_sub(need(planned.copied()).0), towards.1.saturating_sub(1));
@@ -104,6 +109,15 @@ impl Engine<'_> {
                 self.tell(Event::Warning { message });
             }
             Ended::Fatal { cause } => self.fatal = Some(cause),
+        }
+        if let Some(ms) = frozen.filter(|_| verified) {
+            self.measured(at, ms);
+        }
+        if verified || skipped || self.summary.quarantined > quarantined {
+            self.settled(at);
+            if let Some(eta) = self.eta.due(now) {
+                self.tell(Event::Eta { seconds: eta.seconds, low: eta.low, high: eta.high });
+            }
         }
     }
 

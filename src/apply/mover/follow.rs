@@ -1,11 +1,13 @@
 //! From a move that GitLab took to its verdict, and how a repository is set aside.
 
+use std::collections::BTreeMap;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Ended, Mover, READ_AGAIN, STUCK, STUCK_BYTES_PER_SECOND, Step, VerifiedMove};
 use crate::apply::event::Event;
 use crate::apply::verify::{self, Judgement, Verdict};
-use crate::model::{ContainerKind, MoveState};
+use crate::model::{Container, ContainerKind, MoveState};
 use crate::plan::PlannedMove;
 use crate::state::QuarantineRecord;
 use crate::state::journal::{Intent, Record, Side};
@@ -46,6 +48,7 @@ impl Mover {
                 self.patiently(|| self.ports.gitlab.move_record(container.kind, id)).await?
             }
         };
+        self.thaw(&intent);
         let now = self.patiently(|| self.whereabouts(&intent, record.as_ref())).await?;
         let Some(record) = record.filter(|m| m.state.is_terminal() || now.is_none()) else {
             if now.is_none() {
@@ -80,6 +83,24 @@ impl Mover {
                 self.journaled(ended).await
             }
         }
+    }
+
+    /// Milliseconds since just before a move was asked for.
+    fn frozen_ms(&self, intent: &Intent) -> u64 {
+        let length = self.ports.clock.now().duration_since(intent.at).unsigned_abs();
+        u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn thawed(&self) -> MutexGuard<'_, BTreeMap<Container, u64>> {
+        self.thawed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The freeze is over, as far as is seen: what was borne is accounted, before it is known what came of the move.
+    fn thaw(&self, intent: &Intent) {
+        let frozen_ms = self.frozen_ms(intent);
+        let (container, path, at) = (intent.container, intent.path.clone(), intent.at);
+        self.journal.note(vec![Record::Thawed { container, path, at, frozen_ms }]);
+        self.thawed().insert(container, frozen_ms);
     }
 
     pub(super) async fn verify(
@@ -125,7 +146,7 @@ impl Mover {
                 destination: destination.clone(),
             }])
             .await?;
-        let frozen_for = self.ports.clock.now().duration_since(intent.at).unsigned_abs();
+        let frozen_ms = self.thawed().get(&container).copied();
         self.tell(Event::MoveVerified {
             container,
             path: intent.path.clone(),
@@ -134,7 +155,7 @@ impl Mover {
             bytes: intent.bytes,
             verdict: verdict.to_string(),
             detail: judgement.lines.join("; "),
-            frozen_ms: u64::try_from(frozen_for.as_millis()).unwrap_or(u64::MAX),
+            frozen_ms: frozen_ms.unwrap_or_else(|| self.frozen_ms(&intent)),
         });
         let source = frozen.unwrap_or_else(|| intent.before.clone());
         let lines = judgement.lines;

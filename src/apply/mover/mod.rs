@@ -41,6 +41,8 @@ pub(crate) struct Mover {
     pub(crate) stop: CancellationToken,
     /// Sources off which nothing more is scheduled, each with the reason: a reference tip is missing.
     pub(crate) closed: Arc<Mutex<BTreeMap<StorageName, String>>>,
+    /// How long the latest move of a container kept it read-only, milliseconds; taken out by whoever counts it.
+    pub(crate) thawed: Arc<Mutex<BTreeMap<Container, u64>>>,
 }
 
 /// One move to make.
