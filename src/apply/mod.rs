@@ -49,11 +49,10 @@ pub struct Context {
     pub folder: Utf8PathBuf,
     /// Where events go.
     pub events: UnboundedSender<Event>,
-    /// What would be waited for longer than this is left to a later run, by the fleet's clock; `None`: all waits are waited
-    /// out.
-    pub max_wait: Option<std::time::Duration>,
     /// Cancelled by the first signal: nothing new is scheduled, what is in flight is followed.
     pub stop: CancellationToken,
+    /// The longest that a hold, an approval or a window is waited for, by the fleet's clock; `None`: as long as it takes.
+    pub max_wait: Option<std::time::Duration>,
 }
 
 impl fmt::Debug for Context {
@@ -123,6 +122,21 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
 /// The file system's, with the path.
 pub fn finish(runs: &Utf8Path, run: &str) -> Result<(), String> {
     log::pack(runs, run, KEEP_RUNS).map_err(|e| e.to_string())
+}
+
+/// Milliseconds of freeze by top-level group that runs below a folder have spent of the day that a time is in, by the
+/// calendar of a time zone.
+///
+/// # Errors
+/// A journal that cannot be read, with its path.
+pub fn frozen_today(
+    runs: &Utf8Path,
+    timezone: &str,
+    at: jiff::Timestamp,
+) -> Result<std::collections::BTreeMap<String, u64>, String> {
+    let zone = crate::model::zone(timezone).unwrap_or(jiff::tz::TimeZone::UTC);
+    let day = engine::day_of(&zone, at);
+    crate::state::frozen::spent(runs, day, crate::plan::freeze::group_of).map_err(|e| e.to_string())
 }
 
 /// A run that was cut short.

@@ -333,12 +333,12 @@ pub(crate) struct Apply {
     /// Asks nothing
     #[arg(long)]
     pub(crate) auto_approve: bool,
-    /// Leaves with 9, and says when to come back, rather than wait longer than this for a window, a soak or a gate
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub(crate) max_wait: Option<std::time::Duration>,
     /// Events as JSON lines on standard output; asks nothing, so it needs FILE or --auto-approve
     #[arg(long)]
     pub(crate) json: bool,
+    /// The longest wait for a soak, a gate, an approval or a window, like 10m; what would take longer is left with 9
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) max_wait: Option<std::time::Duration>,
     /// Where journals are kept instead of .tranship/runs
     #[arg(long, value_name = "DIR")]
     pub(crate) run_dir: Option<camino::Utf8PathBuf>,
@@ -534,6 +534,12 @@ fn assignment(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
     }
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let wrong = || "expected a duration like 90s, 10m or 1h30m".to_owned();
+    let found = crate::expr::parse_duration(text).map_err(|_| wrong())?;
+    std::time::Duration::try_from(found).map_err(|_| wrong())
 }
 
 fn container(text: &str) -> Result<Container, String> {

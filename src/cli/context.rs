@@ -19,7 +19,7 @@ use crate::live::gitlab::Patience;
 use crate::live::kubernetes::{Access, ClusterTarget, KubeCluster};
 use crate::live::{self, GitalyTarget, Target};
 use crate::model::{Connection, Desired, LiveConnection, Observed, StorageName};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Observations, Plan};
 use crate::state::State;
 use crate::state::lock::{self, Lock, Owner};
 use crate::state::store::{self, FILE_NAME, FileStore};
@@ -50,6 +50,10 @@ pub(crate) struct Session {
     pub(crate) talk: Talk,
     request: live::Request,
     options: plan::Options,
+    /// What finished moves taught of durations.
+    pub(crate) seen: Observations,
+    /// Where the journals of all runs are kept.
+    pub(crate) runs: Utf8PathBuf,
     /// Tells the embedded fleet of a real cluster's pods.
     #[cfg(feature = "sandbox")]
     _word: Option<super::fleet::Word>,
@@ -145,10 +149,16 @@ impl Project {
         let ports = live::connect_with(&target, Patience::default(), Some(talk.of_limits()))?;
         let reading = Reading::new(&self.desired, listing, talk.clone());
         let request = request(&self.desired);
+        let (seen, warning) = super::durations::load(&durations_file(), &self.desired.environment);
+        if let Some(warning) = warning {
+            context.terminal.talk(&format!("{warning}\n"));
+        }
         let options = plan::Options {
             target: selection.target.clone(),
             exclude: selection.exclude.clone(),
             adopt: selection.adopt,
+            durations: seen.durations(),
+            ..plan::Options::default()
         };
         Ok(Session {
             project: self,
@@ -157,6 +167,8 @@ impl Project {
             talk,
             request,
             options,
+            seen,
+            runs: runs(None),
             #[cfg(feature = "sandbox")]
             _word: word,
         })
@@ -176,7 +188,18 @@ impl Session {
 
     /// Plans from what was read.
     pub(crate) fn plan_from(&self, observed: &Observed, state: &State) -> Result<Plan, Failure> {
-        plan::make(&self.project.desired, observed, state, &self.options)
+        let desired = &self.project.desired;
+        let mut options = self.options.clone();
+        if desired.freeze.per_day.is_some() {
+            let timezone = plan::freeze::budget(desired).timezone;
+            options.frozen_today = apply::frozen_today(&self.runs, &timezone, observed.as_of).map_err(|error| {
+                Failure::new(
+                    format!("what was spent of this day's freeze budget cannot be read: {error}"),
+                    "Move the journal that is named out of the folder of runs: what it spent is then counted as nothing.",
+                )
+            })?;
+        }
+        plan::make(desired, observed, state, &options)
             .map_err(|diagnostics| Failure::diagnostics(diagnostics, self.project.sources.clone()))
     }
 
@@ -189,6 +212,11 @@ impl Session {
     pub(crate) fn state(&self) -> Result<State, Failure> {
         Ok(store::load(Utf8Path::new(FILE_NAME), &self.project.desired.environment)?)
     }
+}
+
+/// Where it is kept how long moves took.
+pub(crate) fn durations_file() -> Utf8PathBuf {
+    Utf8Path::new(FOLDER).join(".tranship/durations.json")
 }
 
 /// The state file's store.

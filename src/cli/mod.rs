@@ -3,6 +3,7 @@
 mod apply;
 mod args;
 mod context;
+mod durations;
 mod eval;
 pub mod exit;
 mod explain;

@@ -158,6 +158,20 @@ mod tests {
     }
 
     #[test]
+    fn the_totals_show_the_interval_of_the_end_and_count_down() {
+        use crate::apply::event::Event;
+        use crate::model::Bytes;
+        use crate::ui::progress::Progress;
+        let at = |second| jiff::Timestamp::from_second(second).expect("a time");
+        let mut progress = Progress::new();
+        let started = Event::RunStarted { run: "r".into(), actions: 1, moves: 10, bytes: Bytes(100), expected_seconds: 9000 };
+        progress.take(&started, at(0));
+        assert!(!progress.totals().contains("ETA"));
+        assert!(progress.take(&Event::Eta { seconds: 7500, low: 6600, high: 9000 }, at(0)).is_empty(), "no line of its own");
+        assert!(progress.totals().ends_with("ETA 2 h 05 (1 h 50 to 2 h 30)"), "{}", progress.totals());
+    }
+
+    #[test]
     fn windows_and_budgets_are_told_in_words() {
         let mut plan = super::super::samples::first_move(4);
         assert_eq!((windows(&plan), freeze(&plan)), (vec![], None));

@@ -126,6 +126,8 @@ pub(crate) struct Tool {
     runs: Utf8PathBuf,
     _folder: tempfile::TempDir,
     events: Arc<Mutex<Vec<Event>>>,
+    /// What would be waited for longer is left to a later run.
+    pub(crate) max_wait: Option<std::time::Duration>,
     stop: CancellationToken,
     run: u32,
 }
@@ -148,6 +150,7 @@ impl Tool {
             runs,
             _folder: folder,
             events: Arc::default(),
+            max_wait: None,
             stop: CancellationToken::new(),
             run: 0,
         }
@@ -181,7 +184,7 @@ impl Tool {
                 seen.lock().expect("not poisoned").push(event);
             }
         });
-        Context { ports: self.ports.clone(), store: self.store.clone(), folder, events, max_wait: None, stop: self.stop.clone() }
+        Context { ports: self.ports.clone(), store: self.store.clone(), folder, events, max_wait: self.max_wait, stop: self.stop.clone() }
     }
 
     pub(crate) async fn run(&mut self, plan: &Plan) -> RunResult {

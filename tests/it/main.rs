@@ -44,4 +44,6 @@ mod sandbox_rest;
 mod sandbox_wire;
 mod scripts;
 #[cfg(feature = "sandbox")]
+mod time;
+#[cfg(feature = "sandbox")]
 mod vm_to_pods;

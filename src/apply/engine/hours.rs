@@ -24,8 +24,8 @@ const GROUPS: usize = 5;
 #[derive(Debug)]
 pub(super) struct Hours {
     pub(super) calendar: Calendar,
-    /// Moves of each wave by when they may begin and their index: destination and why.
-    parked: BTreeMap<ActionId, BTreeMap<(Timestamp, usize), (StorageName, Why)>>,
+    /// Moves of each wave by when they may begin and their index, and what each waits for.
+    parked: BTreeMap<ActionId, BTreeMap<(Timestamp, usize), Why>>,
     /// Those that wait for their group's day, until when.
     spent: BTreeMap<Arc<str>, BTreeMap<(ActionId, usize), Timestamp>>,
     /// Waves whose window is closed.
@@ -48,10 +48,42 @@ impl Hours {
         }
     }
 
-    /// When anything of a wave may begin again, and how many moves wait just for that.
+    /// Whether a move may begin now; what must wait is noted until its hour.
+    pub(super) fn ask(&mut self, plan: &Plan, id: ActionId, at: usize, now: Timestamp) -> Eligible {
+        let Some(planned) = plan.moves.get(at) else { return Eligible::Yes };
+        let answer = self.calendar.eligible(planned, window(plan, id), now);
+        if let Eligible::NotYet { until, why } = &answer {
+            if let Why::Spent(group) = why {
+                self.spent.entry(Arc::clone(group)).or_default().insert((id, at), *until);
+            }
+            self.parked.entry(id).or_default().insert((*until, at), why.clone());
+        }
+        answer
+    }
+
+    /// Takes out the moves whose hour has come: of each wave the last in the plan first, so that each can be put before
+    /// what was put back before it.
+    fn due(&mut self, now: Timestamp) -> Vec<(ActionId, usize)> {
+        let mut due = Vec::new();
+        for (id, moves) in &mut self.parked {
+            let later = moves.split_off(&(now, usize::MAX));
+            for ((_, at), why) in std::mem::replace(moves, later) {
+                if let Why::Spent(group) = &why
+                    && let Some(waiting) = self.spent.get_mut(group)
+                {
+                    waiting.remove(&(*id, at));
+                }
+                due.push((*id, at));
+            }
+        }
+        due.sort_unstable_by(|a, b| b.cmp(a));
+        due
+    }
+
+    /// When anything of a wave may begin again, and why not before.
     fn next(&self, id: ActionId) -> Option<(Timestamp, &Why)> {
         let first = self.parked.get(&id).and_then(BTreeMap::first_key_value);
-        let parked = first.map(|((until, _), (_, why))| (*until, why));
+        let parked = first.map(|((until, _), why)| (*until, why));
         let held = self.held.get(&id).map(|(until, why)| (*until, why));
         match (parked, held) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -89,21 +121,9 @@ impl Engine<'_> {
     /// Takes up again the moves whose hour has come.
     pub(super) fn unpark(&mut self, now: Timestamp) {
         self.hours.held.retain(|_, (until, _)| *until > now);
-        for (id, moves) in &mut self.hours.parked {
-            let later = moves.split_off(&(now, usize::MAX));
-            let mut due: Vec<(usize, StorageName, Why)> =
-                std::mem::replace(moves, later).into_iter().map(|((_, at), (to, why))| (at, to, why)).collect();
-            // From behind, so that each is put before what was put before it.
-            due.sort_unstable_by(|a, b| b.0.cmp(&a.0));
-            for (at, destination, why) in due {
-                if let Why::Spent(group) = &why
-                    && let Some(waiting) = self.hours.spent.get_mut(group)
-                {
-                    waiting.remove(&(*id, at));
-                }
-                if let Some(wave) = self.waves.get_mut(id) {
-                    wave.unpark(&destination, at);
-                }
+        for (id, at) in self.hours.due(now) {
+            if let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) {
+                wave.unpark(&planned.destination, at);
             }
         }
         let waves = &self.waves;
@@ -126,17 +146,11 @@ impl Engine<'_> {
     /// True when the move at the front of a destination's queue may begin now; else it is taken off the queue, to wait for
     /// its hour or for good.
     pub(super) fn may_begin(&mut self, id: ActionId, at: usize, destination: &StorageName, now: Timestamp) -> bool {
-        let plan = self.plan;
-        let Some(planned) = plan.moves.get(at) else { return false };
-        match self.hours.calendar.eligible(planned, window(plan, id), now) {
+        match self.hours.ask(self.plan, id, at, now) {
             Eligible::Yes => true,
-            Eligible::NotYet { until, why } => {
+            Eligible::NotYet { .. } => {
                 if let Some(wave) = self.waves.get_mut(&id) {
                     wave.park(destination);
-                    if let Why::Spent(group) = &why {
-                        self.hours.spent.entry(Arc::clone(group)).or_default().insert((id, at), until);
-                    }
-                    self.hours.parked.entry(id).or_default().insert((until, at), (destination.clone(), why));
                 }
                 false
             }
@@ -172,9 +186,9 @@ impl Engine<'_> {
             let first = waiting.iter().find(|((_, at), _)| fits(*at)).map(|(key, until)| (*key, *until));
             if let Some(((id, at), until)) = first {
                 waiting.remove(&(id, at));
-                let destination = parked.get_mut(&id).and_then(|moves| moves.remove(&(until, at)));
-                if let (Some((destination, _)), Some(wave)) = (destination, self.waves.get_mut(&id)) {
-                    wave.unpark(&destination, at);
+                let was_parked = parked.get_mut(&id).is_some_and(|moves| moves.remove(&(until, at)).is_some());
+                if let (true, Some(wave), Some(one)) = (was_parked, self.waves.get_mut(&id), plan.moves.get(at)) {
+                    wave.unpark(&one.destination, at);
                 }
             }
         }
@@ -191,6 +205,9 @@ impl Engine<'_> {
             let held = self.hours.held.contains_key(&id);
             let Some(wave) = self.waves.get_mut(&id) else { continue };
             let count = if held { wave.left() } else { parked };
+            if count == 0 {
+                continue;
+            }
             let rests = if held { wave.in_flight == 0 } else { wave.rests(parked) };
             let until_text = self.hours.calendar.spell(until);
             let wait = until.duration_since(now).unsigned_abs();

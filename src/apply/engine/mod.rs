@@ -6,6 +6,8 @@ mod eligible;
 mod hours;
 mod moved;
 
+pub(crate) use eligible::day_of;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
