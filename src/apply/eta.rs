@@ -116,7 +116,12 @@ impl Eta {
     /// The prediction as it stands; `None` before enough is done, and when nothing is left.
     pub(crate) fn predict(&self) -> Option<Prediction> {
         let left = self.all.saturating_sub(self.done);
-        if self.ended < LEAST || self.measured < LEAST || self.done * 100 < self.all * LEAST_PERCENT || left == 0 || self.active_ms == 0 {
+        if self.ended < LEAST
+            || self.measured < LEAST
+            || self.done * 100 < self.all * LEAST_PERCENT
+            || left == 0
+            || self.active_ms == 0
+        {
             return None;
         }
         // Predicted work per active time holds the slots that were really busy.

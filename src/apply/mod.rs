@@ -105,7 +105,10 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         closed: Arc::default(),
         thawed: Arc::default(),
     };
-    let (result, in_doubt) = engine::Engine::new(plan, state, mover, context.store, context.stop).waiting(runs, context.max_wait).run().await;
+    let (result, in_doubt) = engine::Engine::new(plan, state, mover, context.store, context.stop)
+        .waiting(runs, context.max_wait)
+        .run()
+        .await;
     if !in_doubt
         && result.fatal.is_none()
         && let Err(e) = journal.append(vec![log::Record::Ended]).await

@@ -47,8 +47,9 @@ pub(super) fn load(file: &Utf8Path, environment: &str) -> (Observations, Option<
     match read(file) {
         Ok(mut found) => (found.environments.remove(environment).unwrap_or_default(), None),
         Err(cause) => {
-            let warning =
-                format!("Warning: how long earlier moves took is not known: {cause}. It is ignored; the next apply writes it anew.");
+            let warning = format!(
+                "Warning: how long earlier moves took is not known: {cause}. It is ignored; the next apply writes it anew."
+            );
             (Observations::default(), Some(warning))
         }
     }

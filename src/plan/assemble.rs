@@ -14,8 +14,7 @@ use super::preflight::Preflight;
 use super::select::moves_address;
 use super::waves::Waves;
 use super::{
-    Action, Change, ConcurrencyPlan, Level, Plan, PlannedMove, Quarantined, StoragePlan, WeightChange,
-    basis, policy,
+    Action, Change, ConcurrencyPlan, Level, Plan, PlannedMove, Quarantined, StoragePlan, WeightChange, basis, policy,
 };
 use crate::diag::Diagnostics;
 use crate::model::{Address, Bytes, DesiredStorage, Hours, StorageName, Weight};

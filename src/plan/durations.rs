@@ -131,9 +131,8 @@ pub(super) struct Times {
 
 impl Times {
     pub(super) fn new(durations: &Durations, names: &Names<'_>) -> Self {
-        let number = |(from, to, fit): &(StorageName, StorageName, Fit)| {
-            Some(((names.number(from)?, names.number(to)?), *fit))
-        };
+        let number =
+            |(from, to, fit): &(StorageName, StorageName, Fit)| Some(((names.number(from)?, names.number(to)?), *fit));
         Self { overall: durations.overall, pairs: durations.pairs.iter().filter_map(number).collect() }
     }
 

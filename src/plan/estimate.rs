@@ -32,10 +32,7 @@ pub(super) fn estimate(items: &[Item<'_>], names: &Names<'_>, desired: &Desired,
         freeze_seconds: freeze.div_ceil(1000),
         longest_freeze_seconds: longest.map_or(0, |(ms, _)| ms.div_ceil(1000)),
         longest: longest.map(|(_, Reverse(container))| container),
-        assumption: format!(
-            "{}, all slots busy; the wall-clock time is a lower bound",
-            timing.durations.source()
-        ),
+        assumption: format!("{}, all slots busy; the wall-clock time is a lower bound", timing.durations.source()),
     }
 }
 
@@ -73,7 +70,6 @@ impl Load {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::plan::fixture::{World, wave};
 
     #[test]

@@ -170,7 +170,9 @@ mod tests {
 
     #[test]
     fn what_is_true_is_found_again_through_noise_and_stuck_moves() {
-        for (fixed, rate, noise, stuck) in [(6_000, 40_000_000, 0, 0), (3_000, 110_000_000, 200, 0), (8_000, 25_000_000, 100, 23)] {
+        for (fixed, rate, noise, stuck) in
+            [(6_000, 40_000_000, 0, 0), (3_000, 110_000_000, 200, 0), (8_000, 25_000_000, 100, 23)]
+        {
             let durations = observed(fixed, rate, noise, stuck).durations();
             let fit = durations.of(&name("old"), &name("new"));
             assert!(fit.fixed_ms.abs_diff(fixed) * 100 <= fixed * 15, "{fit:?}");
@@ -203,7 +205,8 @@ mod tests {
         for n in 0..100_000u64 {
             seen.add(&name("old"), &name("new"), Bytes(n * n), n);
         }
-        let kept: usize = seen.pairs.values().flat_map(BTreeMap::values).flat_map(|p| p.moves.values()).map(VecDeque::len).sum();
+        let kept: usize =
+            seen.pairs.values().flat_map(BTreeMap::values).flat_map(|p| p.moves.values()).map(VecDeque::len).sum();
         assert!(kept <= 40 * KEPT, "{kept}");
         let text = serde_json::to_string(&seen).expect("text");
         assert_eq!(serde_json::from_str::<Observations>(&text).expect("read"), seen);

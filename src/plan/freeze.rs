@@ -165,11 +165,20 @@ impl<'a> Planner<'a, '_> {
             let one = barred.entry((bar, item.source, own, over)).or_insert_with(|| Barred {
                 items: Vec::new(),
                 largest: (p95, *item),
-                windows: named.iter().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" and "),
+                windows: named
+                    .iter()
+                    .flatten()
+                    .copied()
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect::<Vec<_>>()
+                    .join(" and "),
                 longest_ms: longest,
             });
             one.items.push(*item);
-            if (p95, std::cmp::Reverse(item.repository.container)) > (one.largest.0, std::cmp::Reverse(one.largest.1.repository.container)) {
+            if (p95, std::cmp::Reverse(item.repository.container))
+                > (one.largest.0, std::cmp::Reverse(one.largest.1.repository.container))
+            {
                 one.largest = (p95, *item);
             }
             false
@@ -193,7 +202,8 @@ impl<'a> Planner<'a, '_> {
             }
             Bar::PerRepository => {
                 let budget_seconds = seconds(self.desired.freeze.per_repository);
-                let allowed = format!("freeze.per_repository allows {} and freeze.window is not set", spell(budget_seconds));
+                let allowed =
+                    format!("freeze.per_repository allows {} and freeze.window is not set", spell(budget_seconds));
                 (WaitingOn::FreezePerRepository { budget_seconds, needed_seconds }, "freeze-per-repository", allowed)
             }
             Bar::PerDay => {
@@ -213,7 +223,9 @@ impl<'a> Planner<'a, '_> {
             );
             let help = match bar {
                 Bar::Window => "Make the window longer, or give such repositories a wave with a longer one.",
-                Bar::PerRepository => "Raise per_repository, or name a window for what exceeds it: freeze { window = window.NAME }.",
+                Bar::PerRepository => {
+                    "Raise per_repository, or name a window for what exceeds it: freeze { window = window.NAME }."
+                }
                 Bar::PerDay => "Raise per_day: what one move needs cannot be spread over days.",
             };
             self.preflight.add(Level::Error, code, source.as_str(), message, help);
@@ -253,7 +265,9 @@ impl<'a> Planner<'a, '_> {
                 GroupForecast { group: group.to_owned(), repositories, freeze_ms, spent_ms, days }
             })
             .collect();
-        groups.sort_by(|a, b| (b.days, b.freeze_ms + b.spent_ms, &a.group).cmp(&(a.days, a.freeze_ms + a.spent_ms, &b.group)));
+        groups.sort_by(|a, b| {
+            (b.days, b.freeze_ms + b.spent_ms, &a.group).cmp(&(a.days, a.freeze_ms + a.spent_ms, &b.group))
+        });
         plan.forecast.days = groups.first().map_or(0, |group| group.days);
         if let Some(first) = groups.first().filter(|group| group.days > 1) {
             let more = groups.iter().filter(|group| group.days > 1).count() - 1;
@@ -337,7 +351,13 @@ mod tests {
         let windows: Vec<_> = plan
             .actions
             .iter()
-            .filter_map(|a| if let Change::Moves { wave, window, .. } = &a.change { Some((wave.as_str(), window.as_deref())) } else { None })
+            .filter_map(|a| {
+                if let Change::Moves { wave, window, .. } = &a.change {
+                    Some((wave.as_str(), window.as_deref()))
+                } else {
+                    None
+                }
+            })
             .collect();
         assert_eq!(windows, [("first", Some("long")), ("second", Some("nights")), ("rest", Some("long"))]);
         assert_eq!(plan.windows.keys().collect::<Vec<_>>(), ["long", "nights"]);
@@ -360,7 +380,10 @@ mod tests {
         let plan = world.plan();
         assert_eq!(told(&plan).0, [(Level::Error, "window-too-short")]);
         let message = &plan.findings[0].message;
-        assert!(message.contains("project-2 group/project-2 (3.0 GiB)") && message.contains("1 min 56 s at p95"), "{message}");
+        assert!(
+            message.contains("project-2 group/project-2 (3.0 GiB)") && message.contains("1 min 56 s at p95"),
+            "{message}"
+        );
         assert!(message.contains("`nights` is open for 1 min at most"), "{message}");
         world.desired.rollout.window = Some("long".to_owned());
         assert_eq!(told(&world.plan()), (vec![], vec![]));
@@ -398,15 +421,27 @@ mod tests {
         let plan = world.plan();
         assert_eq!(told(&plan).0, [(Level::Notice, "freeze-days")]);
         let groups = &plan.freeze.forecast.groups;
-        assert_eq!(groups.iter().map(|g| (g.group.as_str(), g.repositories, g.freeze_ms, g.days)).collect::<Vec<_>>(), [("group", 20, 80_000, 2), ("web", 5, 20_000, 1)]);
+        assert_eq!(
+            groups.iter().map(|g| (g.group.as_str(), g.repositories, g.freeze_ms, g.days)).collect::<Vec<_>>(),
+            [("group", 20, 80_000, 2), ("web", 5, 20_000, 1)]
+        );
         assert_eq!(plan.freeze.forecast.days, 2);
         let spent = Options { frozen_today: BTreeMap::from([("web".to_owned(), 30_000)]), ..Options::default() };
         let plan = world.plan_with(&spent);
-        assert_eq!(plan.freeze.forecast.groups.iter().map(|g| (g.spent_ms, g.days)).collect::<Vec<_>>(), [(0, 2), (30_000, 2)]);
+        assert_eq!(
+            plan.freeze.forecast.groups.iter().map(|g| (g.spent_ms, g.days)).collect::<Vec<_>>(),
+            [(0, 2), (30_000, 2)]
+        );
         // One move alone is above the budget.
         world.desired.freeze.per_day = Some(7);
         let plan = world.plan();
-        assert_eq!(told(&plan), (vec![(Level::Error, "freeze-per-day")], vec![(25, WaitingOn::FreezePerDay { budget_seconds: 7, needed_seconds: 8 })]));
+        assert_eq!(
+            told(&plan),
+            (
+                vec![(Level::Error, "freeze-per-day")],
+                vec![(25, WaitingOn::FreezePerDay { budget_seconds: 7, needed_seconds: 8 })]
+            )
+        );
     }
 
     #[test]
@@ -418,7 +453,11 @@ mod tests {
         let world = world(&[1 << 30]);
         let options = Options { durations: seen.durations(), ..Options::default() };
         let plan = world.plan_with(&options);
-        assert!(plan.freeze.forecast.longest_ms.abs_diff(10_000 + (1 << 30) / 20_000) < 8_000, "{:?}", plan.freeze.forecast);
+        assert!(
+            plan.freeze.forecast.longest_ms.abs_diff(10_000 + (1 << 30) / 20_000) < 8_000,
+            "{:?}",
+            plan.freeze.forecast
+        );
         assert!(plan.estimate.assumption.contains("as fitted from 100 moves"), "{}", plan.estimate.assumption);
         assert_eq!(plan.durations.pairs.len(), 1);
         assert_eq!(plan, world.plan_with(&options), "same input, same plan");

@@ -125,7 +125,8 @@ impl Window {
             return None;
         }
         let last = if self.hours.end <= self.hours.start { day.tomorrow().ok()? } else { day };
-        let opening = Opening { opens: self.moment(day, self.hours.start)?, closes: self.moment(last, self.hours.end)? };
+        let opening =
+            Opening { opens: self.moment(day, self.hours.start)?, closes: self.moment(last, self.hours.end)? };
         (opening.opens < opening.closes).then_some(opening)
     }
 
@@ -344,15 +345,11 @@ mod tests {
     }
 
     fn any_hours() -> impl Strategy<Value = Hours> {
-        let zones = ["Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "UTC"];
+        const ZONES: [&str; 5] = ["Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "UTC"];
         let days = proptest::collection::btree_set(0u8..7, 1..=7);
-        (days, 0u16..1440, 0u16..1440, proptest::sample::select(&zones[..]))
-            .prop_map(|(days, start, end, zone): (BTreeSet<u8>, _, _, _)| Hours {
-                days,
-                start,
-                end,
-                timezone: zone.to_owned(),
-            })
+        (days, 0u16..1440, 0u16..1440, proptest::sample::select(&ZONES[..])).prop_map(
+            |(days, start, end, zone): (BTreeSet<u8>, _, _, _)| Hours { days, start, end, timezone: zone.to_owned() },
+        )
     }
 
     proptest! {

@@ -27,7 +27,8 @@ pub fn spent(
     if !runs.exists() {
         return Ok(spent);
     }
-    let mut folders = runs.read_dir_utf8()?.map(|entry| entry.map(camino::Utf8DirEntry::into_path)).collect::<Result<Vec<_>, _>>()?;
+    let mut folders =
+        runs.read_dir_utf8()?.map(|entry| entry.map(camino::Utf8DirEntry::into_path)).collect::<Result<Vec<_>, _>>()?;
     // Runs follow on each other, and a run's name begins with its time: the newest first, until one is of an earlier day.
     folders.sort();
     for folder in folders.iter().rev() {
@@ -103,9 +104,14 @@ mod tests {
         let runs = Utf8Path::from_path(folder.path()).expect("UTF-8");
         let day = || "2026-01-05T00:00:00Z".parse().expect("a time").."2026-01-06T00:00:00Z".parse().expect("a time");
         assert!(spent(&runs.join("none"), day(), first).expect("read").is_empty());
-        let write = |run: &str, records: &[Record]| JournalFile::create(&runs.join(run)).expect("made").append(records).expect("written");
+        let write = |run: &str, records: &[Record]| {
+            JournalFile::create(&runs.join(run)).expect("made").append(records).expect("written")
+        };
         write("1", &[thawed("web/a", "2026-01-04T23:59:59Z", 1 << 40), Record::Ended]);
-        write("2", &[thawed("web/a", "2026-01-04T23:59:59Z", 7), thawed("web/b", "2026-01-05T00:00:00Z", 20), Record::Ended]);
+        write(
+            "2",
+            &[thawed("web/a", "2026-01-04T23:59:59Z", 7), thawed("web/b", "2026-01-05T00:00:00Z", 20), Record::Ended],
+        );
         write("3", &[thawed("app/c", "2026-01-05T08:00:00Z", 300), thawed("web/d", "2026-01-06T00:00:00Z", 9)]);
         journal::pack(runs, "1", 50).expect("packed");
         journal::pack(runs, "2", 50).expect("packed");

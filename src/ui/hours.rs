@@ -54,7 +54,8 @@ pub(super) fn windows(plan: &Plan) -> Vec<WindowRow> {
         let next = match Window::new(hours).and_then(|window| Some((window.opening(plan.as_of)?, window))) {
             Some((opening, _)) if opening.closes == jiff::Timestamp::MAX => "always open".to_owned(),
             Some((opening, window)) => {
-                let shown = |at: jiff::Timestamp| at.to_zoned(window.zone().clone()).strftime("%Y-%m-%d %H:%M %:z").to_string();
+                let shown =
+                    |at: jiff::Timestamp| at.to_zoned(window.zone().clone()).strftime("%Y-%m-%d %H:%M %:z").to_string();
                 if opening.opens <= plan.as_of {
                     format!("open until {}", shown(opening.closes))
                 } else {
@@ -81,9 +82,9 @@ pub(super) fn freeze(plan: &Plan) -> Option<FreezeRow> {
         };
         format!("{}; {rest}", spell(seconds))
     });
-    let per_day = budget.per_day.map(|seconds| {
-        format!("{} for each top-level group, by the calendar of {}", spell(seconds), budget.timezone)
-    });
+    let per_day = budget
+        .per_day
+        .map(|seconds| format!("{} for each top-level group, by the calendar of {}", spell(seconds), budget.timezone));
     let Forecast { total_ms: _, p50_ms: _, p99_ms: _, longest_ms: _, days: _, groups } = &budget.forecast;
     let groups = groups.iter().map(|GroupForecast { group, repositories: count, freeze_ms, spent_ms, days }| {
         let mut line = format!("{}, {}", repositories(*count), milliseconds(*freeze_ms));
@@ -128,7 +129,8 @@ pub(super) fn spent(time: &TimeSummary) -> Vec<String> {
     if *predicted >= 20 {
         let mut line = format!("80 % intervals held {} of {} moves", share(*held, *predicted), *predicted);
         if *ends_predicted >= 5 {
-            let _ = write!(line, " and {} of {ends_predicted} predictions of the end", share(*ends_held, *ends_predicted));
+            let _ =
+                write!(line, " and {} of {ends_predicted} predictions of the end", share(*ends_held, *ends_predicted));
         }
         lines.push(format!("{line}."));
     }
@@ -164,10 +166,14 @@ mod tests {
         use crate::ui::progress::Progress;
         let at = |second| jiff::Timestamp::from_second(second).expect("a time");
         let mut progress = Progress::new();
-        let started = Event::RunStarted { run: "r".into(), actions: 1, moves: 10, bytes: Bytes(100), expected_seconds: 9000 };
+        let started =
+            Event::RunStarted { run: "r".into(), actions: 1, moves: 10, bytes: Bytes(100), expected_seconds: 9000 };
         progress.take(&started, at(0));
         assert!(!progress.totals().contains("ETA"));
-        assert!(progress.take(&Event::Eta { seconds: 7500, low: 6600, high: 9000 }, at(0)).is_empty(), "no line of its own");
+        assert!(
+            progress.take(&Event::Eta { seconds: 7500, low: 6600, high: 9000 }, at(0)).is_empty(),
+            "no line of its own"
+        );
         assert!(progress.totals().ends_with("ETA 2 h 05 (1 h 50 to 2 h 30)"), "{}", progress.totals());
     }
 
@@ -184,7 +190,8 @@ mod tests {
         plan.windows.insert("always".to_owned(), hours(&[0, 1, 2, 3, 4, 5, 6], 0, 0));
         plan.windows.insert("nights".to_owned(), hours(&[0, 3], 22 * 60, 5 * 60 + 30));
         plan.windows.insert("now".to_owned(), hours(&[4], 60, 9 * 60));
-        let rows: Vec<String> = windows(&plan).into_iter().map(|row| format!("{}: {}: {}", row.name, row.hours, row.next)).collect();
+        let rows: Vec<String> =
+            windows(&plan).into_iter().map(|row| format!("{}: {}: {}", row.name, row.hours, row.next)).collect();
         assert_eq!(
             rows,
             [
@@ -195,11 +202,20 @@ mod tests {
         );
         (plan.freeze.per_repository, plan.freeze.per_day) = (Some(300), Some(7200));
         plan.freeze.timezone = "Europe/Berlin".to_owned();
-        let group = GroupForecast { group: "web".into(), repositories: 12, freeze_ms: 11_400_000, spent_ms: 2_952_000, days: 2 };
+        let group = GroupForecast {
+            group: "web".into(),
+            repositories: 12,
+            freeze_ms: 11_400_000,
+            spent_ms: 2_952_000,
+            days: 2,
+        };
         plan.freeze.forecast.groups = vec![group];
         let row = freeze(&plan).expect("a budget");
         assert_eq!(row.per_repository.as_deref(), Some("5 min; what may exceed it is not planned"));
         assert_eq!(row.per_day.as_deref(), Some("2 h for each top-level group, by the calendar of Europe/Berlin"));
-        assert_eq!(row.groups, [("web".to_owned(), "12 repositories, 3 h 10 m 0 s: 2 days at least; spent 41 % today".to_owned())]);
+        assert_eq!(
+            row.groups,
+            [("web".to_owned(), "12 repositories, 3 h 10 m 0 s: 2 days at least; spent 41 % today".to_owned())]
+        );
     }
 }

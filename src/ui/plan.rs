@@ -26,8 +26,21 @@ const MOVES_IN_ALL: usize = 20;
 
 /// A plan as text; `verbose` lists every move, every weight and what the plan was made from.
 pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
-    let Overview { summary, listed, pods, weights, routes, waves, windows, freeze, rooms, drains, not_planned, estimate, next } =
-        &Overview::of(plan);
+    let Overview {
+        summary,
+        listed,
+        pods,
+        weights,
+        routes,
+        waves,
+        windows,
+        freeze,
+        rooms,
+        drains,
+        not_planned,
+        estimate,
+        next,
+    } = &Overview::of(plan);
     // Every field is named, so that a new one cannot be forgotten.
     let Plan {
         format: _, // the JSON's

@@ -346,14 +346,12 @@ pub(super) fn event(event: &Event) -> String {
             let skipped = summary.moves_skipped.saturating_sub(summary.moves_moot);
             let mut line =
                 format!("run ended: {} done, {} failed, {} skipped", summary.done, summary.failed, summary.skipped);
-            for (number, word) in
-                [
-                    (summary.refused, "refused"),
-                    (summary.stale, "stale"),
-                    (summary.paused, "paused"),
-                    (summary.not_started, "not started"),
-                ]
-            {
+            for (number, word) in [
+                (summary.refused, "refused"),
+                (summary.stale, "stale"),
+                (summary.paused, "paused"),
+                (summary.not_started, "not started"),
+            ] {
                 if number > 0 {
                     let _ = write!(line, ", {number} {word}");
                 }

@@ -184,7 +184,14 @@ impl Tool {
                 seen.lock().expect("not poisoned").push(event);
             }
         });
-        Context { ports: self.ports.clone(), store: self.store.clone(), folder, events, max_wait: self.max_wait, stop: self.stop.clone() }
+        Context {
+            ports: self.ports.clone(),
+            store: self.store.clone(),
+            folder,
+            events,
+            max_wait: self.max_wait,
+            stop: self.stop.clone(),
+        }
     }
 
     pub(crate) async fn run(&mut self, plan: &Plan) -> RunResult {

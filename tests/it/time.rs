@@ -149,10 +149,8 @@ async fn no_move_is_frozen_before_a_worker_can_take_it() {
     let summary = tool.apply().await;
     assert_eq!(passed(&summary), 60);
     let moves = tool.fleet.moves();
-    let queued: i128 = moves
-        .iter()
-        .map(|one| one.started_at.expect("taken").duration_since(one.created_at).as_millis())
-        .sum();
+    let queued: i128 =
+        moves.iter().map(|one| one.started_at.expect("taken").duration_since(one.created_at).as_millis()).sum();
     // A move takes three seconds and more by itself.
     let own = 3_000 * moves.len() as i128;
     assert!(queued * 100 <= own * 2, "{queued} ms in the queue, at least {own} ms at work");

@@ -142,7 +142,8 @@ impl Calendar {
         let extra = if over { self.freeze.window.clone() } else { None };
         if over && extra.is_none() {
             let most = spell(self.freeze.per_repository.unwrap_or(0));
-            let why = format!("read-only for {} at p95, and freeze.per_repository allows {most}", spell(p95.div_ceil(1000)));
+            let why =
+                format!("read-only for {} at p95, and freeze.per_repository allows {most}", spell(p95.div_ceil(1000)));
             return Eligible::Never { why };
         }
         let mut late = None;
@@ -153,12 +154,16 @@ impl Calendar {
             }
         }
         if let Some(name) = late {
-            let both = window.into_iter().chain(extra.as_deref()).map(|name| self.windows.get(name).map(|(window, _)| window));
+            let both =
+                window.into_iter().chain(extra.as_deref()).map(|name| self.windows.get(name).map(|(window, _)| window));
             let until = both.collect::<Option<Vec<&Window>>>().and_then(|windows| start_in(&windows, now, p95));
             return match until {
                 Some(until) => Eligible::NotYet { until, why: Why::TooLate(name) },
                 None => {
-                    let why = format!("no opening of window {name} is as long as it takes at p95, {}", spell(p95.div_ceil(1000)));
+                    let why = format!(
+                        "no opening of window {name} is as long as it takes at p95, {}",
+                        spell(p95.div_ceil(1000))
+                    );
                     Eligible::Never { why }
                 }
             };
@@ -167,11 +172,17 @@ impl Calendar {
     }
 
     fn within_budget(&mut self, planned: &PlannedMove, p95: u64, now: Timestamp) -> Eligible {
-        let Some(per_day) = self.freeze.per_day.map(|seconds| seconds.saturating_mul(1000)) else { return Eligible::Yes };
+        let Some(per_day) = self.freeze.per_day.map(|seconds| seconds.saturating_mul(1000)) else {
+            return Eligible::Yes;
+        };
         self.roll(now);
         let group = group_of(&planned.path);
         if p95 > per_day {
-            let why = format!("read-only for {} at p95, and freeze.per_day allows {}", spell(p95.div_ceil(1000)), spell(per_day / 1000));
+            let why = format!(
+                "read-only for {} at p95, and freeze.per_day allows {}",
+                spell(p95.div_ceil(1000)),
+                spell(per_day / 1000)
+            );
             return Eligible::Never { why };
         }
         if p95 <= self.left(group, per_day) {
@@ -276,7 +287,10 @@ mod tests {
         let hours = |start, end| Hours { days: (0..7).collect(), start, end, timezone: "UTC".to_owned() };
         let windows = [("nights", hours(22 * 60, 23 * 60)), ("late", hours(22 * 60 + 30, 24 * 60 - 1))];
         Calendar {
-            windows: windows.iter().filter_map(|(name, hours)| Some((Arc::from(*name), (Window::new(hours)?, None)))).collect(),
+            windows: windows
+                .iter()
+                .filter_map(|(name, hours)| Some((Arc::from(*name), (Window::new(hours)?, None))))
+                .collect(),
             zone: TimeZone::UTC,
             freeze,
             durations: Durations::default(),
@@ -308,8 +322,13 @@ mod tests {
         assert_eq!(calendar.eligible(&giant, Some("nights"), time("2026-01-05T22:26:00Z")), Eligible::Yes);
         let waits = calendar.eligible(&giant, Some("nights"), time("2026-01-05T22:27:00Z"));
         assert_eq!(until(&waits).as_deref(), Some("2026-01-06T22:00:00Z"));
-        assert_eq!(calendar.eligible(&small, Some("nights"), time("2026-01-05T22:27:00Z")), Eligible::Yes, "others go on");
-        let never = calendar.eligible(&planned(3, "a/d", 600_000_000_000), Some("nights"), time("2026-01-05T22:00:00Z"));
+        assert_eq!(
+            calendar.eligible(&small, Some("nights"), time("2026-01-05T22:27:00Z")),
+            Eligible::Yes,
+            "others go on"
+        );
+        let never =
+            calendar.eligible(&planned(3, "a/d", 600_000_000_000), Some("nights"), time("2026-01-05T22:00:00Z"));
         assert!(matches!(never, Eligible::Never { .. }), "{never:?}");
     }
 

@@ -112,7 +112,9 @@ impl Engine<'_> {
             Ok(spent) => self.hours.calendar.carry(now, spent),
             Err(error) => {
                 self.hours.calendar.carry(now, BTreeMap::new());
-                let message = format!("what earlier runs of this day have spent of the freeze budget cannot be read: {error}; it counts as nothing");
+                let message = format!(
+                    "what earlier runs of this day have spent of the freeze budget cannot be read: {error}; it counts as nothing"
+                );
                 self.tell(Event::Warning { message });
             }
         }

@@ -136,9 +136,9 @@ impl<'a> Engine<'a> {
             unmeasured: BTreeMap::new(),
             holds: Vec::new(),
             hours: hours::Hours::new(plan),
-            eta: Eta::new(plan.moves.iter().map(|one| {
-                plan.durations.of(&one.source, &one.destination).expected_ms(one.copied())
-            })),
+            eta: Eta::new(
+                plan.moves.iter().map(|one| plan.durations.of(&one.source, &one.destination).expected_ms(one.copied())),
+            ),
             runs: camino::Utf8PathBuf::new(),
             max_wait: None,
             settings: Arc::default(),
