@@ -23,10 +23,8 @@ pub struct Fit {
     /// Bytes per second.
     pub rate: u64,
     /// 10 of 100 moves take less than this, in thousandths of what the fit says.
-    #[serde(default = "assumed_p10")]
     pub p10_permille: u64,
     /// 90 of 100 moves take at most this, in the same.
-    #[serde(default = "assumed_p90")]
     pub p90_permille: u64,
     /// 95 of 100 moves take at most this, in the same.
     pub p95_permille: u64,
@@ -34,21 +32,13 @@ pub struct Fit {
     pub samples: u64,
 }
 
-fn assumed_p10() -> u64 {
-    500
-}
-
-fn assumed_p90() -> u64 {
-    1_750
-}
-
 impl Default for Fit {
     fn default() -> Self {
         Self {
             fixed_ms: OVERHEAD_MS,
             rate: RATE,
-            p10_permille: assumed_p10(),
-            p90_permille: assumed_p90(),
+            p10_permille: 500,
+            p90_permille: 1_750,
             p95_permille: 2_000,
             samples: 0,
         }

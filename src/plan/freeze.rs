@@ -381,7 +381,7 @@ mod tests {
         assert_eq!(told(&plan).0, [(Level::Error, "window-too-short")]);
         let message = &plan.findings[0].message;
         assert!(
-            message.contains("project-2 group/project-2 (3.0 GiB)") && message.contains("1 min 56 s at p95"),
+            message.contains("project-2 group/project-2 (3 GiB)") && message.contains("1 min 56 s at p95"),
             "{message}"
         );
         assert!(message.contains("`nights` is open for 1 min at most"), "{message}");
