@@ -16,7 +16,7 @@ use crate::plan::{ActionId, Change, Plan};
 use crate::state::frozen;
 
 /// The clock is looked at again after at most so long: a machine that slept must not sleep on through a window.
-const LOOK_AGAIN: Duration = Duration::from_secs(300);
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
 /// Groups that the summary names with what they spent.
 const GROUPS: usize = 5;
 

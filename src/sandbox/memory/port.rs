@@ -18,6 +18,11 @@ use crate::model::{
     TokenFacts, Weight,
 };
 
+/// A jump of the clock that is longer than this is a far one.
+const FAR: SignedDuration = SignedDuration::from_secs(70);
+/// Rounds of a millisecond without any call before a far jump: a journal's fsync on a busy disk takes that long.
+const QUIET: u32 = 60;
+
 pub(super) struct Port {
     pub(super) shared: Arc<Shared>,
 }
@@ -401,7 +406,7 @@ impl Clock for Port {
             inner.sleepers.insert(id, deadline);
             (Sleeper { shared: &self.shared, id }, deadline)
         };
-        let mut seen = 0;
+        let (mut seen, mut quiet) = (0, 0);
         loop {
             // Everybody who can run runs first; then real work outside (a journal's fsync) gets a moment.
             for _ in 0..32 {
@@ -413,7 +418,11 @@ impl Clock for Port {
                 break;
             }
             let first = inner.sleepers.iter().min_by_key(|(id, at)| (**at, **id)).map(|(id, _)| *id);
-            if first == Some(sleeper.id) && seen == inner.activity && !inner.killed {
+            quiet = if seen == inner.activity { quiet + 1 } else { 0 };
+            // Far jumps pass over what real work outside would still begin: they wait until that has had its time.
+            let far = deadline.duration_since(inner.now) > FAR;
+            let enough = if far { QUIET } else { 1 };
+            if first == Some(sleeper.id) && quiet >= enough && !inner.killed {
                 self.shared.advance(&mut inner, deadline);
                 break;
             }
