@@ -209,6 +209,10 @@ pub struct Summary {
     pub bracketed: u64,
     /// Could not be verified.
     pub unknown: u64,
+    /// Destinations found whole, object by object.
+    pub whole: u64,
+    /// Destinations that were to be checked so and could not.
+    pub whole_unknown: u64,
     /// Moves not made.
     pub moves_skipped: u64,
     /// Of those, as good as done.

@@ -7,6 +7,7 @@ mod action;
 mod cluster;
 mod engine;
 pub mod event;
+mod failure;
 mod gate;
 mod journal;
 mod mover;
@@ -17,7 +18,9 @@ mod recover;
 mod room;
 mod tally;
 pub mod verify;
+mod version;
 mod wave;
+mod whole;
 
 use std::fmt;
 use std::sync::Arc;
@@ -92,6 +95,7 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
     if let Err(e) = journal.append(vec![recover::began(&plan.environment)]).await {
         return RunResult { state, summary: Summary::default(), fatal: Some(e.to_string()) };
     }
+    let version = gitlab_version(&context.ports, !plan.moves.is_empty()).await;
     let mover = mover::Mover {
         poller: poll::Poller::start(context.ports.clone()),
         ports: context.ports,
@@ -99,6 +103,9 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         events: context.events.clone(),
         stop: context.stop.clone(),
         closed: Arc::default(),
+        rules: mover::Rules::new(&run, version, Some(plan)),
+        hooked: Arc::default(),
+        short: Arc::default(),
     };
     let (result, in_doubt) = engine::Engine::new(plan, state, mover, context.store, context.stop).run().await;
     if !in_doubt
@@ -109,6 +116,12 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
     }
     let _ = context.events.send(Event::RunEnded { summary: result.summary.clone() });
     result
+}
+
+/// GitLab's version, where it matters and can be read; empty otherwise.
+async fn gitlab_version(ports: &Ports, matters: bool) -> String {
+    let found = if matters { ports.gitlab.version().await.ok() } else { None };
+    found.map_or_else(String::new, |found| found.version)
 }
 
 /// Packs the journal of a finished run and keeps at most the newest [`KEEP_RUNS`].

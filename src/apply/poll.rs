@@ -1,31 +1,146 @@
-//! Follows all moves in flight by GitLab's lists: one page, newest first, tells of a hundred moves.
+//! One poller per run follows all moves: the pages of each family's list, newest first, answer for many moves at once, so
+//! that a move costs a fraction of a request. It also sees what others keep the workers busy with, and which moves stay
+//! longer in a state than they should.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::port::Ports;
-use crate::model::{ContainerKind, MoveRecord};
+use crate::model::{ContainerKind, MoveRecord, MoveState};
 
-/// How often the lists are read, by the fleet's clock. At half of it GitLab answers twice as many requests for moves that
+/// Between two looks, by the fleet's clock. At a tenth of it GitLab answers twice as many requests for moves that
 /// take seconds; at ten times of it a finished move is noticed, and its slot filled, 20 s late.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Moves that are not on the first pages are asked for one by one.
 const PAGES: u32 = 3;
+/// `initial` is left within the request that makes the move.
+const INITIAL: u64 = 60;
+/// A queue's usual latency is seconds; below five minutes a busy shard would be called sick.
+const SCHEDULED: u64 = 5 * 60;
+/// The deletion of the source's copies takes seconds.
+const REPLICATED: u64 = 10 * 60;
+/// A state that this version does not know.
+const OTHER: u64 = 60 * 60;
+/// Latencies of the queue that are kept: their 99th percentile is then one of the ten longest.
+const LATENCIES: usize = 1000;
+
+/// What became of a move that is watched.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    /// It has ended.
+    Ended {
+        record: MoveRecord,
+        /// A worker was seen to have taken it.
+        started: bool,
+    },
+    /// It stays in a state for longer than it should. It is watched on: [`Poller::again`] or [`Poller::forget`].
+    Stuck { state: MoveState, seconds: u64 },
+}
+
+struct Watched {
+    sender: Option<oneshot::Sender<Seen>>,
+    /// Seconds that it may be `started`; `None`: nothing is called stuck.
+    started_limit: Option<u64>,
+    began: Timestamp,
+    state: MoveState,
+    since: Timestamp,
+    started: bool,
+    /// Not called stuck before.
+    pardoned: Timestamp,
+}
 
 #[derive(Default)]
 struct Inner {
-    watched: BTreeMap<(ContainerKind, u64), oneshot::Sender<MoveRecord>>,
+    watched: BTreeMap<(ContainerKind, u64), Watched>,
     /// Live moves of others, as of the last page read of each family.
     foreign: BTreeMap<ContainerKind, usize>,
+    /// The newest move of each family that a worker has taken.
+    taken: BTreeMap<ContainerKind, u64>,
+    /// Seconds that moves waited for a worker, the latest ones.
+    latencies: Vec<u64>,
+}
+
+impl Inner {
+    /// Seconds that a move may be in a state.
+    fn limit(&self, watched: &Watched) -> Option<u64> {
+        let started = watched.started_limit?;
+        Some(match watched.state {
+            MoveState::Initial => INITIAL,
+            MoveState::Scheduled => SCHEDULED.max(p99(&self.latencies).saturating_mul(3)),
+            MoveState::Started => started,
+            MoveState::Replicated => REPLICATED,
+            _ => OTHER,
+        })
+    }
+
+    fn waited(&mut self, seconds: u64) {
+        if self.latencies.len() >= LATENCIES {
+            self.latencies.remove(0);
+        }
+        self.latencies.push(seconds);
+    }
+
+    /// Takes a move's record; hands out what its follower must know.
+    fn take(&mut self, key: (ContainerKind, u64), record: Option<&MoveRecord>, now: Timestamp) {
+        let Some(watched) = self.watched.get_mut(&key) else { return };
+        let queued = matches!(watched.state, MoveState::Initial | MoveState::Scheduled);
+        if let Some(record) = record {
+            if record.state.is_terminal() {
+                let (sender, began) = (watched.sender.take(), watched.began);
+                let (started, ours) = (watched.started, watched.started_limit.is_some());
+                self.watched.remove(&key);
+                if queued && ours && record.state != MoveState::Failed {
+                    // It came and went between two looks.
+                    self.waited(between(began, now).min(INTERVAL.as_secs()));
+                }
+                if let Some(sender) = sender {
+                    let started = started || record.state != MoveState::Failed;
+                    let _ = sender.send(Seen::Ended { record: record.clone(), started });
+                }
+                return;
+            }
+            if record.state != watched.state {
+                watched.state = record.state.clone();
+                watched.since = now;
+                watched.started |= matches!(record.state, MoveState::Started | MoveState::Replicated);
+                let (began, ours) = (watched.began, watched.started_limit.is_some());
+                if queued && ours && !matches!(record.state, MoveState::Initial | MoveState::Scheduled) {
+                    self.waited(between(began, now));
+                }
+            }
+        }
+        // Also while nothing could be read: whoever follows it asks anew.
+        let Some(watched) = self.watched.get(&key) else { return };
+        let seconds = between(watched.since, now);
+        let late = now >= watched.pardoned && self.limit(watched).is_some_and(|limit| seconds > limit);
+        if late
+            && let Some(watched) = self.watched.get_mut(&key)
+            && let Some(sender) = watched.sender.take()
+        {
+            let _ = sender.send(Seen::Stuck { state: watched.state.clone(), seconds });
+        }
+    }
+}
+
+fn between(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from(to.duration_since(from).as_secs()).unwrap_or(0)
+}
+
+fn p99(latencies: &[u64]) -> u64 {
+    let mut sorted = latencies.to_vec();
+    sorted.sort_unstable();
+    sorted.get((sorted.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0)
 }
 
 /// The poller. Dropping the last handle ends it.
 #[derive(Clone)]
 pub(crate) struct Poller {
+    ports: Ports,
     inner: Arc<Mutex<Inner>>,
     wake: Arc<Notify>,
     _end: Arc<DropGuard>,
@@ -40,7 +155,8 @@ impl Poller {
         let inner = Arc::new(Mutex::new(Inner::default()));
         let wake = Arc::new(Notify::new());
         let end = CancellationToken::new();
-        let poller = Self { inner: inner.clone(), wake: wake.clone(), _end: Arc::new(end.clone().drop_guard()) };
+        let _end = Arc::new(end.clone().drop_guard());
+        let poller = Self { ports: ports.clone(), inner: inner.clone(), wake: wake.clone(), _end };
         tokio::spawn(async move {
             let work = async {
                 loop {
@@ -61,10 +177,39 @@ impl Poller {
         poller
     }
 
-    /// Resolves when the move has ended.
-    pub(crate) fn watch(&self, kind: ContainerKind, id: u64) -> oneshot::Receiver<MoveRecord> {
+    /// Resolves when the move has ended, or when it stays in a state for longer than it should: `started` for more than
+    /// `started_limit` seconds, the others by themselves. Without a limit only at its end. An error: it is gone.
+    pub(crate) fn watch(
+        &self,
+        kind: ContainerKind,
+        id: u64,
+        started_limit: Option<u64>,
+    ) -> oneshot::Receiver<Seen> {
         let (sender, receiver) = oneshot::channel();
-        lock(&self.inner).watched.insert((kind, id), sender);
+        let now = self.ports.clock.now();
+        let watched = Watched {
+            sender: Some(sender),
+            started_limit,
+            began: now,
+            state: MoveState::Scheduled,
+            since: now,
+            started: false,
+            pardoned: now,
+        };
+        lock(&self.inner).watched.insert((kind, id), watched);
+        self.wake.notify_one();
+        receiver
+    }
+
+    /// Watches on a move that was called stuck; it is not called so again for that many seconds.
+    pub(crate) fn again(&self, kind: ContainerKind, id: u64, seconds: u64) -> oneshot::Receiver<Seen> {
+        let (sender, receiver) = oneshot::channel();
+        let pardon = jiff::SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+        let now = self.ports.clock.now();
+        if let Some(watched) = lock(&self.inner).watched.get_mut(&(kind, id)) {
+            watched.pardoned = now.checked_add(pardon).unwrap_or(Timestamp::MAX);
+            watched.sender = Some(sender);
+        }
         self.wake.notify_one();
         receiver
     }
@@ -72,6 +217,11 @@ impl Poller {
     /// Stops following a move.
     pub(crate) fn forget(&self, kind: ContainerKind, id: u64) {
         lock(&self.inner).watched.remove(&(kind, id));
+    }
+
+    /// True when a worker has taken a move of that family that was made later: the queue moves, past this one.
+    pub(crate) fn is_overtaken(&self, kind: ContainerKind, id: u64) -> bool {
+        lock(&self.inner).taken.get(&kind).is_some_and(|taken| *taken > id)
     }
 
     /// Worker slots that others use now, as of the last page read.
@@ -109,15 +259,48 @@ async fn poll(ports: &Ports, inner: &Mutex<Inner>, kind: ContainerKind) {
             Err(_) => {}
         }
     }
+    let now = ports.clock.now();
     let mut inner = lock(inner);
     let ours: Vec<u64> = inner.watched.keys().filter(|k| k.0 == kind).map(|k| k.1).collect();
     let foreign = seen.values().filter(|r| !r.state.is_terminal() && !ours.contains(&r.id)).count();
     inner.foreign.insert(kind, foreign);
+    let by_worker = |r: &&MoveRecord| {
+        matches!(r.state, MoveState::Started | MoveState::Replicated | MoveState::Finished | MoveState::CleanupFailed)
+    };
+    if let Some(newest) = seen.values().filter(by_worker).map(|r| r.id).max() {
+        let taken = inner.taken.entry(kind).or_default();
+        *taken = newest.max(*taken);
+    }
     for id in ours {
-        if let Some(record) = seen.get(&id).filter(|r| r.state.is_terminal())
-            && let Some(sender) = inner.watched.remove(&(kind, id))
-        {
-            let _ = sender.send(record.clone());
-        }
+        inner.take((kind, id), seen.get(&id), now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_queue_is_given_three_times_its_usual_latency() {
+        let now = Timestamp::UNIX_EPOCH;
+        let watched = |state| Watched {
+            sender: None,
+            started_limit: Some(77),
+            began: now,
+            state,
+            since: now,
+            started: false,
+            pardoned: now,
+        };
+        let mut inner = Inner::default();
+        assert_eq!(inner.limit(&watched(MoveState::Initial)), Some(INITIAL));
+        assert_eq!(inner.limit(&watched(MoveState::Scheduled)), Some(SCHEDULED), "nothing was observed yet");
+        assert_eq!(inner.limit(&watched(MoveState::Started)), Some(77));
+        assert_eq!(inner.limit(&watched(MoveState::Replicated)), Some(REPLICATED));
+        assert_eq!(inner.limit(&Watched { started_limit: None, ..watched(MoveState::Started) }), None);
+        (0..100).for_each(|n| inner.waited(if n < 98 { 5 } else { 400 }));
+        assert_eq!(inner.limit(&watched(MoveState::Scheduled)), Some(1200));
+        (0..2 * LATENCIES).for_each(|_| inner.waited(5));
+        assert_eq!((inner.limit(&watched(MoveState::Scheduled)), inner.latencies.len()), (Some(SCHEDULED), LATENCIES));
     }
 }

@@ -154,9 +154,12 @@ pub trait Gitaly: Send + Sync {
     async fn objects_exist(&self, storage: &StorageName, path: &str, ids: &[String]) -> PortResult<Vec<bool>>;
     /// RepositoryInfo's size, bytes.
     async fn size(&self, storage: &StorageName, path: &str) -> PortResult<Bytes>;
+    /// Fsck: what git complains of, line by line; empty when the repository is clean. Reads every object: minutes for a
+    /// large one.
+    async fn fsck(&self, storage: &StorageName, path: &str) -> PortResult<Vec<String>>;
     /// GetObjectPool: the relative path of the pool that a repository borrows from; `None` without one.
     async fn pool(&self, storage: &StorageName, path: &str) -> PortResult<Option<String>>;
-    /// WalkRepos: relative paths of all repositories on the storage, sorted, without those that start with `+`.
+    /// WalkRepos: relative paths of all repositories on the storage, sorted; those that start with `+` are Gitaly's own.
     async fn walk(&self, storage: &StorageName) -> PortResult<Vec<String>>;
 }
 

@@ -23,6 +23,17 @@ pub(crate) fn record(state: &mut State, intent: &Intent, verdict: &str, source: 
     add(&mut record.verification, &seen);
 }
 
+/// Notes what else a verified move showed: whether its destination is whole, where that was looked at (`pass`, `unknown`),
+/// and that GitLab left the copy on its source.
+pub(crate) fn beside(state: &mut State, intent: &Intent, whole: Option<&str>, left: bool) {
+    if let Some(whole) = whole {
+        *assignment(state, &intent.assignment).whole.entry(whole.to_owned()).or_default() += 1;
+    }
+    if left {
+        state.storage_mut(&intent.source).left.insert(intent.container);
+    }
+}
+
 /// Notes that an object is as it was applied; `key` is like `StatefulSet/gitaly-a`.
 pub(crate) fn object(state: &mut State, storage: &StorageName, key: &str, digest: &str, uid: Option<&str>) {
     let record = state.storage_mut(storage);
@@ -49,6 +60,7 @@ fn assignment<'a>(state: &'a mut State, address: &Address) -> &'a mut Assignment
         digest: "0".repeat(64),
         verification: "0".repeat(64),
         waves: std::collections::BTreeSet::new(),
+        whole: BTreeMap::new(),
     };
     let record = state.records.entry(address.clone()).or_insert_with(|| Record::Assignment(zero()));
     if !matches!(record, Record::Assignment(_)) {

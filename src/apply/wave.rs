@@ -3,16 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::event::Outcome;
+use super::failure::Class;
+use super::failure::breaker::Breaker;
 use super::mover::Task;
 use super::port::Ports;
 use crate::model::{Address, DiskSpace, StorageName};
 use crate::plan::{Plan, PlannedMove};
 
-/// So many failures in a row on one pair of storages end its wave.
-const IN_A_ROW: u32 = 3;
-/// More failures than this share, over at least [`FAILURES_OVER`] moves, end the wave.
-const FAILURES_PERCENT: u64 = 2;
-const FAILURES_OVER: u64 = 50;
 /// More unknown verdicts than this share, and at least [`UNKNOWN_LEAST`], end the wave (law 4).
 const UNKNOWN_PERCENT: u64 = 1;
 const UNKNOWN_LEAST: u64 = 10;
@@ -74,19 +71,22 @@ pub(crate) struct Wave {
     pending: BTreeMap<StorageName, VecDeque<usize>>,
     differ: BTreeMap<StorageName, bool>,
     pub(crate) attempts: BTreeMap<usize, u32>,
-    causes: BTreeMap<usize, String>,
+    /// What failed attempts said, and the last delay, seconds.
+    pub(crate) tries: BTreeMap<usize, (Vec<String>, u64)>,
+    /// Pairs of storages on which nothing more is scheduled.
+    pub(crate) breaker: Breaker,
     pub(crate) in_flight: usize,
     pub(crate) flying: BTreeSet<usize>,
-    /// Failed moves whose next attempt is not due yet.
-    pub(crate) waiting: usize,
+    /// Failed moves whose next attempt is not due yet, by destination.
+    waiting: BTreeMap<StorageName, usize>,
     pub(crate) in_doubt: usize,
     pub(crate) verified: BTreeSet<Address>,
     ended: u64,
     failed: u64,
     unknown: u64,
-    in_a_row: BTreeMap<StorageName, u32>,
     unreachable: u32,
     closed: Option<String>,
+    paused: Option<String>,
 }
 
 impl Wave {
@@ -113,29 +113,30 @@ impl Wave {
             pending,
             differ,
             attempts: BTreeMap::new(),
-            causes: BTreeMap::new(),
+            tries: BTreeMap::new(),
+            breaker: Breaker::default(),
             in_flight: 0,
             flying: BTreeSet::new(),
-            waiting: 0,
+            waiting: BTreeMap::new(),
             in_doubt: 0,
             verified: BTreeSet::new(),
             ended: 0,
             failed: 0,
             unknown: 0,
-            in_a_row: BTreeMap::new(),
             unreachable: 0,
             closed: None,
+            paused: None,
         }
     }
 
     /// The next move in the plan's order whose destination is usable.
     pub(crate) fn next(&self, usable: impl Fn(&StorageName) -> bool) -> Option<(StorageName, usize)> {
-        if self.closed.is_some() {
+        if self.closed.is_some() || self.paused.is_some() {
             return None;
         }
         self.pending
             .iter()
-            .filter(|(d, _)| usable(d))
+            .filter(|(d, _)| usable(d) && !self.breaker.is_paused(d))
             .filter_map(|(d, queue)| queue.front().map(|at| (d, *at)))
             .min_by_key(|(_, at)| *at)
             .map(|(d, at)| (d.clone(), at))
@@ -190,30 +191,49 @@ impl Wave {
         self.closed.is_some()
     }
 
-    /// True when an attempt failed for the very reason of the one before, a checksum that GitLab found different: trying
-    /// again would freeze the repository for nothing.
-    pub(crate) fn same_cause_twice(&mut self, at: usize, cause: &str) -> bool {
-        let same = self.causes.get(&at).is_some_and(|before| before == cause);
-        self.causes.insert(at, cause.to_owned());
-        same && cause.contains("checksum")
+    /// Notes what a failed attempt said; true when the one before said the very same.
+    pub(crate) fn says_the_same(&mut self, at: usize, cause: &str) -> bool {
+        let (said, _) = self.tries.entry(at).or_default();
+        let same = said.last().is_some_and(|before| before == cause);
+        said.push(cause.to_owned());
+        same
     }
 
-    /// Counts a move's end, and closes the wave when its failures are too many.
-    pub(crate) fn ended(&mut self, destination: &StorageName, well: bool) {
+    /// A move ended well.
+    pub(crate) fn well(&mut self, destination: &StorageName) {
         self.ended += 1;
-        let in_a_row = self.in_a_row.entry(destination.clone()).or_default();
-        if well {
-            *in_a_row = 0;
-            return;
-        }
+        self.breaker.well(destination);
+    }
+
+    /// A repository was set aside. Says why its pair is paused, when that is so from now on.
+    pub(crate) fn failed(&mut self, destination: &StorageName, class: Class) -> Option<String> {
+        self.ended += 1;
         self.failed += 1;
-        *in_a_row += 1;
-        if *in_a_row >= IN_A_ROW {
-            let cause = format!("{in_a_row} moves in a row failed from {} to {destination}", self.source);
-            self.close(cause);
-        } else if self.ended >= FAILURES_OVER && self.failed * 100 > self.ended * FAILURES_PERCENT {
-            self.close(format!("{} of {} moves failed", self.failed, self.ended));
+        self.breaker.failed(&self.source, destination, class)
+    }
+
+    /// A move waits for its next attempt.
+    pub(crate) fn wait(&mut self, destination: &StorageName) {
+        *self.waiting.entry(destination.clone()).or_default() += 1;
+    }
+
+    /// Its time has come.
+    pub(crate) fn due(&mut self, destination: &StorageName) {
+        if let Some(waiting) = self.waiting.get_mut(destination) {
+            *waiting = waiting.saturating_sub(1);
         }
+    }
+
+    /// Schedules nothing more: it would have to wait for too long.
+    pub(crate) fn pause(&mut self, until: &str) {
+        self.paused.get_or_insert_with(|| until.to_owned());
+    }
+
+    /// Moves that are neither under way nor ended; with `all`, those of paused pairs too.
+    fn left(&self, all: bool) -> usize {
+        let counts = |d: &StorageName| all || !self.breaker.is_paused(d);
+        let pending = self.pending.iter().filter(|(d, _)| counts(d)).map(|(_, queue)| queue.len()).sum::<usize>();
+        pending + self.waiting.iter().filter(|(d, _)| counts(d)).map(|(_, n)| *n).sum::<usize>()
     }
 
     /// Counts an unknown verdict.
@@ -231,15 +251,20 @@ impl Wave {
 
     /// True when nothing flies and nothing more will.
     pub(crate) fn is_over(&self, stopping: bool) -> bool {
-        let done = self.waiting == 0 && self.pending.values().all(VecDeque::is_empty);
-        self.in_flight == 0 && (done || stopping || self.closed.is_some())
+        let ends = stopping || self.closed.is_some() || self.paused.is_some();
+        self.in_flight == 0 && (ends || self.left(false) == 0)
     }
 
     /// How it ended.
     pub(crate) fn outcome(&self, stopping: bool) -> Outcome {
-        let left = self.pending.values().map(VecDeque::len).sum::<usize>() + self.waiting;
+        let left = self.left(true);
         match &self.closed {
             Some(cause) => Outcome::Failed { cause: format!("{cause}; {left} moves were not scheduled") },
+            None if self.paused.is_some() => Outcome::Paused { until: self.paused.clone().unwrap_or_default() },
+            None if left > 0 && !stopping => {
+                let reasons: Vec<&str> = self.breaker.reasons().map(|(_, why)| why).collect();
+                Outcome::Failed { cause: format!("{}; {left} moves were not scheduled", reasons.join("; ")) }
+            }
             None if self.in_doubt > 0 => {
                 Outcome::Failed { cause: format!("{} moves could not be followed to their end", self.in_doubt) }
             }

@@ -96,6 +96,8 @@ impl Exit {
             advanced: _,
             bracketed: _,
             unknown,
+            whole: _,
+            whole_unknown,
             moves_skipped,
             moves_moot,
             quarantined,
@@ -105,7 +107,9 @@ impl Exit {
             interrupted,
             remarks: _,
         } = summary;
-        let in_part = [failed, skipped, stale, not_started, refused, unknown, quarantined].into_iter().any(|n| *n > 0)
+        let in_part = [failed, skipped, stale, not_started, refused, unknown, whole_unknown, quarantined]
+            .into_iter()
+            .any(|n| *n > 0)
             || moves_skipped > moves_moot;
         let mut exit = if in_part { Self::Partial } else { Self::Done };
         if *gates_closed > 0 {
@@ -181,6 +185,7 @@ mod tests {
             |s| s.not_started = 1,
             |s| s.refused = 1,
             |s| s.unknown = 1,
+            |s| s.whole_unknown = 1,
             |s| s.quarantined = 1,
             |s| (s.moves_skipped, s.moves_moot) = (2, 1),
         ] {

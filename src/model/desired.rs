@@ -201,6 +201,7 @@ impl SandboxFault {
         ("refuse_move", "the nth POST of a move is answered 400 `is read-only`"),
         ("lost_response", "the nth POST of a move is carried out, but its connection is cut before the answer"),
         ("server_error", "the nth request to GitLab is answered 500"),
+        ("server_errors", "from the nth request to GitLab on, every third is answered 500 for ten minutes"),
         ("rate_limit", "the nth request to GitLab is answered 429 with Retry-After: 1"),
         ("push_after_move", "a push lands on the destination as soon as the nth move is `replicated`"),
         ("cleanup_failed", "the nth move ends `cleanup failed`: the source's copy stays"),
@@ -216,6 +217,15 @@ impl SandboxFault {
         ),
         ("stuck_scheduled", "the nth move's job is lost: `scheduled` for ever, read-only, until `sandbox repair`"),
         ("worker_shortage", "from the nth move on, no worker takes a move for ten minutes"),
+        (
+            "workers_die",
+            "when the nth move is made, all workers stop: moves under way stay `started`; none takes one for two minutes",
+        ),
+        (
+            "gitlab_upgrade",
+            "when the nth move is made, GitLab begins to answer as the next version, and its workers restart as above",
+        ),
+        ("stays_replicated", "the nth move's worker stops after the switch: `replicated` for ever, both copies stay"),
         ("failed_after_switch", "the nth move ends `failed`, and lives on the destination; the source's copy stays"),
         ("foreign_move", "just before the nth POST of a move, somebody else moves the same container elsewhere"),
         ("gitaly_down", "when the nth move is made, its destination's Gitaly is UNAVAILABLE for two minutes"),

@@ -13,7 +13,7 @@ use super::preflight::Preflight;
 use super::report::Report;
 use super::select::Selection;
 use super::waves::Waves;
-use super::{Change, Level, MISSING_REFERENCE, Options, Plan, WaitingOn};
+use super::{Change, Level, Options, Plan, WaitingOn, is_possible_loss};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::model::{Bytes, Container, Desired, DiskSpace, MoveRecord, Observed, Repository, StorageName};
 use crate::state::State;
@@ -234,7 +234,7 @@ impl<'a> Planner<'a, '_> {
     /// Says which storages lost something on the way off: nothing more leaves them before a person released it.
     fn losses(&mut self) {
         let mut losses: BTreeMap<&'a StorageName, Vec<(Container, &str)>> = BTreeMap::new();
-        for (container, record) in self.state.quarantined().filter(|(_, record)| record.cause == MISSING_REFERENCE) {
+        for (container, record) in self.state.quarantined().filter(|(_, record)| is_possible_loss(&record.cause)) {
             losses.entry(&record.source).or_default().push((container, &record.path));
         }
         for (source, lost) in &losses {

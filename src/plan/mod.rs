@@ -56,6 +56,13 @@ use pods::{ChangeClass, FieldChange};
 /// The cause of a quarantine that may have lost something: a tip that the frozen source had is missing on the
 /// destination. While such a record stands, nothing is planned off its source.
 pub const MISSING_REFERENCE: &str = "missing reference";
+/// The same for objects behind the references: the source was whole, its copy is not.
+pub const MISSING_OBJECTS: &str = "missing objects";
+
+/// True for the cause of a quarantine that may have lost something.
+pub fn is_possible_loss(cause: &str) -> bool {
+    [MISSING_REFERENCE, MISSING_OBJECTS].contains(&cause)
+}
 
 /// The whole plan. `apply` sees only this and the ports.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -595,6 +602,10 @@ pub enum WaitingOn {
     Selection,
     /// Repositories that Gitaly has on the storage and GitLab does not know there.
     Leftovers,
+    /// Copies that GitLab left when it could not delete them after their move.
+    Copies,
+    /// Gitaly's own temporary folders, which it clears away.
+    Temporary,
     /// Object pools that nobody uses there any more: GitLab deletes them by a background job.
     Pools,
     /// The storage, or one its moves need, cannot be reached or cannot be trusted; the findings say why.

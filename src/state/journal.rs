@@ -62,6 +62,12 @@ pub enum Record {
         verdict: String,
         /// Digest over the destination's repositories.
         destination: String,
+        /// Whether the destination is whole, where that was looked at: `pass`, `unknown`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        whole: Option<String>,
+        /// GitLab left the copy on the source.
+        #[serde(default)]
+        left: bool,
     },
     /// The repository was set aside.
     Quarantined {
@@ -140,6 +146,9 @@ pub struct Intent {
     pub before_read: bool,
     /// The filesystem ids of source and destination differ, as seen in this run.
     pub disks_differ: bool,
+    /// Whether the source was whole, object by object, where that was looked at: `pass`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<String>,
 }
 
 /// One repository of a container at one moment.
@@ -339,6 +348,15 @@ pub enum ObjectFate {
     },
 }
 
+/// What a verified move showed beside its verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Beside {
+    /// Whether the destination is whole, where that was looked at.
+    pub whole: Option<String>,
+    /// GitLab left the copy on the source.
+    pub left: bool,
+}
+
 /// A journal, folded.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Folded {
@@ -350,6 +368,8 @@ pub struct Folded {
     pub doubts: BTreeMap<Container, Doubt>,
     /// Verified moves that the state file does not hold yet: intent, verdict, frozen digest, destination's digest.
     pub verified: Vec<(Intent, String, Vec<Side>, String)>,
+    /// What else each of them showed, in the same order.
+    pub beside: Vec<Beside>,
     /// Quarantines that the state file does not hold yet, each with whether a reference tip is missing.
     pub quarantined: Vec<(Container, QuarantineRecord, bool)>,
     /// Objects that were applied, or may have been; by storage and key.
@@ -399,12 +419,13 @@ pub fn fold(records: &[Record], state_digest: &str) -> Folded {
                     doubt.frozen = Some(sides.clone());
                 }
             }
-            Record::Verified { container, verdict, destination } => {
+            Record::Verified { container, verdict, destination, whole, left } => {
                 if let Some(doubt) = folded.doubts.remove(container)
                     && !held.contains(container)
                 {
                     let frozen = doubt.frozen.unwrap_or(doubt.intent.before.clone());
                     folded.verified.push((doubt.intent, verdict.clone(), frozen, destination.clone()));
+                    folded.beside.push(Beside { whole: whole.clone(), left: *left });
                 }
             }
             Record::Quarantined { container, quarantine, loss } => {
@@ -514,6 +535,7 @@ mod tests {
                 )],
                 before_read: true,
                 disks_differ: true,
+                whole: None,
             }),
         }
     }
@@ -523,7 +545,13 @@ mod tests {
     }
 
     fn verified(id: u64) -> Record {
-        Record::Verified { container: container(id), verdict: "attested".into(), destination: "d".into() }
+        Record::Verified {
+            container: container(id),
+            verdict: "attested".into(),
+            destination: "d".into(),
+            whole: None,
+            left: false,
+        }
     }
 
     #[test]

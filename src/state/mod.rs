@@ -98,6 +98,9 @@ pub struct StorageRecord {
     /// How long the last restart that was measured kept it away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation_seconds: Option<Tenths>,
+    /// Containers that moved off it and whose copies GitLab left there; until it is proven empty.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left: BTreeSet<Container>,
 }
 
 /// What was moved for one assignment, cumulative; changed by verified moves only.
@@ -116,6 +119,9 @@ pub struct AssignmentRecord {
     pub verification: String,
     /// Waves that were passed, by name.
     pub waves: BTreeSet<String>,
+    /// Destinations that were checked object by object, by verdict: `pass`, `unknown`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub whole: BTreeMap<String, u64>,
 }
 
 /// What was fixed when a wave was first planned.

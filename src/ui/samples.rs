@@ -312,6 +312,8 @@ pub(super) fn everything() -> Plan {
         WaitingOn::Reading { kind: ContainerKind::Snippet, cause: "GET /snippets/all: 500".into() },
         WaitingOn::Selection,
         WaitingOn::Leftovers,
+        WaitingOn::Copies,
+        WaitingOn::Temporary,
         WaitingOn::Pools,
         WaitingOn::Storage { storage: storage("third") },
     ];

@@ -48,6 +48,7 @@ pub fn state(state: &State, style: Style) -> String {
                 statefulset_uid: _,
                 claim_uid: _,
                 rotation_seconds,
+                left,
             }) => storages.row([
                 address(at),
                 weight.map_or_else(|| "weight not set".to_owned(), |w| format!("weight {w}")),
@@ -58,15 +59,21 @@ pub fn state(state: &State, style: Style) -> String {
                     number => text::count(number as u64, "object", "objects"),
                 },
                 rotation_seconds.map_or_else(String::new, |seconds| format!("last restart {seconds}")),
+                match left.len() {
+                    0 => String::new(),
+                    number => format!("{} left by GitLab", text::count(number as u64, "copy", "copies")),
+                },
             ]),
-            Record::Assignment(AssignmentRecord { count, bytes, verdicts, digest, verification, waves }) => {
+            Record::Assignment(AssignmentRecord { count, bytes, verdicts, digest, verification, waves, whole }) => {
+                let checked: Vec<String> =
+                    whole.iter().map(|(v, n)| format!("{n} checked whole: {}", escape(v))).collect();
                 let verdicts: Vec<String> = verdicts.iter().map(|(v, n)| format!("{n} {}", escape(v))).collect();
                 let waves: Vec<_> = waves.iter().map(|w| escape(w)).collect();
                 assignments.row([
                     address(at),
                     format!("{} moved", repositories(*count)),
                     Bytes(*bytes).to_string(),
-                    verdicts.join(", "),
+                    verdicts.into_iter().chain(checked).collect::<Vec<_>>().join(", "),
                     if waves.is_empty() { String::new() } else { format!("waves passed: {}", waves.join(", ")) },
                     format!("moves {}", short(digest)),
                     format!("verification {}", short(verification)),

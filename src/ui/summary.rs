@@ -27,6 +27,8 @@ pub(super) fn is_clean(summary: &Summary) -> bool {
         advanced: _,
         bracketed: _,
         unknown,
+        whole: _,
+        whole_unknown,
         moves_skipped,
         moves_moot,
         quarantined,
@@ -38,7 +40,7 @@ pub(super) fn is_clean(summary: &Summary) -> bool {
     } = summary;
     let open =
         [*failed, *skipped, *stale, *not_started, *refused, *gates_closed, *paused, *unknown, *quarantined, *lost];
-    open.iter().all(|n| *n == 0) && moves_skipped <= moves_moot && !interrupted
+    open.iter().all(|n| *n == 0) && *whole_unknown == 0 && moves_skipped <= moves_moot && !interrupted
 }
 
 /// The end of a run as text.
@@ -56,6 +58,8 @@ pub fn summary(summary: &Summary, style: Style) -> String {
         advanced,
         bracketed,
         unknown,
+        whole,
+        whole_unknown,
         moves_skipped,
         moves_moot,
         quarantined,
@@ -131,6 +135,13 @@ pub fn summary(summary: &Summary, style: Style) -> String {
             (*unknown, "unknown", "moved, but could not be compared: not a pass"),
             (moves_skipped.saturating_sub(*moves_moot), "skipped", "not made; the next plan has them again if needed"),
             (*moves_moot, "needless", "deleted meanwhile, or already in place"),
+        ],
+    );
+    rows(
+        "Checked",
+        &[
+            (*whole, "whole", "every object is on the destination, by Gitaly's own check"),
+            (*whole_unknown, "unknown", "were to be checked so and could not be: not a pass"),
         ],
     );
     rows(

@@ -77,6 +77,14 @@ pub(super) fn waiting_on(reason: &WaitingOn, subject: &str) -> Advice {
             "Gitaly holds repositories here that GitLab does not know on this storage".into(),
             "Find out what each is (a copy that a move left) and remove it by hand once that is sure.".into(),
         ),
+        WaitingOn::Copies => (
+            "copies are left here that GitLab did not delete after their move (`cleanup failed`)".into(),
+            "Nothing uses them any more: each container lives elsewhere. Remove them through Gitaly, then plan again.".into(),
+        ),
+        WaitingOn::Temporary => (
+            "Gitaly's own temporary folders are left here".into(),
+            "Nothing: Gitaly clears them away within a week, and they keep nothing from being empty.".into(),
+        ),
         WaitingOn::Pools => (
             "object pools are left here, which GitLab deletes by a background job after their last member has left".into(),
             "Nothing: the proof waits for them. If they stay for days, look for failed jobs `ObjectPool::Destroy` in Sidekiq."

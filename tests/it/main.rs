@@ -10,6 +10,8 @@ mod cluster_crash;
 mod common;
 mod config;
 mod control_plane;
+#[cfg(feature = "sandbox")]
+mod failures;
 mod first_move;
 mod fmt;
 #[cfg(feature = "sandbox")]

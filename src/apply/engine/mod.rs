@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::event::{Event, Outcome, Summary};
 use super::journal::Journal;
 use super::mover::{Ended, Mover};
 use super::port::{PortError, PortErrorKind, PortResult, Ports};
 use super::room::{Room, Slots};
+use super::version;
 use super::wave::{Prepared, Wave, prepare};
 use super::{RunResult, action, cluster, proof, tally};
 use crate::model::{Bytes, Container, DiskSpace, StorageName};
@@ -24,11 +26,6 @@ use crate::state::journal::Record as Entry;
 use crate::state::store::Store;
 use crate::state::{Record, State, WaveRecord};
 
-/// Attempts per repository. A 149 GB project that is tried again and again drowns its server.
-const ATTEMPTS: u32 = 3;
-/// Until the second and the third attempt, by the fleet's clock: a push counter falls in seconds, a server restarts in
-/// minutes.
-const RETRY_AFTER: [u64; 2] = [60, 300];
 /// Until GitLab or a Gitaly that could not be asked is asked again, by the fleet's clock.
 const UNREACHABLE_AFTER: u64 = 60;
 /// The state file is written at least after so many verified moves, so that a crash leaves little to the journal.
@@ -42,6 +39,8 @@ enum Message {
     Moved(ActionId, usize, Ended),
     RetryDue(ActionId, usize),
     Measured(StorageName, PortResult<Option<DiskSpace>>),
+    Away(StorageName, String),
+    Version(Option<String>),
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -87,6 +86,8 @@ pub(crate) struct Engine<'a> {
     holds: Vec<Container>,
     /// One weight after the other: GitLab's map is replaced whole.
     settings: Arc<tokio::sync::Mutex<()>>,
+    /// GitLab's version, and whether its workers may be restarting.
+    watch: version::Watch,
     unsaved: u64,
     fatal: Option<String>,
     in_doubt: bool,
@@ -103,9 +104,11 @@ impl<'a> Engine<'a> {
         stop: CancellationToken,
     ) -> Self {
         let (sender, receiver) = unbounded_channel();
+        let watch = version::Watch::new(&mover.rules.version);
         Self {
             plan,
             state,
+            watch,
             summary: Summary::default(),
             mover,
             store,
@@ -149,6 +152,7 @@ impl<'a> Engine<'a> {
     /// Runs to the end. True beside the result: something is in doubt, and the journal must be kept.
     pub(crate) async fn run(mut self) -> (RunResult, bool) {
         let began = self.ports().clock.now();
+        let _asking = self.ask_version();
         loop {
             if self.stop.is_cancelled() && !self.stopping {
                 self.begin_stop();
@@ -178,6 +182,22 @@ impl<'a> Engine<'a> {
             }
         }
         self.finish(began).await
+    }
+
+    /// Asks GitLab for its version now and then, as long as the answer is kept.
+    fn ask_version(&self) -> Option<AbortOnDropHandle<()>> {
+        let (ports, sender) = (self.ports().clone(), self.sender.clone());
+        (!self.plan.moves.is_empty()).then(|| {
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                loop {
+                    ports.clock.sleep(std::time::Duration::from_secs(version::EVERY)).await;
+                    let version = ports.gitlab.version().await.ok().map(|found| found.version);
+                    if sender.send(Message::Version(version)).is_err() {
+                        break;
+                    }
+                }
+            }))
+        })
     }
 
     fn begin_stop(&mut self) {
@@ -229,7 +249,8 @@ impl<'a> Engine<'a> {
                 let storage = storage.clone();
                 let events = self.mover.events.clone();
                 let waiting = move |what| drop(events.send(Event::Waiting { what }));
-                let work = async move { proof::prove_empty(&ports, &storage, waiting).await };
+                let known = proof::Known::of(&self.state, &storage);
+                let work = async move { proof::prove_empty(&ports, &storage, &known, waiting).await };
                 guarded(
                     work,
                     |fault| (Outcome::Failed { cause: fault }, None),
@@ -285,7 +306,10 @@ impl<'a> Engine<'a> {
                 if let (Some(digest), Some(Change::ProveEmpty { storage })) =
                     (digest, self.action(id).map(|a| &a.change))
                 {
-                    self.state.storage_mut(storage).drained = Some(digest);
+                    let record = self.state.storage_mut(storage);
+                    record.drained = Some(digest);
+                    // Nothing is left there, so nothing that GitLab had left.
+                    record.left.clear();
                     self.save().await;
                 }
                 self.end(id, outcome);
@@ -313,9 +337,14 @@ impl<'a> Engine<'a> {
                     Err(e) => drop(self.unmeasured.insert(name, e.to_string())),
                 }
             }
+            Message::Away(name, cause) => self.away(name, &cause),
+            Message::Version(version) => {
+                let word = self.watch.answer(version.as_deref(), self.ports().clock.now());
+                self.heard(word);
+            }
             Message::RetryDue(id, at) => {
                 if let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) {
-                    wave.waiting -= 1;
+                    wave.due(&planned.destination);
                     wave.again(&planned.destination, at);
                 }
             }
@@ -352,6 +381,10 @@ impl<'a> Engine<'a> {
 
     /// Starts moves while slots and room allow, earlier actions first.
     fn fill(&mut self) {
+        // Workers that restart leave dead ends behind; without workers, what is scheduled only waits read-only.
+        if self.watch.holds() || !lock(&self.mover.short).is_empty() {
+            return;
+        }
         let foreign = self.mover.poller.foreign();
         let ids: Vec<ActionId> = self.waves.keys().copied().collect();
         for id in ids {

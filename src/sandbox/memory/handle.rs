@@ -148,6 +148,13 @@ impl Handle {
         };
     }
 
+    /// A storage's Gitaly is away for everybody, GitLab too, for so long from now.
+    pub fn set_down(&self, storage: &StorageName, span: Duration) {
+        let mut inner = self.inner();
+        let until = inner.now + SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
+        inner.world.set_down(storage, until);
+    }
+
     /// GitLab's configuration names a storage, or does not.
     pub fn set_known(&self, storage: &StorageName, known: bool) {
         let world = &mut self.inner().world;

@@ -155,7 +155,7 @@ impl GitLab for Port {
         self.get("version", "/metadata".into(), |inner| {
             let release = inner.world.release;
             let enterprise = release.can(Ability::TellsEdition).then_some(release.enterprise);
-            Ok(Version { version: inner.world.spec.gitlab_version.clone(), enterprise })
+            Ok(Version { version: inner.world.gitlab_version(), enterprise })
         })
         .await
     }
@@ -358,6 +358,14 @@ impl Gitaly for Port {
 
     async fn size(&self, storage: &StorageName, path: &str) -> PortResult<Bytes> {
         self.ask("size", storage, |shared, _| Ok(Bytes(shared.content.measure(storage, path)?.size))).await
+    }
+
+    async fn fsck(&self, storage: &StorageName, path: &str) -> PortResult<Vec<String>> {
+        self.ask("fsck", storage, |shared, _| {
+            let complaints = shared.content.fsck(storage, path)?;
+            Ok(String::from_utf8_lossy(&complaints).lines().map(str::to_owned).collect())
+        })
+        .await
     }
 
     async fn pool(&self, storage: &StorageName, path: &str) -> PortResult<Option<String>> {

@@ -53,6 +53,8 @@ pub struct World {
     pub floor: SignedDuration,
     /// Keep a repository frozen until its main repository's references were read, or a minute passed.
     pub courteous: bool,
+    /// Copies to this storage have another checksum than their source, always the same.
+    pub sick: Option<StorageName>,
     /// What its version and edition make of it.
     pub release: Release,
     /// The embedded cluster.
@@ -99,6 +101,7 @@ impl World {
             known: spec.storages.iter().map(|s| s.name.clone()).collect(),
             floor: SignedDuration::ZERO,
             courteous: false,
+            sick: None,
             release: Release::new(&spec.gitlab_version),
             store: Store::new(spec.seed, epoch),
             pods: BTreeMap::new(),

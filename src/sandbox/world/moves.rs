@@ -62,6 +62,7 @@ impl Move {
         match self.state {
             MoveState::Scheduled => self.struck_by("stuck_scheduled"),
             MoveState::Started => self.struck_by("dead_end_b"),
+            MoveState::Replicated => self.struck_by("stays_replicated"),
             _ => false,
         }
     }
@@ -236,7 +237,7 @@ impl World {
     pub fn next_due(&self) -> Option<Timestamp> {
         let waiting = self.live.iter().filter(|queued| !self.at_work.contains(queued));
         let waiting = waiting.filter_map(|queued| self.moves.get(queued));
-        let step = waiting.clone().filter(|m| m.copied).filter_map(|m| self.due_of(m)).min();
+        let step = waiting.clone().filter(|m| m.copied && !m.stuck()).filter_map(|m| self.due_of(m)).min();
         let queue = waiting.filter(|m| m.state == MoveState::Scheduled && !m.stuck()).count();
         let workers = self.outages.workers.filter(|_| queue > 0);
         [step, workers, self.next_errand(), self.next_pod_step()].into_iter().flatten().min()
@@ -249,7 +250,8 @@ impl World {
         }
         for queued in self.live.iter().copied().collect::<Vec<_>>() {
             let Some(m) = self.moves.get(&queued) else { continue };
-            if m.state == MoveState::Started && m.copied && self.due_of(m).is_some_and(|due| due <= now) {
+            let due = m.state == MoveState::Started && m.copied && !m.stuck();
+            if due && self.due_of(m).is_some_and(|due| due <= now) {
                 self.switch(m.clone(), now);
             }
         }
@@ -351,6 +353,8 @@ impl World {
             let (ours, theirs) = (sum(m.queued), sum(m.queued + 1));
             let message = format!("Failed to verify {what} repository checksum from {ours:040x} to {theirs:040x}");
             fails(&mut m, BASE, message);
+        } else if self.sick.as_ref() == Some(&m.destination) {
+            fails(&mut m, BASE, format!("Failed to verify {what} repository checksum from {:040x} to {:040x}", 1, 2));
         } else if self.is_down(&m.source, now) || self.is_down(&m.destination, now) {
             fails(&mut m, BASE, "14:failed to connect to all addresses.".to_owned());
         } else if m.same_disk && lacks_pool {

@@ -165,6 +165,9 @@ impl Gitaly for PodGitaly {
     async fn size(&self, storage: &StorageName, path: &str) -> PortResult<Bytes> {
         self.others.size(storage, path).await
     }
+    async fn fsck(&self, storage: &StorageName, path: &str) -> PortResult<Vec<String>> {
+        self.others.fsck(storage, path).await
+    }
     async fn pool(&self, storage: &StorageName, path: &str) -> PortResult<Option<String>> {
         self.others.pool(storage, path).await
     }
