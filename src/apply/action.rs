@@ -7,7 +7,7 @@ use super::port::{PortError, PortErrorKind, Ports};
 use crate::model::{StorageName, Weight};
 
 /// How often a read that fails in passing is repeated.
-const TRIES: u32 = 3;
+const TRIES: u32 = 5;
 
 /// Sets one weight: reads the whole map, changes one entry, writes it, reads it back. Returns remarks beside the outcome.
 pub(crate) async fn set_weight(
@@ -49,9 +49,10 @@ async fn try_set_weight(
         }
         match gitlab.put_weights(&wanted).await {
             Ok(_) => {}
-            // Written or not: the reading below tells.
+            // Written or not: the next reading tells.
             Err(e) if matches!(e.kind, PortErrorKind::Transient | PortErrorKind::Ambiguous) && attempt < TRIES => {
                 ports.clock.sleep(Duration::from_secs(2)).await;
+                continue;
             }
             Err(e) => return Err(e),
         }

@@ -53,6 +53,9 @@ pub(crate) struct Session {
     /// Tells the embedded fleet of a real cluster's pods.
     #[cfg(feature = "sandbox")]
     _word: Option<super::fleet::Word>,
+    /// Keeps the fleet of this process for the next command.
+    #[cfg(feature = "sandbox")]
+    _memory: Option<super::fleet::InMemory>,
 }
 
 /// Where values of variables come from: the environment and what was typed.
@@ -109,6 +112,12 @@ impl Project {
             return Err(self.refuse(Diagnostics { items: later }));
         }
         #[cfg(feature = "sandbox")]
+        if let Connection::Sandbox(spec) = &self.desired.connection
+            && let Some(memory) = super::fleet::InMemory::wanted(spec)?
+        {
+            return Ok(self.in_memory(context, selection, listing, memory));
+        }
+        #[cfg(feature = "sandbox")]
         let mut word = None;
         let target = match &self.desired.connection {
             Connection::Live(connection) => signals.or_stop(live_target(&self.desired, connection)).await??,
@@ -159,7 +168,33 @@ impl Project {
             options,
             #[cfg(feature = "sandbox")]
             _word: word,
+            #[cfg(feature = "sandbox")]
+            _memory: None,
         })
+    }
+
+    /// The session on a fleet within this process.
+    #[cfg(feature = "sandbox")]
+    fn in_memory(
+        mut self,
+        context: &Context,
+        selection: &Selection,
+        listing: &Listing,
+        memory: super::fleet::InMemory,
+    ) -> Session {
+        if let Some(most) = selection.parallelism {
+            self.desired.max_moves = self.desired.max_moves.min(most);
+        }
+        let talk = Talk::new(context.terminal);
+        let reading = Reading::new(&self.desired, listing, talk.clone());
+        let request = request(&self.desired);
+        let options = plan::Options {
+            target: selection.target.clone(),
+            exclude: selection.exclude.clone(),
+            adopt: selection.adopt,
+        };
+        let ports = memory.ports.clone();
+        Session { project: self, ports, reading, talk, request, options, _word: None, _memory: Some(memory) }
     }
 }
 

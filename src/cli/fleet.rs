@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use camino::Utf8PathBuf;
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -12,13 +13,14 @@ use tokio::task::JoinHandle;
 use super::context::{real_cluster, world};
 use super::failure::Failure;
 use super::signals::Signals;
-use crate::apply::port::{Cluster, PortResult};
+use crate::apply::port::{Cluster, PortResult, Ports};
 use crate::diag::Diagnostic;
 use crate::live::kubernetes::{Access, ClusterTarget, KubeCluster};
 use crate::live::{GitalyTarget, ScaledClock, Target};
 use crate::model::cluster::{ObjectKind, STORAGE_LABEL};
 use crate::model::quantity::Quantity;
 use crate::model::{ClusterSettings, Desired, DesiredStorage, Endpoint, SandboxConnection, Scheme, StorageName};
+use crate::sandbox::memory::{Handle, MemoryFleet};
 use crate::sandbox::{self, Endpoints, PodFacts, PodNeeds};
 
 /// How often a real cluster is looked at for the fleet.
@@ -69,6 +71,33 @@ pub(super) async fn target(
     };
     let cluster = real.or_else(|| embedded(desired, &endpoints));
     Ok((reached(desired, endpoints, cluster), word))
+}
+
+/// The fleet within this process, its world kept in a file between two commands: what stories run on beside the sockets.
+pub(crate) struct InMemory {
+    pub(crate) ports: Ports,
+    pub(crate) handle: Handle,
+    file: Utf8PathBuf,
+}
+
+impl InMemory {
+    /// The fleet in memory, where the environment asks for it (`TRANSHIP_SANDBOX=memory`).
+    pub(crate) fn wanted(spec: &SandboxConnection) -> Result<Option<Self>, Failure> {
+        if std::env::var_os("TRANSHIP_SANDBOX").is_none_or(|how| how != "memory") {
+            return Ok(None);
+        }
+        let file = world(&spec.name)?.join("memory.json");
+        let (ports, handle) = MemoryFleet::resume(spec, &file)?;
+        Ok(Some(Self { ports, handle, file }))
+    }
+}
+
+impl Drop for InMemory {
+    fn drop(&mut self) {
+        if let Err(error) = self.handle.keep(&self.file) {
+            tracing::error!(%error, "the fleet in memory is not kept");
+        }
+    }
 }
 
 /// What the embedded cluster must have for the configuration's pods.

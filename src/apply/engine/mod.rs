@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::event::{Event, Outcome, Summary};
 use super::journal::Journal;
@@ -88,6 +87,8 @@ pub(crate) struct Engine<'a> {
     settings: Arc<tokio::sync::Mutex<()>>,
     /// GitLab's version, and whether its workers may be restarting.
     watch: version::Watch,
+    asked: Option<jiff::Timestamp>,
+    asking: bool,
     unsaved: u64,
     fatal: Option<String>,
     in_doubt: bool,
@@ -109,6 +110,8 @@ impl<'a> Engine<'a> {
             plan,
             state,
             watch,
+            asked: None,
+            asking: false,
             summary: Summary::default(),
             mover,
             store,
@@ -152,7 +155,6 @@ impl<'a> Engine<'a> {
     /// Runs to the end. True beside the result: something is in doubt, and the journal must be kept.
     pub(crate) async fn run(mut self) -> (RunResult, bool) {
         let began = self.ports().clock.now();
-        let _asking = self.ask_version();
         loop {
             if self.stop.is_cancelled() && !self.stopping {
                 self.begin_stop();
@@ -184,20 +186,28 @@ impl<'a> Engine<'a> {
         self.finish(began).await
     }
 
-    /// Asks GitLab for its version now and then, as long as the answer is kept.
-    fn ask_version(&self) -> Option<AbortOnDropHandle<()>> {
-        let (ports, sender) = (self.ports().clone(), self.sender.clone());
-        (!self.plan.moves.is_empty()).then(|| {
-            AbortOnDropHandle::new(tokio::spawn(async move {
-                loop {
-                    ports.clock.sleep(std::time::Duration::from_secs(version::EVERY)).await;
-                    let version = ports.gitlab.version().await.ok().map(|found| found.version);
-                    if sender.send(Message::Version(version)).is_err() {
-                        break;
-                    }
+    /// Asks GitLab for its version, when that has not been done for a while, or, while it holds, after a while.
+    fn ask_version(&mut self) {
+        let (now, holds) = (self.ports().clock.now(), self.watch.holds());
+        let every = jiff::SignedDuration::from_secs(i64::try_from(version::EVERY).unwrap_or(i64::MAX));
+        let asked = *self.asked.get_or_insert(now);
+        if self.asking || (!holds && now.duration_since(asked) < every) {
+            return;
+        }
+        (self.asking, self.asked) = (true, Some(now));
+        // Counted as running, so that the loop waits for its answer.
+        self.running += 1;
+        let (ports, sender, stop) = (self.ports().clone(), self.sender.clone(), self.stop.clone());
+        let work = async move {
+            if holds {
+                tokio::select! {
+                    () = ports.clock.sleep(std::time::Duration::from_secs(version::EVERY)) => {}
+                    () = stop.cancelled() => {}
                 }
-            }))
-        })
+            }
+            ports.gitlab.version().await.ok().map(|found| found.version)
+        };
+        guarded(work, |_| None, move |version| drop(sender.send(Message::Version(version))));
     }
 
     fn begin_stop(&mut self) {
@@ -339,6 +349,8 @@ impl<'a> Engine<'a> {
             }
             Message::Away(name, cause) => self.away(name, &cause),
             Message::Version(version) => {
+                self.running -= 1;
+                self.asking = false;
                 let word = self.watch.answer(version.as_deref(), self.ports().clock.now());
                 self.heard(word);
             }
@@ -381,6 +393,9 @@ impl<'a> Engine<'a> {
 
     /// Starts moves while slots and room allow, earlier actions first.
     fn fill(&mut self) {
+        if !self.waves.is_empty() {
+            self.ask_version();
+        }
         // Workers that restart leave dead ends behind; without workers, what is scheduled only waits read-only.
         if self.watch.holds() || !lock(&self.mover.short).is_empty() {
             return;

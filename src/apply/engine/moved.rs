@@ -121,6 +121,7 @@ impl Engine<'_> {
             Action::RetryUnlessSame => attempt >= ATTEMPTS || same,
             // The hook has had its only turn: it is tried again once, whatever was spent before.
             Action::DeadEnd => false,
+            Action::Confirm => attempt > ATTEMPTS,
             _ => attempt >= ATTEMPTS,
         };
         if over {

@@ -87,6 +87,8 @@ pub(crate) enum Action {
     Reconcile,
     /// Another attempt after a drawn delay, within the budget.
     Retry,
+    /// The same, with one attempt beyond the budget: only that tells whether it is frozen.
+    Confirm,
     /// The same; but the same words twice set it aside: nothing has changed, and nothing will.
     RetryUnlessSame,
     /// Another attempt when the project is quiet, within the budget.
@@ -136,7 +138,7 @@ pub(crate) struct Row {
 }
 
 use Action::{
-    Accept, DeadEnd, Destination, QuietHour, Reconcile, Retry, RetryUnlessSame, SetAside, Skip, StopSource, StopWave,
+    Accept, Confirm, DeadEnd, Destination, QuietHour, Reconcile, Retry, RetryUnlessSame, SetAside, Skip, StopSource, StopWave,
     Wait,
 };
 use Blames::{Pair, Repository};
@@ -192,7 +194,7 @@ pub(crate) const TABLE: &[Row] = &[
          "transport is closing", "resource_exhausted"],
         Destination, Pair, false, "a Gitaly could not be reached", LOOK),
     row!(Silent, "`failed` without a message, after `started`", [], Retry, Pair, false, "failed without a reason", LOOK),
-    row!(Unstarted, "`failed` without a message, never seen `started`", [], Retry, Pair, false,
+    row!(Unstarted, "`failed` without a message, never seen `started`", [], Confirm, Pair, false,
         "failed without a reason", LOOK),
     row!(Other, "`failed`, by no message above", [], RetryUnlessSame, Pair, false, "move failed", LOOK),
     row!(DeadEndA, "400 `is read-only`, its newest move being `failed`", [], DeadEnd, Pair, true,

@@ -61,6 +61,37 @@ impl Handle {
         super::cluster::direct(&mut inner, |cluster| drop(cluster.delete(key, &Delete::default())));
     }
 
+    /// Writes the fleet into a file, for [`super::MemoryFleet::resume`].
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn keep(&self, file: &camino::Utf8Path) -> std::io::Result<()> {
+        let inner = self.inner();
+        let mut changes = inner.world.as_changes();
+        changes.extend(self.shared.content.as_changes());
+        let text = serde_json::to_vec(&super::Kept { now: inner.now, changes })?;
+        drop(inner);
+        if let Some(folder) = file.parent() {
+            fs_err::create_dir_all(folder)?;
+        }
+        fs_err::write(file, text)
+    }
+
+    /// Becomes a fleet that was kept.
+    pub(super) fn take_up(&self, spec: &crate::model::SandboxConnection, kept: super::Kept) {
+        let mut inner = self.inner();
+        let epoch = inner.world.epoch;
+        inner.world = World::new(spec.clone(), epoch);
+        inner.world.courteous = true;
+        inner.now = kept.now;
+        self.shared.content.clear();
+        for change in kept.changes {
+            self.shared.content.replay(&change);
+            inner.world.replay(change);
+        }
+        drop((inner.world.take_changes(), self.shared.content.changes()));
+    }
+
     /// Looks at the world, or changes anything in it.
     pub fn world<T>(&self, f: impl FnOnce(&mut World) -> T) -> T {
         f(&mut self.inner().world)

@@ -14,11 +14,14 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use camino::Utf8Path;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
+use super::SandboxError;
 use super::content::Content as _;
 use super::synthetic::Synthetic;
-use super::world::{World, carry_out};
+use super::world::{Change, World, carry_out};
 use crate::apply::port::{PortErrorKind, Ports};
 use crate::model::cluster::ObjectKey;
 use crate::model::{Container, SandboxConnection, StorageName, Weight};
@@ -54,6 +57,30 @@ impl MemoryFleet {
         let handle =
             Handle { shared: Arc::new(Shared { inner: Mutex::new(inner), content, died: Default::default() }) };
         (handle.ports(), handle)
+    }
+}
+
+/// A fleet in memory as it is kept between two commands.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    now: Timestamp,
+    changes: Vec<Change>,
+}
+
+impl MemoryFleet {
+    /// Takes up the fleet that [`Handle::keep`] wrote into a file; makes it anew when there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn resume(spec: &SandboxConnection, file: &Utf8Path) -> Result<(Ports, Handle), SandboxError> {
+        let (ports, handle) = Self::new(spec);
+        if file.exists() {
+            let failed = |e: String| SandboxError { message: format!("{file}: {e}"), help: None };
+            let text = fs_err::read(file).map_err(|e| failed(e.to_string()))?;
+            let kept: Kept = serde_json::from_slice(&text).map_err(|e| failed(e.to_string()))?;
+            handle.take_up(spec, kept);
+        }
+        Ok((ports, handle))
     }
 }
 
