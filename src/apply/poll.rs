@@ -179,12 +179,7 @@ impl Poller {
 
     /// Resolves when the move has ended, or when it stays in a state for longer than it should: `started` for more than
     /// `started_limit` seconds, the others by themselves. Without a limit only at its end. An error: it is gone.
-    pub(crate) fn watch(
-        &self,
-        kind: ContainerKind,
-        id: u64,
-        started_limit: Option<u64>,
-    ) -> oneshot::Receiver<Seen> {
+    pub(crate) fn watch(&self, kind: ContainerKind, id: u64, started_limit: Option<u64>) -> oneshot::Receiver<Seen> {
         let (sender, receiver) = oneshot::channel();
         let now = self.ports.clock.now();
         let watched = Watched {

@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 use super::event::Outcome;
 use super::port::{Cursor, PortError, PortErrorKind, PortResult, Ports};
 use crate::model::{
-    Container, ContainerKind, MoveRecord, MoveState, PathClass, Repository, RepositoryRole, StorageName, Weight, class_of,
-    relative_path,
+    Container, ContainerKind, MoveRecord, MoveState, PathClass, Repository, RepositoryRole, StorageName, Weight,
+    class_of, relative_path,
 };
 use crate::state::State;
 
@@ -185,7 +185,9 @@ impl Known {
         let mut lines = Vec::new();
         if let Some(first) = copies.first() {
             let what = some(copies.len(), "copy", "copies", first);
-            lines.push(format!("Gitaly has {what} that moves left (`cleanup failed`): remove them there through Gitaly"));
+            lines.push(format!(
+                "Gitaly has {what} that moves left (`cleanup failed`): remove them there through Gitaly"
+            ));
         }
         if let Some(first) = held.first() {
             let what = some(held.len(), "repository", "repositories", first);

@@ -68,7 +68,8 @@ impl Watch {
             if !before.is_empty() {
                 let began = self.held.as_ref().map_or(now, |held| held.began);
                 let why = format!("GitLab's version changed from {before} to {version}, so its workers restart");
-                let told = format!("{why}; nothing new is scheduled until it has been steady for {} minutes", STEADY / 60);
+                let told =
+                    format!("{why}; nothing new is scheduled until it has been steady for {} minutes", STEADY / 60);
                 self.held = Some(Held { began, since: now, why });
                 return Some(Word::Hold(told));
             }
@@ -77,7 +78,10 @@ impl Watch {
         if version.is_some() && between(held.since, now) >= STEADY {
             self.held = None;
             let minutes = STEADY / 60;
-            return Some(Word::GoOn(format!("GitLab has been steady at {} for {minutes} minutes; going on", self.known)));
+            return Some(Word::GoOn(format!(
+                "GitLab has been steady at {} for {minutes} minutes; going on",
+                self.known
+            )));
         }
         let waited = between(held.began, now);
         let too_long = self.max_wait.is_some_and(|most| waited > most);
@@ -97,7 +101,9 @@ mod tests {
     fn a_change_holds_until_it_has_been_steady() {
         let mut watch = Watch::new("18.1.0");
         assert_eq!(watch.answer(Some("18.1.0"), at(60)), None);
-        assert!(matches!(watch.answer(Some("18.2.0"), at(120)), Some(Word::Hold(why)) if why.contains("18.1.0 to 18.2.0")));
+        assert!(
+            matches!(watch.answer(Some("18.2.0"), at(120)), Some(Word::Hold(why)) if why.contains("18.1.0 to 18.2.0"))
+        );
         assert_eq!(watch.answer(None, at(1000)), None, "no answer is not steady");
         assert!(watch.holds());
         assert!(matches!(watch.answer(Some("18.1.0"), at(1060)), Some(Word::Hold(_))), "a rolling upgrade");

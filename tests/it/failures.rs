@@ -26,7 +26,8 @@ fn tool(spec: &SandboxConnection) -> Tool {
 }
 
 fn faults(repositories: u32, faults: &[(&str, u32, u32)]) -> SandboxConnection {
-    let faults = faults.iter().map(|(kind, nth, count)| SandboxFault { kind: (*kind).into(), nth: *nth, count: *count });
+    let faults =
+        faults.iter().map(|(kind, nth, count)| SandboxFault { kind: (*kind).into(), nth: *nth, count: *count });
     SandboxConnection { faults: faults.collect(), ..spec(repositories, &[]) }
 }
 
@@ -173,10 +174,8 @@ async fn a_lost_job_is_told_from_a_shortage_of_workers() {
 
 #[tokio::test]
 async fn what_was_switched_counts_as_moved_whatever_the_record_says_and_what_is_left_is_told_by_class() {
-    let mut tool = tool(&faults(
-        9,
-        &[("stays_replicated", 2, 1), ("failed_after_switch", 4, 1), ("cleanup_failed", 6, 1)],
-    ));
+    let mut tool =
+        tool(&faults(9, &[("stays_replicated", 2, 1), ("failed_after_switch", 4, 1), ("cleanup_failed", 6, 1)]));
     let summary = tool.apply().await;
     assert_eq!((summary.quarantined, summary.lost, summary.failed), (0, 0, 0), "{summary:?}");
     assert_eq!(passed(&summary) + summary.unknown, 9, "{summary:?}");
@@ -250,7 +249,8 @@ async fn a_destination_that_dies_in_the_middle_of_a_wave_pauses_its_pair_alone()
     let (fleet, events) = (tool.fleet.clone(), tool.events_shared());
     tokio::spawn(async move {
         loop {
-            let done = events.lock().expect("not poisoned").iter().filter(|e| matches!(e, Event::MoveVerified { .. })).count();
+            let done =
+                events.lock().expect("not poisoned").iter().filter(|e| matches!(e, Event::MoveVerified { .. })).count();
             if done >= 6 {
                 break;
             }

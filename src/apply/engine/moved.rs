@@ -72,7 +72,12 @@ impl Engine<'_> {
                 self.summary.bytes.0 += verified.intent.bytes.0;
                 let verdict = verified.verdict.as_str();
                 tally::record(&mut self.state, &verified.intent, verdict, &verified.source, &verified.destination);
-                tally::beside(&mut self.state, &verified.intent, verified.deep.map(whole::word), verified.left.is_some());
+                tally::beside(
+                    &mut self.state,
+                    &verified.intent,
+                    verified.deep.map(whole::word),
+                    verified.left.is_some(),
+                );
                 self.holds.push(planned.container);
                 self.unsaved += 1;
                 if self.unsaved >= CHECKPOINT_EVERY {

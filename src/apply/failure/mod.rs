@@ -138,8 +138,8 @@ pub(crate) struct Row {
 }
 
 use Action::{
-    Accept, Confirm, DeadEnd, Destination, QuietHour, Reconcile, Retry, RetryUnlessSame, SetAside, Skip, StopSource, StopWave,
-    Wait,
+    Accept, Confirm, DeadEnd, Destination, QuietHour, Reconcile, Retry, RetryUnlessSame, SetAside, Skip, StopSource,
+    StopWave, Wait,
 };
 use Blames::{Pair, Repository};
 

@@ -85,7 +85,8 @@ impl Mover {
                     return Ok(Fate::Dead { class: Class::LostJob, evidence });
                 }
                 // More would only wait read-only behind it.
-                let why = format!("{}: {seen}, and no later one was taken: GitLab has no worker for moves", intent.path);
+                let why =
+                    format!("{}: {seen}, and no later one was taken: GitLab has no worker for moves", intent.path);
                 self.short(intent, Some(why));
                 Ok(Fate::Goes { pardon: 60 })
             }

@@ -27,8 +27,10 @@ pub(crate) struct Output {
 impl Home {
     /// An empty home.
     pub(crate) fn new() -> Self {
-        let home =
-            Self { guard: tempfile::Builder::new().prefix("tranship-it-").tempdir().expect("a temporary folder"), in_memory: false };
+        let home = Self {
+            guard: tempfile::Builder::new().prefix("tranship-it-").tempdir().expect("a temporary folder"),
+            in_memory: false,
+        };
         fs_err::create_dir_all(home.root().join("bin")).expect("bin");
         fs_err::create_dir_all(home.path()).expect("home");
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_tranship"), home.root().join("bin/tranship")).expect("tranship");
