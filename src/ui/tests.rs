@@ -322,6 +322,7 @@ fn recorded() -> State {
         digest: "cd".repeat(32),
         verification: "ef".repeat(32),
         waves: ["archived".to_owned(), "rest".to_owned()].into(),
+        ..AssignmentRecord::default()
     };
     state.records.insert(address("assignment.everything"), Record::Assignment(assignment));
     let wave = WaveRecord { sample_threshold: Some("00ff00ff00ff00ff".into()) };
