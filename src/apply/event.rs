@@ -115,6 +115,24 @@ pub enum Event {
         /// A reference tip is missing: exit code 8.
         loss: bool,
     },
+    /// How many moves may be in flight was changed.
+    Throttled {
+        /// Of what: `pod-a as destination`, `GitLab's workers`.
+        what: String,
+        /// The storage, where it is one's.
+        storage: Option<StorageName>,
+        /// Slots before; 0: none were begun.
+        from: u32,
+        /// Slots since; 0: none is begun.
+        to: u32,
+        /// Why.
+        why: String,
+    },
+    /// What keeps new moves from beginning has changed, declared limits aside.
+    Held {
+        /// A veto, slots that were found, GitLab's workers, room; `None`: nothing any more.
+        by: Option<String>,
+    },
     /// Something is waited for.
     Waiting {
         /// For what, in a line.

@@ -5,11 +5,13 @@
 
 mod action;
 mod cluster;
+pub mod counted;
 mod engine;
 pub mod event;
 mod gate;
 mod journal;
 mod mover;
+mod pace;
 mod poll;
 pub mod port;
 mod proof;
@@ -99,6 +101,7 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         events: context.events.clone(),
         stop: context.stop.clone(),
         closed: Arc::default(),
+        places: mover::Places::default(),
     };
     let (result, in_doubt) = engine::Engine::new(plan, state, mover, context.store, context.stop).run().await;
     if !in_doubt

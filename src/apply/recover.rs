@@ -95,6 +95,7 @@ async fn one(
         events: context.events.clone(),
         stop: context.stop.clone(),
         closed: std::sync::Arc::default(),
+        places: super::mover::Places::default(),
     };
     let mut ends = futures::stream::iter(folded.doubts.into_values())
         .map(|doubt| {

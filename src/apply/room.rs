@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::pace::{End, Role};
 use crate::model::{Bytes, DiskSpace, StorageName};
 use crate::plan::{Plan, need};
 
@@ -10,38 +11,108 @@ use crate::plan::{Plan, need};
 pub(crate) struct Slots {
     most: usize,
     used: usize,
-    storages: BTreeMap<StorageName, (usize, usize)>,
+    storages: BTreeMap<StorageName, Used>,
+}
+
+/// Slots of one storage: declared for both roles together, found for each apart.
+#[derive(Debug)]
+struct Used {
+    most: usize,
+    out: usize,
+    into: usize,
+    out_most: usize,
+    into_most: usize,
+}
+
+/// What limits us from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outside {
+    /// Moves of others that have not ended.
+    pub(crate) foreign: usize,
+    /// Moves of all that GitLab's workers take at once, as far as that was found.
+    pub(crate) workers: usize,
+}
+
+/// What keeps a move from beginning.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Binding {
+    /// The moves that may be outstanding in all, as declared.
+    All,
+    /// GitLab's workers.
+    Workers,
+    /// A storage's declared limit.
+    Declared,
+    /// What was found for an end, below what is declared.
+    Found(End),
 }
 
 impl Slots {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let storages = plan.storages.iter().map(|(name, s)| (name.clone(), (s.max_moves as usize, 0))).collect();
+        let used = |most: u32| Used {
+            most: most as usize,
+            out: 0,
+            into: 0,
+            out_most: most as usize,
+            into_most: most as usize,
+        };
+        let storages = plan.storages.iter().map(|(name, s)| (name.clone(), used(s.max_moves))).collect();
         Self { most: plan.max_moves as usize, used: 0, storages }
     }
 
-    /// True when a move between these can begin now, with `foreign` workers busy for others.
-    pub(crate) fn free(&self, source: &StorageName, destination: &StorageName, foreign: usize) -> bool {
+    /// Sets what was found for one end.
+    pub(crate) fn set_limit(&mut self, end: &End, most: u32) {
+        if let Some(used) = self.storages.get_mut(&end.storage) {
+            let limit = match end.role {
+                Role::Source => &mut used.out_most,
+                Role::Destination => &mut used.into_most,
+            };
+            *limit = most as usize;
+        }
+    }
+
+    /// What keeps a move between these from beginning now; `None`: nothing.
+    pub(crate) fn binding(&self, source: &StorageName, destination: &StorageName, outside: Outside) -> Option<Binding> {
+        if self.used >= self.most {
+            return Some(Binding::All);
+        }
+        for (storage, role) in [(source, Role::Source), (destination, Role::Destination)] {
+            let Some(Used { most, out, into, out_most, into_most }) = self.storages.get(storage) else { continue };
+            let (used, found) = match role {
+                Role::Source => (out, out_most),
+                Role::Destination => (into, into_most),
+            };
+            if used >= found && found < most {
+                return Some(Binding::Found(End { storage: storage.clone(), role }));
+            }
+            if out + into >= *most {
+                return Some(Binding::Declared);
+            }
+        }
         // One slot stays ours, or a busy GitLab would starve us for ever; law 9's wait is then a worker's queue of one.
-        let most = self.most.saturating_sub(foreign).max(1);
-        let free = |name| self.storages.get(name).is_none_or(|(most, used)| used < most);
-        self.used < most && free(source) && free(destination)
+        let ours = |all: usize| all.saturating_sub(outside.foreign).max(1);
+        if self.used >= ours(outside.workers) {
+            return Some(Binding::Workers);
+        }
+        (self.used >= ours(self.most)).then_some(Binding::All)
     }
 
     pub(crate) fn take(&mut self, source: &StorageName, destination: &StorageName) {
         self.used += 1;
-        for name in [source, destination] {
-            if let Some((_, used)) = self.storages.get_mut(name) {
-                *used += 1;
-            }
+        if let Some(used) = self.storages.get_mut(source) {
+            used.out += 1;
+        }
+        if let Some(used) = self.storages.get_mut(destination) {
+            used.into += 1;
         }
     }
 
     pub(crate) fn give(&mut self, source: &StorageName, destination: &StorageName) {
         self.used = self.used.saturating_sub(1);
-        for name in [source, destination] {
-            if let Some((_, used)) = self.storages.get_mut(name) {
-                *used = used.saturating_sub(1);
-            }
+        if let Some(used) = self.storages.get_mut(source) {
+            used.out = used.out.saturating_sub(1);
+        }
+        if let Some(used) = self.storages.get_mut(destination) {
+            used.into = used.into.saturating_sub(1);
         }
     }
 }
@@ -100,6 +171,32 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_limit_binds_and_one_slot_stays_ours() {
+        let name = |text: &str| StorageName::new(text).expect("valid");
+        let (a, b, c) = (name("a"), name("b"), name("c"));
+        let used = |most| Used { most, out: 0, into: 0, out_most: most, into_most: most };
+        let storages = [(a.clone(), used(4)), (b.clone(), used(2)), (c.clone(), used(4))];
+        let mut slots = Slots { most: 4, used: 0, storages: storages.into_iter().collect() };
+        let free = Outside { foreign: 0, workers: 100 };
+        assert_eq!(slots.binding(&a, &b, free), None);
+        assert_eq!(slots.binding(&a, &b, Outside { foreign: 50, workers: 4 }), None, "one stays ours");
+        slots.take(&a, &b);
+        assert_eq!(slots.binding(&a, &b, Outside { foreign: 50, workers: 100 }), Some(Binding::All));
+        assert_eq!(slots.binding(&a, &b, Outside { foreign: 0, workers: 1 }), Some(Binding::Workers));
+        slots.take(&a, &b);
+        assert_eq!(slots.binding(&a, &b, free), Some(Binding::Declared));
+        assert_eq!(slots.binding(&b, &a, free), Some(Binding::Declared), "a storage's limit is for both roles");
+        let end = End { storage: a.clone(), role: Role::Source };
+        slots.set_limit(&end, 2);
+        assert_eq!(slots.binding(&a, &c, free), Some(Binding::Found(end.clone())));
+        assert_eq!(slots.binding(&c, &a, free), None, "as destination it has slots");
+        slots.give(&a, &b);
+        assert_eq!(slots.binding(&a, &c, free), None);
+        slots.set_limit(&end, 0);
+        assert_eq!(slots.binding(&a, &c, free), Some(Binding::Found(end)), "paused");
+    }
 
     #[test]
     fn law_8_what_is_in_flight_counts() {

@@ -18,7 +18,7 @@ use super::{
     basis, policy,
 };
 use crate::diag::Diagnostics;
-use crate::model::{Address, Bytes, DesiredStorage, StorageName, Weight};
+use crate::model::{Address, Bytes, DesiredStorage, Profile, StorageName, Weight};
 
 impl<'a> Planner<'a, '_> {
     /// Makes the actions; items are sorted by wave and source.
@@ -103,6 +103,7 @@ impl<'a> Planner<'a, '_> {
         let storages = self.storages(&items);
         let moves = self.moves(&items);
         drop(items);
+        let concurrency = self.concurrency(&touched)?;
         let preflight =
             std::mem::replace(&mut self.preflight, Preflight::new(self.desired, self.observed, self.state, self.pods));
         let mut plan = Plan {
@@ -121,7 +122,7 @@ impl<'a> Planner<'a, '_> {
             weights,
             storages,
             max_moves: self.desired.max_moves.max(1),
-            concurrency: ConcurrencyPlan::default(),
+            concurrency,
             windows: BTreeMap::new(),
             freeze: FreezePlan::default(),
             source_fsck: self.desired.source_fsck,
@@ -133,6 +134,24 @@ impl<'a> Planner<'a, '_> {
         };
         plan.policies = policy::verdicts(self.desired, &plan);
         Ok(plan)
+    }
+
+    /// How many moves run at once; nothing is asked where nothing moves.
+    fn concurrency(&self, touched: &BTreeSet<&StorageName>) -> Result<ConcurrencyPlan, Diagnostics> {
+        let desired = &self.desired.concurrency;
+        let mut signals = BTreeMap::new();
+        let adapts = desired.profile != Profile::Fixed;
+        for storage in touched.iter().filter(|_| adapts && !desired.signals.is_empty()) {
+            let (checks, _) = super::checks::checks(self.desired, &desired.signals, [*storage])?;
+            signals.insert((*storage).clone(), checks);
+        }
+        Ok(ConcurrencyPlan {
+            profile: desired.profile,
+            interval_seconds: desired.interval_seconds,
+            deadline_seconds: desired.deadline_seconds,
+            signals,
+            vetoes: desired.vetoes.clone(),
+        })
     }
 
     fn weights(&self, actions: &[Action]) -> BTreeMap<StorageName, WeightChange> {

@@ -99,6 +99,17 @@ pub enum Record {
         /// Of the live object.
         uid: Option<String>,
     },
+    /// How many moves may be in flight was changed.
+    Throttled {
+        /// Of what: a storage as source or destination, GitLab's workers.
+        what: String,
+        /// Slots before.
+        from: u32,
+        /// Slots since.
+        to: u32,
+        /// Why.
+        why: String,
+    },
     /// The state file is about to be replaced.
     Checkpoint {
         /// SHA-256 of its new canonical text, hex.
@@ -425,7 +436,7 @@ pub fn fold(records: &[Record], state_digest: &str) -> Folded {
                 let fate = ObjectFate::Applied { digest: digest.clone(), uid: uid.clone() };
                 folded.objects.insert((storage.clone(), key.clone()), fate);
             }
-            Record::Checkpoint { .. } => {}
+            Record::Checkpoint { .. } | Record::Throttled { .. } => {}
             Record::Ended => folded.ended = true,
         }
     }

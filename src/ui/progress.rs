@@ -54,6 +54,8 @@ pub struct Progress {
     set_aside: u64,
     said_at: Option<Timestamp>,
     samples: VecDeque<Sample>,
+    /// What keeps new moves from beginning.
+    held: Option<String>,
 }
 
 impl Progress {
@@ -92,7 +94,9 @@ impl Progress {
                 self.set_aside = self.set_aside.saturating_add(1);
                 self.sample(at);
             }
+            Event::Held { by } => self.held.clone_from(by),
             Event::Resumed { .. }
+            | Event::Throttled { .. }
             | Event::ActionStarted { .. }
             | Event::ActionEnded { .. }
             | Event::MoveRetried { .. }
@@ -170,6 +174,9 @@ impl Progress {
             if let Some(eta) = self.eta(*first, *last, seconds) {
                 parts.push(format!("ETA {}", text::eta(eta)));
             }
+        }
+        if let Some(by) = &self.held {
+            parts.push(format!("held: {}", escape(by)));
         }
         parts.join(" · ")
     }

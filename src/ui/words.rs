@@ -218,7 +218,16 @@ pub(super) fn gravity(event: &Event) -> Gravity {
         | Event::Resumed { .. }
         | Event::ActionStarted { .. }
         | Event::MoveScheduled { .. }
-        | Event::Waiting { .. } => Gravity::Info,
+        | Event::Waiting { .. }
+        | Event::Held { by: None } => Gravity::Info,
+        Event::Throttled { from, to, .. } => {
+            if to < from {
+                Gravity::Warn
+            } else {
+                Gravity::Info
+            }
+        }
+        Event::Held { by: Some(_) } => Gravity::Warn,
         Event::ActionEnded { outcome, .. } => match outcome {
             Outcome::Done { .. } => Gravity::Info,
             Outcome::NotStarted | Outcome::Skipped { .. } | Outcome::Stale { .. } => Gravity::Warn,
@@ -303,6 +312,14 @@ pub(super) fn event(event: &Event) -> String {
             format!("{word} {}: {cause}", named(*container, path))
         }
         Event::Waiting { what } => format!("waiting: {what}"),
+        Event::Throttled { what, storage: _, from, to: 0, why } => {
+            format!("paused: {what}: {from} -> 0 at once: {why}")
+        }
+        Event::Throttled { what, storage: _, from, to, why } => {
+            format!("slots: {what}: {from} -> {} at once: {why}", text::count(u64::from(*to), "move", "moves"))
+        }
+        Event::Held { by: Some(by) } => format!("held: {by}"),
+        Event::Held { by: None } => "held no more: moves begin again".to_owned(),
         Event::Warning { message } => format!("warning: {message}"),
         Event::Stopping { in_flight, expected_seconds } => format!(
             "stopping: nothing new is scheduled; following {} in flight for at most about {}. \

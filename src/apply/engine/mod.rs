@@ -3,6 +3,7 @@
 
 mod clustered;
 mod moved;
+mod pace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::event::{Event, Outcome, Summary};
 use super::journal::Journal;
 use super::mover::{Ended, Mover};
+use super::pace::Pace;
 use super::port::{PortError, PortErrorKind, PortResult, Ports};
 use super::room::{Room, Slots};
 use super::wave::{Prepared, Wave, prepare};
@@ -42,6 +44,7 @@ enum Message {
     Moved(ActionId, usize, Ended),
     RetryDue(ActionId, usize),
     Measured(StorageName, PortResult<Option<DiskSpace>>),
+    Paced(Box<pace::Answers>),
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -75,6 +78,10 @@ pub(crate) struct Engine<'a> {
     waves: BTreeMap<ActionId, Wave>,
     running: usize,
     slots: Slots,
+    pace: Pace,
+    pacing: pace::Pacing,
+    /// When each move in flight was begun.
+    launched: BTreeMap<usize, jiff::Timestamp>,
     room: Room,
     /// Bytes, with inflation, and number of moves in flight to each destination.
     towards: BTreeMap<StorageName, (u64, usize)>,
@@ -115,6 +122,9 @@ impl<'a> Engine<'a> {
             waves: BTreeMap::new(),
             running: 0,
             slots: Slots::new(plan),
+            pace: Pace::new(plan),
+            pacing: pace::Pacing::default(),
+            launched: BTreeMap::new(),
             room: Room::default(),
             towards: BTreeMap::new(),
             measuring: BTreeSet::new(),
@@ -166,10 +176,11 @@ impl<'a> Engine<'a> {
             if self.running == 0 && self.waves.is_empty() {
                 break;
             }
-            let stop = self.stop.clone();
+            let (stop, poller) = (self.stop.clone(), self.mover.poller.clone());
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if !self.stopping => self.begin_stop(),
+                () = poller.news() => self.worked().await,
                 message = self.receiver.recv() => {
                     if let Some(message) = message {
                         self.take(message).await;
@@ -320,6 +331,7 @@ impl<'a> Engine<'a> {
                 }
             }
             Message::Moved(id, at, ended) => self.moved(id, at, ended).await,
+            Message::Paced(answers) => self.paced(*answers).await,
         }
     }
 
@@ -348,11 +360,13 @@ impl<'a> Engine<'a> {
         self.save().await;
         let wave = Wave::new(name, source, *first as usize, self.plan.moves_of(action), &prepared);
         self.waves.insert(id, wave);
+        self.keep_pace(true);
     }
 
     /// Starts moves while slots and room allow, earlier actions first.
     fn fill(&mut self) {
-        let foreign = self.mover.poller.foreign();
+        let (outside, veto) = (self.outside(), self.pace.veto());
+        let (mut bindings, mut full) = (BTreeSet::new(), BTreeSet::new());
         let ids: Vec<ActionId> = self.waves.keys().copied().collect();
         for id in ids {
             // Destinations that wait for their own moves in flight, or for a measurement.
@@ -362,9 +376,17 @@ impl<'a> Engine<'a> {
                     wave.close(cause.clone());
                 }
                 let source = wave.source.clone();
+                if veto.is_some() {
+                    break;
+                }
                 let (slots, measuring) = (&self.slots, &self.measuring);
-                let usable =
-                    |d: &StorageName| slots.free(&source, d, foreign) && !measuring.contains(d) && !held.contains(d);
+                let bound = std::cell::RefCell::new(&mut bindings);
+                let usable = |d: &StorageName| {
+                    let binding = slots.binding(&source, d, outside);
+                    let free = binding.is_none();
+                    bound.borrow_mut().extend(binding);
+                    free && !measuring.contains(d) && !held.contains(d)
+                };
                 let Some((destination, at)) = wave.next(usable) else { break };
                 let Some(planned) = self.plan.moves.get(at) else { break };
                 if self.room.fits(&destination, planned.copied()) {
@@ -373,12 +395,15 @@ impl<'a> Engine<'a> {
                     held.insert(destination);
                 }
             }
+            full.extend(held);
         }
+        self.held(veto.filter(|_| !self.waves.is_empty()), bindings, full);
     }
 
     fn launch(&mut self, id: ActionId, at: usize, source: &StorageName, destination: &StorageName) {
         let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return };
         let task = wave.begin(destination, at, planned.clone());
+        self.launched.insert(at, self.mover.ports.clock.now());
         self.slots.take(source, destination);
         self.room.reserve(destination, planned.copied());
         self.fresh.remove(destination);

@@ -23,6 +23,19 @@ impl Engine<'_> {
     pub(super) async fn moved(&mut self, id: ActionId, at: usize, ended: Ended) {
         let Some(planned) = self.plan.moves.get(at) else { return };
         self.slots.give(&planned.source, &planned.destination);
+        self.launched.remove(&at);
+        match &ended {
+            Ended::Verified(verified) => {
+                let frozen = self.ports().clock.now().duration_since(verified.intent.at).as_millis();
+                let frozen = u64::try_from(frozen).unwrap_or(0);
+                let bytes = planned.copied();
+                self.pace.moved(self.plan, &planned.source, &planned.destination, bytes, frozen);
+            }
+            Ended::Again { .. } | Ended::Quarantined { .. } | Ended::Unreachable { .. } => {
+                self.pace.failed(&planned.source, &planned.destination);
+            }
+            _ => {}
+        }
         if let Some(towards) = self.towards.get_mut(&planned.destination) {
             *towards = (towards.0.saturating_sub(need(planned.copied()).0), towards.1.saturating_sub(1));
         }
@@ -35,6 +48,7 @@ impl Engine<'_> {
         match ended {
             Ended::Verified(verified) => {
                 wave.reached();
+                wave.attempts.remove(&at);
                 wave.ended(&planned.destination, true);
                 wave.verified.insert(verified.intent.assignment.clone());
                 if verified.verdict == Verdict::Unknown {

@@ -2,8 +2,10 @@
 //! process can take it up.
 
 mod follow;
+mod places;
 
 use follow::console_lines;
+pub(crate) use places::Places;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -41,6 +43,8 @@ pub(crate) struct Mover {
     pub(crate) stop: CancellationToken,
     /// Sources off which nothing more is scheduled, each with the reason: a reference tip is missing.
     pub(crate) closed: Arc<Mutex<BTreeMap<StorageName, String>>>,
+    /// Where GitLab's lists showed projects.
+    pub(crate) places: Places,
 }
 
 /// One move to make.
@@ -148,7 +152,13 @@ impl Mover {
                 }
                 Err(e) => return Err(e.into()),
             };
-            let now = self.shown(container, [&planned.source, &planned.destination]).await?;
+            let (id, live) = newest.as_ref().map_or((0, false), |m| (m.id, !m.state.is_terminal()));
+            self.places.saw(container, id);
+            let on_source = !live && self.places.is_on(&*self.ports.gitlab, &planned.source, container, id).await;
+            let now = match on_source {
+                true => Some(planned.source.clone()),
+                false => self.shown(container, [&planned.source, &planned.destination]).await?,
+            };
             // Not shown, and yet there: where its newest move brought it, or where the plan saw it.
             let now = now.or_else(|| brought_to(newest.as_ref())).unwrap_or_else(|| planned.source.clone());
             if now == planned.destination {
@@ -267,7 +277,7 @@ impl Mover {
         self.closed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains_key(source)
     }
 
-    async fn post(&self, intent: Intent) -> Step<Ended> {
+    async fn post(&self, mut intent: Intent) -> Step<Ended> {
         let container = intent.container;
         let posted = match self.ports.gitlab.schedule(container, &intent.destination).await {
             Ok(record) => record,
@@ -281,6 +291,18 @@ impl Mover {
                 }
             },
         };
+        self.places.saw(container, posted.id);
+        if posted.source != intent.source.as_str()
+            && let Ok(source) = StorageName::new(posted.source.as_str())
+        {
+            // Somebody changed it behind GitLab's moves. What was read before is of another copy: only the frozen read of
+            // the true source proves anything.
+            self.tell(Event::Warning {
+                message: format!("{}: GitLab moves it off {source}, not off {}", intent.path, intent.source),
+            });
+            intent = Intent { source, before_read: false, disks_differ: false, ..intent };
+            self.journal.append(vec![Record::Intent { intent: Box::new(intent.clone()) }]).await?;
+        }
         self.follow(intent, posted.id, None).await
     }
 
