@@ -10,13 +10,14 @@ use super::args;
 use super::context::{self, Context, Session};
 use super::exit::{self, Exit};
 use super::failure::Failure;
+use super::metrics;
 use super::plan::read_saved;
 use crate::apply::event::{Event, Summary};
 use crate::apply::{self, RunResult};
 use crate::model::{Address, Desired, Observed, StorageName};
 use crate::plan::{self, Change, Plan};
 use crate::state::State;
-use crate::ui::{self, View};
+use crate::ui::{self, Metrics, View};
 
 /// How often a fleet that moves on is planned for within one apply. A fleet that brings new repositories faster than
 /// they are moved would otherwise keep the apply for ever.
@@ -39,11 +40,16 @@ pub(super) async fn apply(context: &Context, args: &args::Apply) -> Result<Exit,
              Or approve unseen: `tranship apply --auto-approve`.",
         ));
     }
+    let listener = match args.metrics {
+        Some(address) => Some(metrics::Listener::bind(address).await?),
+        None => None,
+    };
     let project = context::load(&context.terminal, &args.variables)?;
     let _lock = context::lock("apply")?;
     let saved = args.file.as_deref().map(read_saved).transpose()?;
-    let session = project.connect(context, &args.selection, &args.listing).await?;
-    let mut apply = Apply::new(context, args, &session);
+    let mut session = project.connect(context, &args.selection, &args.listing).await?;
+    let metrics = listener.map(|listener| listener.serve(&mut session.ports)).transpose()?;
+    let mut apply = Apply { metrics, ..Apply::new(context, args, &session) };
     let result = match apply.recover().await {
         Ok(()) => apply.carry_out(saved, asks).await,
         Err(failure) => Err(failure),
@@ -59,6 +65,7 @@ struct Apply<'a> {
     runs: Utf8PathBuf,
     /// Taken out while a run's events are shown.
     view: Option<Box<dyn View>>,
+    metrics: Option<Metrics>,
     /// What the runs so far mean.
     exit: Exit,
 }
@@ -67,7 +74,7 @@ impl<'a> Apply<'a> {
     fn new(context: &'a Context, args: &'a args::Apply, session: &'a Session) -> Self {
         let view = if args.json { ui::json_lines() } else { ui::people(context.terminal.err) };
         let runs = context::runs(args.run_dir.as_deref());
-        Self { context, args, session, runs, view: Some(view), exit: Exit::Done }
+        Self { context, args, session, runs, view: Some(view), metrics: None, exit: Exit::Done }
     }
 
     /// Follows, compares and records the moves of runs that were cut short.
@@ -166,6 +173,9 @@ impl<'a> Apply<'a> {
 
     /// Carries out one plan in a run of its own.
     async fn run(&mut self, plan: &Plan, state: State) -> Result<RunResult, Failure> {
+        if let Some(metrics) = &self.metrics {
+            metrics.plan(plan);
+        }
         let name = new_run(&self.runs)?;
         let result = self.watch(self.runs.join(&name), |engine| apply::run(plan, state, engine)).await;
         // A run whose moves were not all followed to their end keeps its journal as it is: the next apply reads it.
@@ -189,12 +199,15 @@ impl<'a> Apply<'a> {
         let (events, mut incoming) = unbounded_channel();
         let ports = self.session.ports.clone();
         let clock = Arc::clone(&ports.clock);
-        let view = self.view.take();
+        let (view, mut metrics) = (self.view.take(), self.metrics.clone());
         let shown = tokio::spawn(async move {
             let (mut view, mut moved) = (view, BTreeMap::new());
             while let Some(event) = incoming.recv().await {
                 if let Some(view) = &mut view {
                     view.event(&event, clock.now());
+                }
+                if let Some(metrics) = &mut metrics {
+                    metrics.event(&event, clock.now());
                 }
                 if let Event::MoveVerified { container, destination, .. } = event {
                     moved.insert(container, destination);

@@ -116,6 +116,7 @@ What it says comes from the tables that configurations are checked by, so it is 
   tranship apply                           # plans, shows, asks, does
   tranship apply monday.plan               # a saved plan asks nothing, and is refused when stale
   tranship apply --auto-approve --json | tee events.jsonl
+  tranship apply --metrics 127.0.0.1:9464  # frozen-too-long and the like, for Prometheus
 
 The first Ctrl-C schedules nothing new and follows what is in flight; the second leaves at once.
 The next apply takes up from there.")]
@@ -336,6 +337,10 @@ pub(crate) struct Apply {
     /// Events as JSON lines on standard output; asks nothing, so it needs FILE or --auto-approve
     #[arg(long)]
     pub(crate) json: bool,
+    /// Serves Prometheus metrics of the run at http://ADDR/metrics while it lasts. Anybody who reaches it may read it:
+    /// keep it on loopback, such as 127.0.0.1:9464
+    #[arg(long, value_name = "ADDR", value_parser = super::metrics::parse)]
+    pub(crate) metrics: Option<std::net::SocketAddr>,
     /// Where journals are kept instead of .tranship/runs
     #[arg(long, value_name = "DIR")]
     pub(crate) run_dir: Option<camino::Utf8PathBuf>,

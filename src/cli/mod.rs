@@ -10,6 +10,7 @@ mod failure;
 #[cfg(feature = "sandbox")]
 mod fleet;
 mod fmt;
+mod metrics;
 mod plan;
 mod reading;
 mod render;

@@ -11,6 +11,7 @@
 //! | `plan`, `pods`, `graph` | a plan |
 //! | `state` | a state and its records |
 //! | `progress`, `streams` | a run as it goes |
+//! | `metrics` | the same, for Prometheus |
 //! | `summary` | the end of a run |
 //! | `value`, `reference` | a value of the language; the language itself |
 //! | `approval` | the question before it |
@@ -20,6 +21,7 @@
 mod approval;
 mod diagnostics;
 mod graph;
+mod metrics;
 mod overview;
 mod plan;
 mod pods;
@@ -36,8 +38,10 @@ mod yaml;
 pub use approval::{Answer, approval_question, parse_answer};
 pub use diagnostics::{diagnostics, diagnostics_json};
 pub use graph::{graph_dot, graph_json};
+pub use metrics::Metrics;
 pub use overview::{
-    DrainRow, EstimateRow, ListedRow, MoveRef, NotPlannedRow, Overview, PlanSummary, RoomRow, Route, WaveRow, WeightRow,
+    ConcurrencyRow, DrainRow, EstimateRow, ListedRow, MoveRef, NotPlannedRow, Overview, PlanSummary, RoomRow, Route,
+    WaveRow, WeightRow,
 };
 pub use plan::{plan, plan_json};
 pub use pods::{ChangedField, PodActionRow, PodClass, PodRow, PodTotals};

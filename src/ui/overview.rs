@@ -8,8 +8,10 @@ use serde::Serialize;
 use super::pods::{self, PodRow, PodTotals};
 use super::text;
 use super::words::{self, Advice};
-use crate::model::{Address, Bytes, Container, ContainerKind, Listed, StorageName, Weight};
-use crate::plan::{Action, Change, Estimate, Level, NotPlanned, Plan, StoragePlan, Verdict, WeightChange};
+use crate::model::{Address, Bytes, Container, ContainerKind, Listed, Profile, StorageName, Weight};
+use crate::plan::{
+    Action, Change, Check, ConcurrencyPlan, Estimate, Level, NotPlanned, Plan, StoragePlan, Verdict, WeightChange,
+};
 
 /// A plan's totals, groups and what to do next.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -32,6 +34,8 @@ pub struct Overview {
     pub drains: Vec<DrainRow>,
     /// What was not planned, in words.
     pub not_planned: Vec<NotPlannedRow>,
+    /// How many moves run at once; `None` where nothing but the declared limits says that.
+    pub concurrency: Option<ConcurrencyRow>,
     /// The estimate in words; `None` without moves.
     pub estimate: Option<EstimateRow>,
     /// What to do next, a line each.
@@ -205,6 +209,19 @@ pub struct NotPlannedRow {
     pub blocks_drain: bool,
 }
 
+/// How many moves run at once, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConcurrencyRow {
+    /// The profile's name, as it is written.
+    pub profile: String,
+    /// What it does.
+    pub text: String,
+    /// What each storage is asked, beside what is always watched: its gates.
+    pub signals: BTreeMap<StorageName, Vec<String>>,
+    /// What stops all of it: name and source.
+    pub vetoes: Vec<String>,
+}
+
 /// The estimate in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EstimateRow {
@@ -246,6 +263,7 @@ impl Overview {
             rooms: plan.storages.iter().filter_map(|(name, storage)| room(name, storage)).collect(),
             drains,
             not_planned,
+            concurrency: concurrency(plan),
             estimate: estimate(plan),
             next: next(plan),
         }
@@ -459,6 +477,25 @@ fn not_planned(item: &NotPlanned) -> NotPlannedRow {
         examples: examples.clone(),
         blocks_drain: *blocks_drain,
     }
+}
+
+fn concurrency(plan: &Plan) -> Option<ConcurrencyRow> {
+    let ConcurrencyPlan { profile, interval_seconds: _, deadline_seconds: _, signals, vetoes } = &plan.concurrency;
+    if plan.moves.is_empty() || (*profile == Profile::Fixed && vetoes.is_empty()) {
+        return None;
+    }
+    let (profile, text) = words::profile(*profile);
+    let gates = |checks: &Vec<Check>| {
+        let names =
+            checks.iter().map(|check| format!("{}{}", check.gate, if check.dry_run { " (only told)" } else { "" }));
+        names.collect::<Vec<_>>()
+    };
+    Some(ConcurrencyRow {
+        profile: profile.to_owned(),
+        text: text.to_owned(),
+        signals: signals.iter().map(|(storage, checks)| (storage.clone(), gates(checks))).collect(),
+        vetoes: vetoes.iter().map(words::veto).collect(),
+    })
 }
 
 fn estimate(plan: &Plan) -> Option<EstimateRow> {

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Style;
-use super::overview::{EstimateRow, ListedRow, MoveRef, NotPlannedRow, Overview, RoomRow, Route, WeightRow};
+use super::overview::{
+    ConcurrencyRow, EstimateRow, ListedRow, MoveRef, NotPlannedRow, Overview, RoomRow, Route, WeightRow,
+};
 use super::pods::{ChangedField, PodActionRow, PodClass, PodRow};
 use super::text::{self, Paint, Table, escape, escape_lines, percent, prose, repositories};
 use super::words;
@@ -25,8 +27,20 @@ const MOVES_IN_ALL: usize = 20;
 
 /// A plan as text; `verbose` lists every move, every weight and what the plan was made from.
 pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
-    let Overview { summary, listed, pods, weights, routes, waves, rooms, drains, not_planned, estimate, next } =
-        &Overview::of(plan);
+    let Overview {
+        summary,
+        listed,
+        pods,
+        weights,
+        routes,
+        waves,
+        rooms,
+        drains,
+        not_planned,
+        concurrency,
+        estimate,
+        next,
+    } = &Overview::of(plan);
     // Every field is named, so that a new one cannot be forgotten.
     let Plan {
         format: _, // the JSON's
@@ -41,10 +55,10 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
         findings,
         report: _, // in words: `not_planned`
         quarantined,
-        weights: _,   // in the overview
-        storages: _,  // `rooms`
-        max_moves: _, // in the estimate
-        concurrency: _,
+        weights: _,     // in the overview
+        storages: _,    // `rooms`
+        max_moves: _,   // in the estimate
+        concurrency: _, // in words
         windows: _,
         freeze: _,
         source_fsck: _,
@@ -82,6 +96,7 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
     page.drains(drains);
     page.not_planned(not_planned);
     page.policies(policies);
+    page.concurrency(concurrency.as_ref());
     page.estimate(estimate.as_ref());
     page.findings("Notices", findings.iter().filter(|f| f.level == Level::Notice));
     if verbose {
@@ -503,6 +518,21 @@ impl Page {
             let colon = if message.is_empty() { "" } else { ": " };
             let line = format!("{} {word}{colon}{}", self.address(address), escape_lines(message));
             self.out.push_str(&prose(self.style, 2, &line));
+        }
+    }
+
+    fn concurrency(&mut self, row: Option<&ConcurrencyRow>) {
+        let Some(ConcurrencyRow { profile, text, signals, vetoes }) = row else { return };
+        self.heading("Concurrency", &format!(": {profile}: {text}"));
+        let mut groups: std::collections::BTreeMap<&[String], Vec<&str>> = std::collections::BTreeMap::new();
+        for (storage, gates) in signals {
+            groups.entry(gates).or_default().push(storage.as_str());
+        }
+        for (gates, storages) in groups {
+            let _ = writeln!(self.out, "    asked about {}: {}", storages.join(", "), escape(&gates.join(", ")));
+        }
+        for veto in vetoes {
+            let _ = writeln!(self.out, "    nothing new begins while this holds: {}", escape(veto));
         }
     }
 

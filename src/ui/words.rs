@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::text::{self, milliseconds};
 use super::yaml::yaml;
 use crate::apply::event::{Event, Outcome};
-use crate::model::{Container, ContainerKind, StorageName};
+use crate::model::{Container, ContainerKind, Profile, StorageName, Veto, VetoSource};
 use crate::plan::pods::{ChangeClass, declare, touches_template};
 use crate::plan::{Action, After, Change, Verdict, WaitingOn};
 use crate::state::State;
@@ -122,6 +122,26 @@ fn list(names: &[&str]) -> String {
         [one] => (*one).to_owned(),
         [first @ .., last] => format!("{} or {last}", first.join(", ")),
     }
+}
+
+/// A profile as it is written, and what it does.
+pub(super) fn profile(profile: Profile) -> (&'static str, &'static str) {
+    match profile {
+        Profile::Fixed => ("fixed", "the declared limits"),
+        Profile::Gentle => ("gentle", "from one move at once up to the declared limits, as the fleet bears it"),
+        Profile::Balanced => ("balanced", "from half of the declared limits, up and down as the fleet bears it"),
+        Profile::Window => ("window", "from the declared limits down, as the fleet bears it"),
+    }
+}
+
+/// `incidents (file STOP)`.
+pub(super) fn veto(veto: &Veto) -> String {
+    let source = match &veto.source {
+        VetoSource::Query(query) => format!("query {query}"),
+        VetoSource::Url(url) => format!("url {url}"),
+        VetoSource::File(file) => format!("file {file}"),
+    };
+    format!("{} ({source})", veto.name)
 }
 
 /// The word for a policy's answer.
