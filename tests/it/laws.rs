@@ -126,7 +126,7 @@ pub(crate) struct Tool {
     runs: Utf8PathBuf,
     _folder: tempfile::TempDir,
     events: Arc<Mutex<Vec<Event>>>,
-    stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
     run: u32,
 }
 
@@ -202,6 +202,11 @@ impl Tool {
 
     pub(crate) fn events(&self) -> Vec<Event> {
         self.events.lock().expect("not poisoned").clone()
+    }
+
+    /// The same, as they come.
+    pub(crate) fn events_handle(&self) -> Arc<Mutex<Vec<Event>>> {
+        self.events.clone()
     }
 
     fn scheduled(&self) -> Vec<u64> {

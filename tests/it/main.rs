@@ -31,6 +31,9 @@ mod live_gitlab;
 mod live_kubernetes;
 #[cfg(feature = "sandbox")]
 mod live_observe;
+mod metrics;
+#[cfg(feature = "sandbox")]
+mod pace;
 #[cfg(feature = "sandbox")]
 mod pod_laws;
 mod readme;
