@@ -75,7 +75,8 @@ pub struct World {
     at_work: BTreeSet<u64>,
     errands: BTreeMap<u64, Errand>,
     errands_at_work: BTreeSet<u64>,
-    unread: BTreeSet<Container>,
+    /// What a courteous world keeps frozen until its main repository, at this path, was read.
+    unread: BTreeMap<Container, String>,
     occasions: BTreeMap<String, u32>,
     outages: Outages,
     tally: limits::Tally,
@@ -118,7 +119,7 @@ impl World {
             at_work: BTreeSet::new(),
             errands: BTreeMap::new(),
             errands_at_work: BTreeSet::new(),
-            unread: BTreeSet::new(),
+            unread: BTreeMap::new(),
             occasions: BTreeMap::new(),
             outages: Outages::default(),
             tally: limits::Tally::default(),

@@ -185,7 +185,7 @@ impl World {
         let queued = self.moves.last_key_value().map_or(1, |(queued, _)| queued + 1);
         let same_disk = self.filesystem_ids.get(&source) == self.filesystem_ids.get(&to);
         if self.courteous && !strikes.iter().any(|s| s == "fast_move") {
-            self.unread.insert(container);
+            self.unread.insert(container, housed.paths.first().cloned().unwrap_or_default());
         }
         self.rehouse(container, source.clone(), true);
         let id = self.move_count(container.kind) + 1;
@@ -216,19 +216,17 @@ impl World {
 
     /// Tells a courteous world that a repository's references were read on a storage.
     pub fn was_read(&mut self, storage: &StorageName, path: &str) {
-        let read = self.unread.iter().find(|container| {
-            self.housed(**container).is_some_and(|h| {
-                h.storage.as_ref() == Some(storage) && h.paths.first().is_some_and(|main| main == path)
-            })
-        });
-        if let Some(container) = read.copied() {
+        let read = self.unread.iter().find(|(_, main)| *main == path).map(|(container, _)| *container);
+        if let Some(container) = read
+            && self.housed(container).is_some_and(|h| h.storage.as_ref() == Some(storage))
+        {
             self.unread.remove(&container);
         }
     }
 
     fn due_of(&self, m: &Move) -> Option<Timestamp> {
         let due = m.due?;
-        let held = m.state == MoveState::Started && self.unread.contains(&m.container) && m.failure.is_none();
+        let held = m.state == MoveState::Started && self.unread.contains_key(&m.container) && m.failure.is_none();
         Some(if held { due.max(m.created_at.checked_add(COURTESY).unwrap_or(due)) } else { due })
     }
 
@@ -260,10 +258,14 @@ impl World {
         jobs.extend(self.tick_pods(now));
         for queued in &self.live {
             let Some(m) = self.moves.get(queued).filter(|m| !m.stuck()) else { continue };
+            let copies = m.state == MoveState::Started && !m.copied;
+            let removes = m.state == MoveState::Replicated && m.due.is_some_and(|due| due <= now);
+            if self.at_work.contains(queued) || !(copies || removes) {
+                continue;
+            }
             let Some(housed) = self.housed(m.container) else { continue };
             let (source, paths) = (m.source.clone(), housed.paths);
-            if self.at_work.contains(queued) {
-            } else if m.state == MoveState::Started && !m.copied {
+            if copies {
                 let tamper = [
                     ("corrupt_copy", Tamper::LoseObjects),
                     ("lose_reference", Tamper::LoseReference),
@@ -273,7 +275,7 @@ impl World {
                 let pool = housed.pool.filter(|_| self.release.can(Ability::PoolsTravel)).map(Pool::path_of);
                 let (what, destination) = (word(m.container.kind), m.destination.clone());
                 jobs.push(Job::Copy { queued: *queued, what, source, destination, paths, pool, tamper });
-            } else if m.state == MoveState::Replicated && m.due.is_some_and(|due| due <= now) {
+            } else {
                 jobs.push(Job::Remove { queued: *queued, source, paths, spare: m.struck_by("cleanup_failed") });
             }
         }
