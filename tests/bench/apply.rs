@@ -286,7 +286,7 @@ fn spec(number: u64) -> Outcome<SandboxConnection> {
         workers: SLOTS,
         gitlab_version: "18.2.0-ee".into(),
         gitaly_version: "18.2.0".into(),
-        pods: BTreeMap::default(),
+        pods: Default::default(),
         storages: vec![storage("old")?, storage("new-a")?, storage("new-b")?],
         faults: Vec::new(),
     })
