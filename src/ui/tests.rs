@@ -22,6 +22,59 @@ fn plans() -> Vec<crate::plan::Plan> {
     vec![empty(), first_move(24), first_move(1000), everything(), quarantined(), drifted(), pods()]
 }
 
+/// A plan whose slots are found while it runs.
+fn paced() -> crate::plan::Plan {
+    use crate::model::{Profile, Veto, VetoSource};
+    let check = |target: &str| crate::plan::Check {
+        gate: address("gate.latency"),
+        target: storage(target),
+        query: "p95".into(),
+        max: Some(0.5),
+        min: None,
+        for_seconds: 0,
+        baseline: Default::default(),
+        max_ratio: None,
+        dry_run: false,
+        interval_seconds: 15,
+        deadline_seconds: 300,
+    };
+    let mut plan = first_move(4);
+    plan.concurrency.profile = Profile::Balanced;
+    plan.concurrency.signals =
+        ["default", "second"].into_iter().map(|name| (storage(name), vec![check(name)])).collect();
+    plan.concurrency.vetoes = vec![
+        Veto { name: "alerts".into(), source: VetoSource::Query("ALERTS{alertstate=\"firing\"}".into()) },
+        Veto { name: "stop".into(), source: VetoSource::File("STOP".into()) },
+    ];
+    plan
+}
+
+#[test]
+fn how_many_moves_run_at_once_stands_in_the_plan() {
+    let text = plan(&paced(), PIPE, false);
+    let found: Vec<&str> =
+        text.lines().skip_while(|line| !line.starts_with("Concurrency")).take_while(|line| !line.is_empty()).collect();
+    assert_eq!(
+        found,
+        [
+            "Concurrency: balanced: from half of the declared limits, up and down as the fleet bears it",
+            "    asked about default, second: gate.latency",
+            "    nothing new begins while this holds: alerts (query ALERTS{alertstate=\"firing\"})",
+            "    nothing new begins while this holds: stop (file STOP)",
+        ]
+    );
+    assert!(!plan(&first_move(4), PIPE, false).contains("Concurrency"), "declared limits stand with the storages");
+}
+
+#[test]
+fn what_holds_new_moves_stands_in_the_totals() {
+    let mut progress = Progress::new();
+    lines(&mut progress, &Event::Held { by: Some("veto stop: no".into()) }, 0);
+    assert!(progress.totals().ends_with("held: veto stop: no"), "{}", progress.totals());
+    lines(&mut progress, &Event::Held { by: None }, 1);
+    assert!(!progress.totals().contains("held"));
+}
+
 #[test]
 fn plans_as_text() {
     assert_snapshot!("plan_empty", plan(&empty(), PIPE, false));
@@ -443,6 +496,22 @@ fn events() -> Vec<Event> {
             loss: true,
         },
         Event::Waiting { what: "5 m of soak".into() },
+        Event::Throttled {
+            what: "second as destination".into(),
+            storage: Some(storage("second")),
+            from: 4,
+            to: 2,
+            why: "gate.latency: 0.9 s, at most 0.5 s".into(),
+        },
+        Event::Throttled {
+            what: "second as destination".into(),
+            storage: Some(storage("second")),
+            from: 2,
+            to: 0,
+            why: "second does not answer".into(),
+        },
+        Event::Held { by: Some("veto incidents: a release is\nunder way".into()) },
+        Event::Held { by: None },
         Event::Warning { message: "the token ends soon".into() },
         Event::Stopping { in_flight: 3, expected_seconds: 125 },
         Event::RunEnded { summary: runs().remove(2).0 },

@@ -296,7 +296,7 @@ mod tests {
         // Three slots saturate the end.
         let rate = |slots: u32| u64::from(slots.min(3)) * 100;
         let mut seen = Vec::new();
-        for minute in 0..25 {
+        for minute in 0..20 {
             let moves = rate(c.limit());
             decide(&mut c, minute, &[signal(Verdict::Pass)], moved(moves, 0));
             seen.push(c.limit());
