@@ -602,13 +602,13 @@ async fn law_3_two_fences_are_written_one_after_the_other() {
 async fn an_outage_sets_nothing_aside() {
     let mut tool = Tool::new(&spec(6, &[]));
     let plan = tool.plan().await;
-    tool.fleet.fail_next("container", 12, PortErrorKind::Transient);
+    tool.fleet.fail_next("moves_of", 12, PortErrorKind::Transient);
     let summary = tool.run(&plan).await.summary;
     assert_eq!((passed(&summary), summary.quarantined, summary.failed), (6, 0, 0), "{summary:?}");
 
     let mut tool = Tool::new(&spec(6, &[]));
     let plan = tool.plan().await;
-    tool.fleet.fail_next("container", 10_000, PortErrorKind::Transient);
+    tool.fleet.fail_next("moves_of", 10_000, PortErrorKind::Transient);
     let summary = tool.run(&plan).await.summary;
     assert_eq!((passed(&summary), summary.quarantined, summary.failed), (0, 0, 1), "{summary:?}");
     assert_eq!(tool.scheduled(), Vec::<u64>::new());
