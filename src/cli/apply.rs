@@ -44,6 +44,9 @@ pub(super) async fn apply(context: &Context, args: &args::Apply) -> Result<Exit,
         Some(address) => Some(metrics::Listener::bind(address).await?),
         None => None,
     };
+    if let Some(url) = listener.as_ref().and_then(metrics::Listener::url) {
+        context.terminal.talk(&format!("Metrics of the run: {url}\n"));
+    }
     let project = context::load(&context.terminal, &args.variables)?;
     let _lock = context::lock("apply")?;
     let saved = args.file.as_deref().map(read_saved).transpose()?;

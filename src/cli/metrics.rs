@@ -37,6 +37,11 @@ impl Listener {
         Ok(Self { listener })
     }
 
+    /// Where it listens; the system chooses a port for 0.
+    pub(super) fn url(&self) -> Option<String> {
+        self.listener.local_addr().ok().map(|address| format!("http://{address}/metrics"))
+    }
+
     /// Serves from now on, until the process ends. Requests made through the ports are counted from here on.
     pub(super) fn serve(self, ports: &mut Ports) -> Result<Metrics, Failure> {
         let metrics = Metrics::new().map_err(|error| Failure::new(error, ""))?;
