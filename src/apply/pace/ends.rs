@@ -90,7 +90,7 @@ impl Pace {
             match answer {
                 Some(Answer::Held(why)) => return Some(format!("veto {name}: {why}")),
                 Some(Answer::Unknown(why)) => {
-                    waits = Some(format!("veto {name} holds, as it cannot be answered: {why}"))
+                    waits = Some(format!("veto {name} holds, as it cannot be answered: {why}"));
                 }
                 None if waits.is_none() => waits = Some(format!("veto {name} has not been answered yet")),
                 None | Some(Answer::Free) => {}
