@@ -186,34 +186,6 @@ async fn gentle_begins_with_one_and_rises_while_nothing_is_bad() {
     assert!(most_at_once(&tool) > 1);
 }
 
-#[tokio::test]
-async fn a_destination_that_does_not_answer_stops_its_end_and_comes_back() {
-    let mut tool = Tool::new(&spec(40, &[]));
-    tool.desired.concurrency =
-        Concurrency { profile: Profile::Window, interval_seconds: Some(5), ..Concurrency::default() };
-    let plan = tool.plan().await;
-    let (fleet, events) = (tool.fleet.clone(), tool.events_handle());
-    tokio::spawn(async move {
-        let seen =
-            |wanted: &dyn Fn(&Event) -> bool| events.lock().expect("not poisoned").iter().filter(|e| wanted(e)).count();
-        // The first wave of three is over, and the second has been prepared.
-        while seen(&|e| matches!(e, Event::MoveVerified { .. })) < 6 {
-            tokio::task::yield_now().await;
-        }
-        fleet.set_reachable(&name("pod-a"), false);
-        while !seen(&|e| matches!(e, Event::Throttled { what, to: 0, .. } if what == "pod-a as destination")) == 0 {
-            tokio::task::yield_now().await;
-        }
-        fleet.set_reachable(&name("pod-a"), true);
-    });
-    let summary = tool.run(&plan).await.summary;
-    assert_eq!((passed(&summary), summary.quarantined), (40, 0), "{summary:?}");
-    let turns: Vec<_> = throttles(&tool).into_iter().filter(|t| t.0 == "pod-a as destination").collect();
-    let stopped = turns.iter().position(|t| t.2 == 0).expect("stopped");
-    assert!(turns[stopped].3.contains("does not answer"), "{turns:?}");
-    assert_eq!((turns[stopped + 1].1, turns[stopped + 1].2), (0, 1), "{turns:?}");
-}
-
 /// A gate whose query is that text.
 fn gate(tool: &mut Tool) -> Address {
     let span = Span { source: SourceId(0), start: 0, end: 0 };
