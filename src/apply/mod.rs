@@ -7,7 +7,7 @@ mod action;
 mod cluster;
 mod engine;
 pub mod event;
-mod gate;
+pub mod gate;
 mod journal;
 mod mover;
 mod poll;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use crate::model::Cursor;
+pub use crate::model::{Cursor, Series};
 use crate::model::cluster::{Answer, Manifest, ObjectKey, ObjectKind, Surroundings};
 use crate::model::{
     Address, Bytes, Container, ContainerKind, DiskSpace, Hook, MoveRecord, Reference, Repository, ServerFacts,
@@ -208,15 +208,6 @@ pub trait Cluster: Send + Sync {
     async fn may(&self, verb: &str, kind: ObjectKind) -> PortResult<Option<bool>>;
 }
 
-/// The points of one series, oldest first.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Series {
-    /// Without `__name__` where PromQL dropped it.
-    pub labels: BTreeMap<String, String>,
-    /// Time and value; the value may be NaN or infinite.
-    pub points: Vec<(Timestamp, f64)>,
-}
-
 /// Prometheus' HTTP API, as far as gates, signals and vetoes need it. Adapters retry what is safe to repeat.
 #[async_trait]
 pub trait Metrics: Send + Sync {
@@ -225,6 +216,10 @@ pub trait Metrics: Send + Sync {
     async fn query(&self, query: &str, at: Timestamp) -> PortResult<Vec<Series>>;
     /// `GET /api/v1/query_range`.
     async fn range(&self, query: &str, from: Timestamp, to: Timestamp, step: Duration) -> PortResult<Vec<Series>>;
+    /// What Prometheus warned of beside its answers until now, each once: of a query that covers a part only, say.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// How a hook ended.

@@ -24,4 +24,4 @@ mod observe;
 
 pub use clock::{ScaledClock, SystemClock};
 pub use connect::{GitalyTarget, Target, connect, connect_with, install_tls_provider};
-pub use observe::{Lists, Progress, Request, ask_pools, measure, observe, observe_with};
+pub use observe::{Lists, Progress, Request, ask_gates, ask_pools, measure, observe, observe_with};

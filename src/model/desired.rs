@@ -1,7 +1,7 @@
 //! What the configuration says: the evaluated target, with addresses and spans, and no expression but `where`
 //! and policies' conditions, which `plan` evaluates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -56,6 +56,14 @@ pub struct Desired {
     pub moved: Vec<Moved>,
     /// Legal parts of the configuration whose effect this version cannot bring about: errors of a plan, not of `validate`.
     pub later: Vec<Diagnostic>,
+}
+
+impl Desired {
+    /// The gates that something waits for or is steered by: the rollout's, its waves' and concurrency's.
+    pub fn gates_named(&self) -> BTreeSet<&Address> {
+        let of_waves = self.rollout.waves.iter().filter_map(|wave| wave.gates.as_ref()).flatten();
+        self.rollout.gates.iter().chain(of_waves).chain(&self.concurrency.signals).collect()
+    }
 }
 
 /// How the live systems are reached.

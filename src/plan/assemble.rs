@@ -100,6 +100,7 @@ impl<'a> Planner<'a, '_> {
         let managed: BTreeSet<&StorageName> = actions.iter().filter_map(|a| weight_of(&a.change)).collect();
         let basis = basis::basis(&self.desired.digest, self.state, self.observed, &managed, &touched);
         self.look(&actions, &items, &weights, estimate.duration_seconds);
+        self.try_gates(&managed, &touched)?;
         let storages = self.storages(&items);
         let moves = self.moves(&items);
         drop(items);

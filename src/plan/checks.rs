@@ -5,13 +5,33 @@ use std::collections::BTreeMap;
 use super::Check;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::expr::{Expression, Value};
-use crate::model::{Address, Desired, Question, StorageName};
+use crate::model::{Address, Connection, Desired, Question, StorageName};
 
-/// The labels that select a storage's server in PromQL: `instance="gitaly-01:9236"`.
+/// The labels that select a storage's server in PromQL: `instance="gitaly-01:9236"`. The sandbox's own Prometheus knows
+/// a storage without labels by its name.
 fn selector(desired: &Desired, storage: &StorageName) -> String {
     let labels = desired.storages.get(storage).map(|storage| &storage.metrics);
-    let labels = labels.into_iter().flatten().map(|(name, value)| format!("{name}={value:?}"));
-    labels.collect::<Vec<_>>().join(",")
+    let by_name = match desired.connection {
+        Connection::Sandbox(_) if labels.is_none_or(BTreeMap::is_empty) => Some(format!("storage={}", text(storage.as_str()))),
+        _ => None,
+    };
+    let labels = labels.into_iter().flatten().map(|(name, value)| format!("{name}={}", text(value)));
+    labels.chain(by_name).collect::<Vec<_>>().join(",")
+}
+
+/// A string as PromQL reads it.
+fn text(value: &str) -> String {
+    let mut text = String::from("\"");
+    for character in value.chars() {
+        match character {
+            '"' | '\\' => text.extend(['\\', character]),
+            '\n' => text.push_str("\\n"),
+            '\t' => text.push_str("\\t"),
+            '\r' => text.push_str("\\r"),
+            other => text.push(other),
+        }
+    }
+    text + "\""
 }
 
 fn query(desired: &Desired, query: &Expression, storage: &StorageName) -> Result<String, Box<Diagnostic>> {

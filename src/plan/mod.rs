@@ -14,7 +14,9 @@ pub mod durations;
 mod estimate;
 #[cfg(test)]
 mod fixture;
+mod gates;
 mod graph;
+pub mod judge;
 #[cfg(test)]
 mod laws;
 mod make;
@@ -33,6 +35,7 @@ mod unlisted;
 mod waves;
 
 pub use basis::{stale, state_digest};
+pub use gates::gates_wanted;
 pub use make::make;
 pub use networks::pools_wanted;
 pub use placement::need;

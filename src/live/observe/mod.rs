@@ -1,12 +1,14 @@
 //! One reading of the whole fleet, through the ports alone: servers and disks, GitLab's settings and moves (here), its
-//! lists (`lists`, page by page in `pages`), and the sizes and object pools that they lack (`sizes`,
-//! `pools`).
+//! lists (`lists`, page by page in `pages`), the sizes and object pools that they lack (`sizes`, `pools`), and what gates
+//! are answered (`gates`).
 
+mod gates;
 mod lists;
 mod pages;
 mod pools;
 mod sizes;
 
+pub use gates::ask_gates;
 pub use pools::ask_pools;
 pub use sizes::measure;
 
@@ -18,7 +20,7 @@ use futures::future::{join, join_all};
 use super::cluster;
 use crate::apply::port::{PortError, PortErrorKind, PortResult, Ports, Version};
 use crate::model::{
-    ContainerKind, DiskSpace, GitlabFacts, ListFacts, Listed, MoveRecord, Observed, Reading, Repository, ServerFacts,
+    ContainerKind, DiskSpace, GateFacts, GitlabFacts, ListFacts, Listed, MoveRecord, Observed, Reading, Repository, ServerFacts,
     StorageFacts, StorageName,
 };
 use crate::plan::pods::Wanted;
@@ -148,7 +150,8 @@ pub async fn observe_with(ports: &Ports, request: &Request, lists: Lists<'_>) ->
             facts.walk = Some(walk);
         }
     }
-    Ok(Observed { as_of, gitlab, storages, repositories, lists, pools: BTreeMap::new(), listed, cluster, moves })
+    let (pools, gates) = (BTreeMap::new(), GateFacts::default());
+    Ok(Observed { as_of, gitlab, storages, repositories, lists, pools, listed, cluster, moves, gates })
 }
 
 pub(super) fn reading<T>(result: PortResult<T>) -> Reading<T> {
