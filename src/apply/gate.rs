@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use promql_parser::parser::{Expr, MatrixSelector, VectorSelector};
 
 use super::port::{Metrics, PortError, PortErrorKind, PortResult, Ports};
+use crate::model::{Answer, Answers, Freshness, Series};
 pub use crate::plan::judge::{Folded, Judgement, fold};
 use crate::plan::{Check, Verdict, judge};
-use crate::model::{Answer, Answers, Freshness, Series};
 
 /// Checks asked at once: each is a few queries, and Prometheus runs 20 at a time for everybody.
 const AT_ONCE: usize = 4;
@@ -75,10 +75,8 @@ async fn freshness(metrics: &dyn Metrics, query: &str, at: Timestamp) -> Vec<Fre
     let mut found = Vec::new();
     for (selector, window) in selectors(query).into_iter().take(SELECTORS) {
         let window_seconds = window.as_secs().saturating_add(300).max(Freshness::LEAST_WINDOW);
-        let (newest, lately) = (
-            format!("max(timestamp({selector}))"),
-            format!("max(count_over_time({selector}[{window_seconds}s]))"),
-        );
+        let (newest, lately) =
+            (format!("max(timestamp({selector}))"), format!("max(count_over_time({selector}[{window_seconds}s]))"));
         let (newest, lately) = join(metrics.query(&newest, at), metrics.query(&lately, at)).await;
         let (Ok(newest), Ok(lately)) = (newest, lately) else { continue };
         let value = |series: &[Series]| series.first()?.points.last().map(|(_, value)| *value);

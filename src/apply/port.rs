@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use crate::model::{Cursor, Series};
 use crate::model::cluster::{Answer, Manifest, ObjectKey, ObjectKind, Surroundings};
 use crate::model::{
     Address, Bytes, Container, ContainerKind, DiskSpace, Hook, MoveRecord, Reference, Repository, ServerFacts,
     StorageName, TokenFacts, VetoSource, Weight,
 };
+pub use crate::model::{Cursor, Series};
 
 /// What kind of failure a call met. Decides whether it may be tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

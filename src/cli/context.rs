@@ -17,8 +17,8 @@ use crate::config::{self, Loaded, VariableInputs};
 use crate::diag::{Diagnostic, Diagnostics, SourceMap};
 use crate::live::gitlab::Patience;
 use crate::live::kubernetes::{Access, ClusterTarget, KubeCluster};
-use crate::live::{self, GitalyTarget, Target};
-use crate::model::{Connection, Desired, LiveConnection, Observed, StorageName};
+use crate::live::{self, GitalyTarget, PrometheusTarget, Target};
+use crate::model::{Connection, Desired, LiveConnection, Observed, PrometheusConnection, StorageName};
 use crate::plan::{self, Plan};
 use crate::state::State;
 use crate::state::lock::{self, Lock, Owner};
@@ -315,12 +315,24 @@ async fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<T
         )?;
         gitaly.insert(name.clone(), GitalyTarget { endpoint: endpoint.clone(), token, ca });
     }
+    let prometheus = match &desired.prometheus {
+        None => None,
+        Some(PrometheusConnection { url, token, ca, span: _ }) => Some(PrometheusTarget {
+            url: url.clone(),
+            token: match token {
+                Some(reference) => Some(secret("the Prometheus token", reference).await?),
+                None => None,
+            },
+            ca: certificate("the CA of prometheus", ca)?,
+        }),
+    };
     Ok(Target {
         gitlab_url: gitlab.url.clone(),
         gitlab_token,
         gitlab_ca: certificate("the CA of gitlab", &gitlab.ca)?,
         gitaly,
         cluster,
+        prometheus,
         clock: None,
     })
 }

@@ -15,7 +15,7 @@ use super::signals::Signals;
 use crate::apply::port::{Cluster, PortResult};
 use crate::diag::Diagnostic;
 use crate::live::kubernetes::{Access, ClusterTarget, KubeCluster};
-use crate::live::{GitalyTarget, ScaledClock, Target};
+use crate::live::{GitalyTarget, PrometheusTarget, ScaledClock, Target};
 use crate::model::cluster::{ObjectKind, STORAGE_LABEL};
 use crate::model::quantity::Quantity;
 use crate::model::{ClusterSettings, Desired, DesiredStorage, Endpoint, SandboxConnection, Scheme, StorageName};
@@ -63,6 +63,9 @@ pub(super) async fn target(
         let needs = needs(desired.cluster.as_ref().filter(|_| real.is_none()), pods);
         endpoints = signals.or_stop(sandbox::expect_pods(&endpoints, &needs)).await??;
     }
+    let labels: BTreeMap<StorageName, BTreeMap<String, String>> =
+        desired.storages.values().map(|s| (s.name.clone(), s.metrics.clone())).filter(|(_, l)| !l.is_empty()).collect();
+    signals.or_stop(sandbox::label(&endpoints, labels)).await??;
     let word = match &real {
         Some(cluster) => Some(Word::keep(Arc::clone(cluster), endpoints.clone()).await),
         None => None,
@@ -101,6 +104,7 @@ fn reached(desired: &Desired, endpoints: Endpoints, cluster: Option<Arc<KubeClus
         gitaly_token,
         kubernetes_url: _,
         kubernetes_token: _,
+        prometheus_url,
         fleet_epoch,
         real_epoch,
         speed,
@@ -116,6 +120,7 @@ fn reached(desired: &Desired, endpoints: Endpoints, cluster: Option<Arc<KubeClus
         gitlab_ca: None,
         gitaly: gitaly.collect(),
         cluster,
+        prometheus: Some(PrometheusTarget { url: prometheus_url, token: None, ca: None }),
         clock: Some(ScaledClock { fleet_epoch, real_epoch, speed }),
     }
 }

@@ -96,7 +96,7 @@ impl Builder<'_> {
             }
         }
         let moved = moved(body, self.instances, &assignments, self.out);
-        Some(Desired {
+        let desired = Desired {
             environment: environment?,
             digest: String::new(),
             connection,
@@ -118,7 +118,9 @@ impl Builder<'_> {
             policies,
             moved,
             later: Vec::new(),
-        })
+        };
+        self.look_at_gates(&desired, body);
+        Some(desired)
     }
 
     pub(super) fn wrong(&mut self, code: &'static str, summary: &str, detail: String, span: Span) {

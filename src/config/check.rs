@@ -296,9 +296,10 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
 
 /// Attributes whose values stand in plans, reports or messages. References to secrets are such too: what cannot be
 /// read is told by its name.
-const SHOWN: [&str; 22] = [
+const SHOWN: [&str; 23] = [
     "environment",
     "error_message",
+    "query",
     "url",
     "internal_url",
     "address",

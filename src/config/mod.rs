@@ -10,6 +10,7 @@ mod differential;
 mod eval;
 mod extra;
 pub mod fmt;
+mod gates;
 mod graph;
 mod moved;
 mod pods;

@@ -190,7 +190,8 @@ impl Builder<'_> {
 
     /// Checks that a query parses, with a stand-in for the labels of its target.
     fn promql(&mut self, query: &Expression, span: Span) {
-        let target = Value::from(BTreeMap::from([("selector".to_owned(), Value::from("instance=\"x\""))]));
+        let target = [("selector".to_owned(), Value::from("instance=\"x\"")), ("name".to_owned(), Value::from("x"))];
+        let target = Value::from(BTreeMap::from(target));
         let text = query.evaluate(&BTreeMap::from([("target".to_owned(), target)]));
         match text.as_ref().map(|value| value.as_str()) {
             Ok(Some(text)) => {

@@ -227,6 +227,12 @@ impl SandboxFault {
         ("failed_after_switch", "the nth move ends `failed`, and lives on the destination; the source's copy stays"),
         ("foreign_move", "just before the nth POST of a move, somebody else moves the same container elsewhere"),
         ("gitaly_down", "when the nth move is made, its destination's Gitaly is UNAVAILABLE for two minutes"),
+        (
+            "metrics_errors",
+            "when the nth move is made, five requests a second begin to fail on its destination, for count minutes",
+        ),
+        ("metrics_gap", "when the nth move is made, Prometheus loses its destination from sight, for count minutes"),
+        ("metrics_away", "when the nth move is made, Prometheus answers 503 for count minutes"),
         ("pool_stays", "the nth object pool whose last member left is never deleted"),
         (
             "poisoned_project",

@@ -2,21 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use super::Check;
+use super::{Check, pods};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::expr::{Expression, Value};
 use crate::model::{Address, Connection, Desired, Question, StorageName};
 
-/// The labels that select a storage's server in PromQL: `instance="gitaly-01:9236"`. The sandbox's own Prometheus knows
-/// a storage without labels by its name.
+/// The labels that select a storage's server in PromQL: `instance="gitaly-01:9236"`. A pod without any has its namespace
+/// and name, as Prometheus' operator labels them; the sandbox's own Prometheus knows a storage without any by its name.
 fn selector(desired: &Desired, storage: &StorageName) -> String {
-    let labels = desired.storages.get(storage).map(|storage| &storage.metrics);
-    let by_name = match desired.connection {
-        Connection::Sandbox(_) if labels.is_none_or(BTreeMap::is_empty) => Some(format!("storage={}", text(storage.as_str()))),
-        _ => None,
-    };
-    let labels = labels.into_iter().flatten().map(|(name, value)| format!("{name}={}", text(value)));
-    labels.chain(by_name).collect::<Vec<_>>().join(",")
+    let declared = desired.storages.get(storage);
+    let mut labels = declared.map(|storage| storage.metrics.clone()).unwrap_or_default();
+    let pod = declared.is_some_and(|storage| storage.pod.is_some());
+    if labels.is_empty() {
+        match (&desired.connection, &desired.cluster) {
+            (Connection::Sandbox(_), _) => drop(labels.insert("storage".to_owned(), storage.to_string())),
+            (_, Some(cluster)) if pod => {
+                labels.insert("namespace".to_owned(), cluster.namespace.clone());
+                labels.insert("pod".to_owned(), pods::pod_name(storage.as_str()));
+            }
+            _ => {}
+        }
+    }
+    labels.iter().map(|(name, value)| format!("{name}={}", text(value))).collect::<Vec<_>>().join(",")
 }
 
 /// A string as PromQL reads it.

@@ -251,12 +251,7 @@ fn element(check: &Check, answers: &Answers, series: &Series) -> Element {
 }
 
 /// For each limit the point that comes nearest to it, and at how many points there was a baseline.
-fn worst_points(
-    check: &Check,
-    answers: &Answers,
-    series: &Series,
-    points: &[(Timestamp, f64)],
-) -> (Vec<Worst>, usize) {
+fn worst_points(check: &Check, answers: &Answers, series: &Series, points: &[(Timestamp, f64)]) -> (Vec<Worst>, usize) {
     let mut found = Vec::new();
     let mut compared = 0;
     for limit in limits(check) {
@@ -320,7 +315,8 @@ fn baseline(answers: &Answers, target: &Series, time: Timestamp) -> Option<f64> 
 
 /// Why there is nothing to compare with.
 fn without_baseline(answers: &Answers, latest: Option<&(Timestamp, f64)>) -> String {
-    let value = latest.map_or_else(String::new, |(_, value)| format!("{} has nothing to be compared with: ", figure(*value)));
+    let value =
+        latest.map_or_else(String::new, |(_, value)| format!("{} has nothing to be compared with: ", figure(*value)));
     let why = |answer: &Answer| match answer {
         Answer::Refused(words) | Answer::Failed(words) => words.clone(),
         Answer::Series(series) if series.is_empty() => "no data".to_owned(),
@@ -333,7 +329,8 @@ fn without_baseline(answers: &Answers, latest: Option<&(Timestamp, f64)>) -> Str
             }
         }
     };
-    let all: Vec<String> = answers.baseline.iter().map(|(storage, answer)| format!("{storage}: {}", why(answer))).collect();
+    let all: Vec<String> =
+        answers.baseline.iter().map(|(storage, answer)| format!("{storage}: {}", why(answer))).collect();
     let all = if all.is_empty() { "no storage is named".to_owned() } else { all.join("; ") };
     format!("{value}the baseline gives no value ({all})")
 }

@@ -33,6 +33,8 @@ mod live_kubernetes;
 mod live_observe;
 #[cfg(feature = "sandbox")]
 mod pod_laws;
+#[cfg(feature = "sandbox")]
+mod prometheus;
 mod readme;
 #[cfg(feature = "sandbox")]
 mod sandbox_both;

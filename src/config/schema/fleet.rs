@@ -335,7 +335,7 @@ pub(super) const STORAGE: BlockSpec = BlockSpec {
             "metrics",
             TextMap,
             Optional,
-            "Prometheus labels of this server: what `target.selector` stands for in a gate's query.",
+            "Prometheus labels of this server: what `target.selector` stands for in a gate's query. Left out, of a pod its namespace and name.",
             "metrics = { instance = \"gitaly-01:9236\" }",
         ),
     ],

@@ -20,8 +20,8 @@ use futures::future::{join, join_all};
 use super::cluster;
 use crate::apply::port::{PortError, PortErrorKind, PortResult, Ports, Version};
 use crate::model::{
-    ContainerKind, DiskSpace, GateFacts, GitlabFacts, ListFacts, Listed, MoveRecord, Observed, Reading, Repository, ServerFacts,
-    StorageFacts, StorageName,
+    ContainerKind, DiskSpace, GateFacts, GitlabFacts, ListFacts, Listed, MoveRecord, Observed, Reading, Repository,
+    ServerFacts, StorageFacts, StorageName,
 };
 use crate::plan::pods::Wanted;
 use crate::state::inventory::{Draft, Inventory, Origin};

@@ -42,7 +42,7 @@ impl Handle {
             gitlab: port.clone(),
             gitaly: port.clone(),
             cluster: Some(port.clone()),
-            metrics: None,
+            metrics: Some(port.clone()),
             operator: None,
             clock: port,
         }
@@ -146,6 +146,11 @@ impl Handle {
         } else {
             inner.silent.insert(storage.clone())
         };
+    }
+
+    /// Prometheus labels of storages' servers; of one that is not named, its name.
+    pub fn set_labels(&self, labels: BTreeMap<StorageName, BTreeMap<String, String>>) {
+        self.inner().world.label(labels);
     }
 
     /// GitLab's configuration names a storage, or does not.

@@ -7,6 +7,7 @@
 mod answer;
 mod cluster;
 mod handle;
+mod metrics;
 mod port;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use crate::model::{Container, MoveState, StorageName};
 /// How long `worker_shortage` leaves GitLab without workers.
 const SHORTAGE: SignedDuration = SignedDuration::from_mins(10);
 /// How long `gitaly_down` keeps a Gitaly away.
-const DOWN: SignedDuration = SignedDuration::from_mins(2);
+pub(super) const DOWN: SignedDuration = SignedDuration::from_mins(2);
 
 impl World {
     /// Counts an occasion of a fault; true when it strikes.
@@ -55,6 +55,7 @@ impl World {
             outages.gitaly.insert(to.clone(), until(DOWN));
             self.note(Change::Outages(outages));
         }
+        self.spoil_metrics(to, now);
         strikes
     }
 

@@ -6,6 +6,7 @@ mod edition;
 mod faults;
 mod job;
 mod limits;
+mod metrics;
 mod moves;
 mod pods;
 mod pools;
@@ -24,6 +25,7 @@ pub use container::{Group, Housed, Pool, Presence, Project, Snippet};
 pub use edition::{Ability, Release};
 pub use job::{Job, carry_out};
 pub use limits::{Admission, Quota, Refusal};
+pub use metrics::Spoiled;
 pub use moves::{Move, ScheduleError};
 pub use pods::PodStorage;
 pub use pools::{Chore, Errand};
@@ -55,6 +57,8 @@ pub struct World {
     pub courteous: bool,
     /// What its version and edition make of it.
     pub release: Release,
+    /// Prometheus labels of storages' servers, as the configuration that asks declares them; not written down.
+    labels: BTreeMap<StorageName, BTreeMap<String, String>>,
     /// The embedded cluster.
     store: Store,
     pods: BTreeMap<StorageName, PodStorage>,
@@ -100,6 +104,7 @@ impl World {
             floor: SignedDuration::ZERO,
             courteous: false,
             release: Release::new(&spec.gitlab_version),
+            labels: BTreeMap::new(),
             store: Store::new(spec.seed, epoch),
             pods: BTreeMap::new(),
             mounting: BTreeSet::new(),

@@ -17,6 +17,9 @@ pub struct Outages {
     pub workers: Option<Timestamp>,
     /// Storages' Gitalys.
     pub gitaly: BTreeMap<StorageName, Timestamp>,
+    /// Metrics.
+    #[serde(default)]
+    pub metrics: super::Spoiled,
 }
 
 /// Something that must be written down. Replayed in order onto a snapshot, changes give the world.

@@ -109,7 +109,7 @@ rollout {
 
   wave "archived" { where = repository.archived }
   wave "sample"   { sample = 300 }          # stratified, drawn once
-  wave "rest"     {}
+  wave "rest"     { gates = [gate.errors, gate.latency, gate.release-manager] }
 }
 
 gate "errors" {                             # asked for each storage that a step touches: `target`
