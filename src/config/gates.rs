@@ -31,8 +31,17 @@ impl Builder<'_> {
             );
         }
         let of = |kind: &str| body.blocks.iter().find(|block| block.kind == kind).map(|block| block.header);
-        if of("sandbox").is_some() {
-            // It brings its Prometheus along, and knows each storage by its name.
+        if let Some(sandbox) = of("sandbox") {
+            // It knows each storage by its name.
+            if let Some(real) = of("prometheus") {
+                self.out.push(
+                    Diagnostic::warning("config/sandbox-ignores", "No effect on the sandbox")
+                        .detail("The sandbox has a Prometheus of its own, so the block `prometheus` is ignored.")
+                        .at(real)
+                        .also(sandbox, "the sandbox")
+                        .help("Keep it in a file of the real configuration."),
+                );
+            }
             return;
         }
         let asked: Vec<_> = desired.gates.values().filter(|gate| named.contains(&gate.address)).collect();

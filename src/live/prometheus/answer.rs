@@ -175,7 +175,7 @@ fn read_element(element: Element) -> Result<Series, Odd> {
 fn point((time, value): &Sample) -> Result<(Timestamp, f64), Odd> {
     #[expect(clippy::cast_possible_truncation, reason = "saturates, and is then refused")]
     let millis = (time * 1000.0).round() as i64;
-    let time = Timestamp::from_millisecond(millis).map_err(|_| Odd::Foreign(format!("{time} is no time")))?;
+    let time = Timestamp::from_millisecond(millis).map_err(|_| Odd::Foreign(format!("{time:e} is no time")))?;
     let value = match value.as_str() {
         "NaN" => f64::NAN,
         "+Inf" | "Inf" => f64::INFINITY,
