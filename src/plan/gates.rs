@@ -203,6 +203,7 @@ mod tests {
         }
         world.observed.repositories.clear();
         world.desired("old").drain = false;
+        world.desired("new").weight = None;
         let plan = world.plan();
         assert!(plan.findings.iter().all(|finding| !finding.code.starts_with("gate-")), "nothing would ask it");
     }
