@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::model::{Address, Bytes, Container, StorageName};
+use crate::model::{Address, Bytes, Container, HookEvent, StorageName};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -119,6 +119,19 @@ pub enum Event {
     Waiting {
         /// For what, in a line.
         what: String,
+    },
+    /// A program of the operator's has run.
+    HookEnded {
+        /// The hook.
+        hook: String,
+        /// For what.
+        on: HookEvent,
+        /// It ended with 0.
+        well: bool,
+        /// `exit code 1`, `ended by its timeout of 600 s` …
+        how: String,
+        /// The last lines that it wrote.
+        output: String,
     },
     /// Something to know that stops nothing.
     Warning {

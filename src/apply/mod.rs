@@ -50,6 +50,8 @@ pub struct Context {
     pub events: UnboundedSender<Event>,
     /// Cancelled by the first signal: nothing new is scheduled, what is in flight is followed.
     pub stop: CancellationToken,
+    /// The longest that a hold, an approval or a window is waited for, by the fleet's clock; `None`: as long as it takes.
+    pub max_wait: Option<std::time::Duration>,
 }
 
 impl fmt::Debug for Context {
@@ -100,7 +102,9 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         stop: context.stop.clone(),
         closed: Arc::default(),
     };
-    let (result, in_doubt) = engine::Engine::new(plan, state, mover, context.store, context.stop).run().await;
+    let patience = engine::Patience::new(plan, &context.folder, context.max_wait).await;
+    let engine = engine::Engine::new(plan, state, mover, context.store, context.stop, patience);
+    let (result, in_doubt) = engine.run().await;
     if !in_doubt
         && result.fatal.is_none()
         && let Err(e) = journal.append(vec![log::Record::Ended]).await

@@ -117,6 +117,12 @@ pub trait GitLab: Send + Sync {
     async fn container(&self, container: Container) -> PortResult<Option<Repository>>;
     /// The disk path on Gitaly without suffix (`GET /projects/:id/storage`), for a path that was not where its id says.
     async fn disk_path(&self, container: Container) -> PortResult<Option<String>>;
+    /// `GET /projects/:path`: a project by its full path; `None` when GitLab shows none.
+    async fn project(&self, path: &str) -> PortResult<Option<Repository>>;
+    /// `POST /projects/:id/repository/commits`: one commit that adds a small file, on `branch`, which is made anew from
+    /// the branch `start` (`None`: the repository has no commit) whether it is there or not. Returns the commit's id. Never
+    /// repeated by the adapter; repeating it is safe.
+    async fn commit(&self, project: u64, branch: &str, start: Option<&str>, message: &str) -> PortResult<String>;
     /// One page of the moves of a family, newest first; `page` from 1, 100 a page.
     async fn moves(&self, kind: ContainerKind, page: u32) -> PortResult<Vec<MoveRecord>>;
     /// The newest moves of one container, newest first, at most `limit` (1 to 100). [`PortErrorKind::NotFound`] when there

@@ -11,7 +11,7 @@ use super::poll::Poller;
 use super::{Context, RunResult, cluster, tally};
 use crate::model::{Container, StorageName};
 use crate::state::journal::{self, FORMAT, Folded, ObjectFate, Record as Entry};
-use crate::state::{QuarantineRecord, Record, State};
+use crate::state::{ProbeRecord, QuarantineRecord, Record, State};
 
 /// Moves followed at once: they are in flight in GitLab already, only our reads are bounded by this.
 const AT_ONCE: usize = 16;
@@ -85,6 +85,10 @@ async fn one(
         holds.push(container);
     }
     let mut whole = objects(state, context, &folded.objects).await;
+    for (container, (home, storage)) in &folded.probes {
+        let record = ProbeRecord { home: home.clone(), storage: storage.clone() };
+        state.records.insert(State::probe_address(*container), Record::Probe(record));
+    }
     // The same journal goes on: a second crash is recovered from it as the first is.
     let journal = Journal::open(folder).map_err(|e| e.to_string())?;
     save(state, context, &journal, std::mem::take(&mut holds)).await?;

@@ -13,6 +13,10 @@ use crate::state::{AssignmentRecord, Record, State};
 
 /// Adds one verified move to its assignment's record.
 pub(crate) fn record(state: &mut State, intent: &Intent, verdict: &str, source: &[Side], destination: &str) {
+    // A probe's project moves for no assignment.
+    if &*intent.assignment.kind != "assignment" {
+        return;
+    }
     let record = assignment(state, &intent.assignment);
     record.count = record.count.saturating_add(1);
     record.bytes = record.bytes.saturating_add(intent.bytes.0);

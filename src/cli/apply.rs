@@ -205,8 +205,9 @@ impl<'a> Apply<'a> {
         self.session.talk.to(Some(events.clone()));
         let store = Arc::new(context::file_store());
         let stop = self.context.signals.stop.clone();
+        let max_wait = self.args.max_wait;
         // The engine's sender is dropped with its context, which ends the view.
-        let result = engine(apply::Context { ports, store, folder, events, stop }).await;
+        let result = engine(apply::Context { ports, store, folder, events, stop, max_wait }).await;
         self.session.talk.to(None);
         if let Ok((view, moved)) = shown.await {
             self.view = view;
@@ -286,7 +287,8 @@ impl<'a> Apply<'a> {
 /// True when planning again makes sense: something was done, and nothing failed for good.
 fn goes_on(summary: &Summary) -> bool {
     let progressed = summary.done + summary.attested + summary.advanced + summary.bracketed + summary.unknown > 0;
-    progressed && summary.failed == 0 && summary.lost == 0 && !summary.interrupted
+    let held = summary.gates_closed + summary.paused > 0;
+    progressed && !held && summary.failed == 0 && summary.lost == 0 && !summary.interrupted
 }
 
 /// Finds a saved plan stale, before the first action.
@@ -421,6 +423,8 @@ mod tests {
             Summary::default(),
             Summary { failed: 1, ..good.clone() },
             Summary { lost: 1, ..good.clone() },
+            Summary { gates_closed: 1, ..good.clone() },
+            Summary { paused: 1, ..good.clone() },
             Summary { interrupted: true, ..good },
         ] {
             assert!(!goes_on(&bad), "{bad:?}");

@@ -116,10 +116,19 @@ What it says comes from the tables that configurations are checked by, so it is 
   tranship apply                           # plans, shows, asks, does
   tranship apply monday.plan               # a saved plan asks nothing, and is refused when stale
   tranship apply --auto-approve --json | tee events.jsonl
+  tranship apply --max-wait 10m            # 9 when a soak, gate or window would take longer; come back then
 
 The first Ctrl-C schedules nothing new and follows what is in flight; the second leaves at once.
 The next apply takes up from there.")]
     Apply(Apply),
+    /// Approves a gate, for a running apply or the next one
+    #[command(after_long_help = "Examples:
+  tranship approve release-manager --reason 'looked at the dashboards'
+  tranship approve 'gate.team[\"search\"]' --by ann
+
+The apply that takes it up records who approved in the state; the next hold that asks the same gate needs \
+another approval.")]
+    Approve(Approve),
     /// Shows a saved plan, or the state
     #[command(after_long_help = "Examples:
   tranship show                            # the state
@@ -336,9 +345,27 @@ pub(crate) struct Apply {
     /// Events as JSON lines on standard output; asks nothing, so it needs FILE or --auto-approve
     #[arg(long)]
     pub(crate) json: bool,
+    /// The longest wait for a soak, a gate, an approval or a window, like 10m; what would take longer is left with 9
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) max_wait: Option<std::time::Duration>,
     /// Where journals are kept instead of .tranship/runs
     #[arg(long, value_name = "DIR")]
     pub(crate) run_dir: Option<camino::Utf8PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    /// A gate with `approval = true`: its label, or its address
+    #[arg(value_name = "GATE")]
+    pub(crate) gate: String,
+    #[command(flatten)]
+    pub(crate) variables: Variables,
+    /// Why; recorded with the name
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Who; left out, the user of this machine
+    #[arg(long, value_name = "NAME")]
+    pub(crate) by: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -531,6 +558,12 @@ fn assignment(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
     }
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let wrong = || "expected a duration like 90s, 10m or 1h30m".to_owned();
+    let found = crate::expr::parse_duration(text).map_err(|_| wrong())?;
+    std::time::Duration::try_from(found).map_err(|_| wrong())
 }
 
 fn container(text: &str) -> Result<Container, String> {

@@ -17,8 +17,9 @@ use crate::config::{self, Loaded, VariableInputs};
 use crate::diag::{Diagnostic, Diagnostics, SourceMap};
 use crate::live::gitlab::Patience;
 use crate::live::kubernetes::{Access, ClusterTarget, KubeCluster};
+use crate::live::operator::LiveOperator;
 use crate::live::{self, GitalyTarget, Target};
-use crate::model::{Connection, Desired, LiveConnection, Observed, StorageName};
+use crate::model::{Connection, Desired, LiveConnection, Observed, SecretRef, StorageName};
 use crate::plan::{self, Plan};
 use crate::state::State;
 use crate::state::lock::{self, Lock, Owner};
@@ -142,7 +143,10 @@ impl Project {
             self.desired.max_moves = self.desired.max_moves.min(most);
         }
         let talk = Talk::new(context.terminal);
-        let ports = live::connect_with(&target, Patience::default(), Some(talk.of_limits()))?;
+        let mut ports = live::connect_with(&target, Patience::default(), Some(talk.of_limits()))?;
+        let secrets = secret_variables(&self.desired);
+        let operator = LiveOperator::new(Utf8Path::new(FOLDER), &super::approve::folder(), secrets);
+        ports.operator = Some(Arc::new(operator));
         let reading = Reading::new(&self.desired, listing, talk.clone());
         let request = request(&self.desired);
         let options = plan::Options {
@@ -201,11 +205,31 @@ pub(crate) fn lock(command: &str) -> Result<Lock, Failure> {
     let owner = Owner {
         pid: std::process::id(),
         host: host(),
-        user: std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned()),
+        user: user(),
         command: command.to_owned(),
         since: jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default(),
     };
     Ok(lock::acquire(Utf8Path::new(FOLDER), &owner)?)
+}
+
+/// Who works here.
+pub(super) fn user() -> String {
+    std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned())
+}
+
+/// The environment variables that hold secrets: no program of the operator's is given them.
+fn secret_variables(desired: &Desired) -> BTreeSet<String> {
+    let mut references: Vec<&SecretRef> = desired.storages.values().filter_map(|storage| storage.token.as_ref()).collect();
+    references.extend(desired.prometheus.as_ref().and_then(|prometheus| prometheus.token.as_ref()));
+    if let Connection::Live(LiveConnection { gitlab, gitaly_token, .. }) = &desired.connection {
+        references.push(&gitlab.token);
+        references.extend(gitaly_token);
+    }
+    let named = |reference: &&SecretRef| match reference {
+        SecretRef::Env(name) => Some(name.clone()),
+        SecretRef::File(_) | SecretRef::Kubernetes { .. } => None,
+    };
+    references.iter().filter_map(named).collect()
 }
 
 fn host() -> String {
@@ -266,6 +290,7 @@ fn request(desired: &Desired) -> live::Request {
         declared: desired.storages.keys().cloned().collect(),
         listed: listed.into_iter().collect(),
         draining: draining.into_iter().collect(),
+        probe: desired.rollout.probe.clone(),
         pods: plan::pods::wanted(desired),
     }
 }

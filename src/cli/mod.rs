@@ -1,6 +1,7 @@
 //! What was typed, wiring, exit codes. The only layer that knows all others; it decides nothing that they could.
 
 mod apply;
+mod approve;
 mod args;
 mod context;
 mod eval;
@@ -83,6 +84,7 @@ async fn dispatch(command: &Command, terminal: Terminal) -> Result<Exit, Failure
         Command::Explain(args) => explain::explain(&terminal, args),
         Command::Plan(args) => plan::plan(&context, args).await,
         Command::Apply(args) => apply::apply(&context, args).await,
+        Command::Approve(args) => approve::approve(&terminal, args),
         Command::Show(args) => plan::show(&context, args),
         Command::Graph(args) => plan::graph(&context, args).await,
         Command::Render(command) => render::render(&context, command),

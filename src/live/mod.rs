@@ -9,6 +9,7 @@
 //! | `kubernetes` | the Kubernetes API over kube |
 //! | `observe` | one reading of the whole fleet, through the ports alone |
 //! | `cluster` | of it, the reading of the cluster |
+//! | `operator` | programs, approvals, vetoes that are files or addresses |
 //! | `cause` | what lies at the bottom of a chain of transport errors, in words |
 //!
 //! Knows nothing of plans and configurations, and never of the sandbox.
@@ -21,6 +22,7 @@ pub mod gitaly;
 pub mod gitlab;
 pub mod kubernetes;
 mod observe;
+pub mod operator;
 
 pub use clock::{ScaledClock, SystemClock};
 pub use connect::{GitalyTarget, Target, connect, connect_with, install_tls_provider};

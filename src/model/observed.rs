@@ -59,6 +59,8 @@ pub struct Observed {
     pub cluster: Option<Reading<ClusterFacts>>,
     /// Moves that have not ended, anybody's; sorted by container.
     pub moves: Vec<MoveRecord>,
+    /// The project that `rollout.probe` names, where it names one.
+    pub probe: Option<Reading<Repository>>,
 }
 
 /// An object pool: what forks have in common, stored once.

@@ -18,7 +18,7 @@ use super::{
     basis, policy,
 };
 use crate::diag::Diagnostics;
-use crate::model::{Address, Bytes, DesiredStorage, StorageName, Weight};
+use crate::model::{Address, Bytes, DesiredStorage, Hook, StorageName, Weight};
 
 impl<'a> Planner<'a, '_> {
     /// Makes the actions; items are sorted by wave and source.
@@ -97,7 +97,7 @@ impl<'a> Planner<'a, '_> {
             }
         }
         let weights = self.weights(&actions);
-        let managed: BTreeSet<&StorageName> = actions.iter().filter_map(|a| weight_of(&a.change)).collect();
+        let managed: BTreeSet<&StorageName> = actions.iter().flat_map(|a| weights_of(&a.change)).collect();
         let basis = basis::basis(&self.desired.digest, self.state, self.observed, &managed, &touched);
         self.look(&actions, &items, &weights, estimate.duration_seconds);
         let storages = self.storages(&items);
@@ -125,7 +125,7 @@ impl<'a> Planner<'a, '_> {
             windows: BTreeMap::new(),
             freeze: FreezePlan::default(),
             source_fsck: self.desired.source_fsck,
-            hooks: Vec::new(),
+            hooks: self.runtime_hooks(),
             durations: super::durations::Durations::default(),
             estimate,
             policies: Vec::new(),
@@ -135,6 +135,12 @@ impl<'a> Planner<'a, '_> {
         Ok(plan)
     }
 
+    /// The programs that run on what happens, not by an action of their own.
+    fn runtime_hooks(&self) -> Vec<Hook> {
+        let happens = |hook: &&Hook| hook.on.iter().any(|event| !super::release::planned(*event));
+        self.desired.hooks.values().filter(happens).cloned().collect()
+    }
+
     fn weights(&self, actions: &[Action]) -> BTreeMap<StorageName, WeightChange> {
         let same =
             |(name, weight): (&StorageName, &Weight)| (name.clone(), WeightChange { before: *weight, after: *weight });
@@ -142,10 +148,15 @@ impl<'a> Planner<'a, '_> {
         let known = actions.iter().filter(|action| matches!(action.change, Change::AwaitKnown { .. }));
         weights.extend(known.filter_map(|action| Some(same((action.change.storage()?, &Weight::ZERO)))));
         for action in actions {
-            if let Change::SetWeight { storage, to, .. } = &action.change
-                && let Some(change) = weights.get_mut(storage)
-            {
-                change.after = *to;
+            let set: Vec<(&StorageName, Weight)> = match &action.change {
+                Change::SetWeight { storage, to, .. } => vec![(storage, *to)],
+                Change::Ramp { weights, .. } => weights.iter().map(|(name, change)| (name, change.after)).collect(),
+                _ => continue,
+            };
+            for (storage, to) in set {
+                if let Some(change) = weights.get_mut(storage) {
+                    change.after = to;
+                }
             }
         }
         weights
@@ -177,9 +188,10 @@ impl<'a> Planner<'a, '_> {
             let help = "Give at least one storage that stays a `weight` above 0.";
             self.preflight.add(Level::Error, "all-weights-zero", "weights", message.to_owned(), help);
         }
-        if !items.is_empty() && !self.desired.rollout.backup_declined {
+        let backup = self.desired.rollout.backup_declined || self.desired.rollout.backup.is_some();
+        if !items.is_empty() && !backup {
             let message = "The source's copy is deleted by GitLab after each move; nothing here makes a backup.";
-            let help = "Make a backup first. To say that you have one otherwise, set rollout.backup = \"none\".";
+            let help = "Make a backup first. Name the hook that makes it, rollout.backup = hook.NAME; or, to say that you have one otherwise, \"none\".";
             self.preflight.add(Level::Danger, "no-backup", "moves", message.to_owned(), help);
         }
         let sizeless = items.iter().filter(|item| item.bytes == Bytes(0) && item.repository.size.is_none()).count();
@@ -279,10 +291,11 @@ impl<'a> Planner<'a, '_> {
     }
 }
 
-fn weight_of(change: &Change) -> Option<&StorageName> {
+fn weights_of(change: &Change) -> Vec<&StorageName> {
     match change {
-        Change::SetWeight { storage, .. } => Some(storage),
-        _ => None,
+        Change::SetWeight { storage, .. } => vec![storage],
+        Change::Ramp { weights, .. } => weights.keys().collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -180,6 +180,7 @@ impl World {
                 listed: None,
                 cluster: None,
                 moves: Vec::new(),
+                probe: None,
             },
             state: State::new("test"),
             cluster: super::pods::world::Cluster::default(),

@@ -125,7 +125,15 @@ impl<'a> Planner<'a, '_> {
         );
         let mut graph = Graph::new(self.actions(&weights.steps, &items, &waves, &proofs), self.towards(&items));
         self.leave_out(&mut graph, &mut items);
+        let (mut actions, towards) = (graph.take(), self.towards(&items));
+        self.release(&mut actions, &towards)?;
+        graph.put(actions, self.positions());
         self.assemble(graph, items, waves, &sources)
+    }
+
+    /// True when all of the configuration is planned for.
+    pub(super) fn selection_is_all(&self) -> bool {
+        self.selection.is_all()
     }
 
     /// True for a storage that is to be emptied.

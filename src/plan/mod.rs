@@ -23,7 +23,9 @@ mod placement;
 pub mod pods;
 mod policy;
 mod preflight;
+mod ramp;
 pub mod ready;
+mod release;
 mod report;
 mod row;
 pub mod saved;
@@ -37,10 +39,11 @@ pub use make::make;
 pub use networks::pools_wanted;
 pub use placement::need;
 pub use policy::FIELDS as POLICY_FIELDS;
+pub use release::hold_address;
 pub(crate) use preflight::version;
 pub use sizes::unmeasured;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -326,8 +329,13 @@ pub enum Change {
     Hold {
         /// After what.
         after: After,
+        /// The storages that take more: gates are asked about each of them.
+        storages: BTreeSet<StorageName>,
         /// Seconds of watching before the gates are asked.
         soak_seconds: u64,
+        /// When there is no watching any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        calm: Option<Calm>,
         /// What Prometheus is asked.
         checks: Vec<Check>,
         /// Gates that a person must approve.
@@ -344,6 +352,15 @@ pub enum Change {
         /// The wave.
         wave: String,
     },
+}
+
+/// When holds stop watching: the criterion has held so often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calm {
+    /// After so many holds in a row whose gates said yes when they were first asked.
+    pub after: u32,
+    /// So many in a row when the plan was made.
+    pub so_far: u32,
 }
 
 /// What a hold comes after.

@@ -143,14 +143,16 @@ pub fn check_place(address: &Address, record: &Record) -> Result<(), String> {
     let keyless = address.key.is_none();
     match record {
         Record::Assignment(_) => Ok(()),
+        Record::Hold(_) if !keyless && matches!(&*address.label, "wave" | "ramp") => Ok(()),
+        Record::Hold(_) => Err("a hold's address is `hold.wave[\"name\"]` or `hold.ramp[\"per cent\"]`".to_owned()),
         Record::Wave(_) if keyless => Ok(()),
         Record::Storage(_) if keyless => {
             StorageName::new(&*address.label).map(|_| ()).map_err(|error| error.to_string())
         }
-        Record::Quarantine(_) if keyless => {
+        Record::Quarantine(_) | Record::Probe(_) if keyless => {
             Container::try_from(address.label.to_string()).map(|_| ()).map_err(|error| error.to_string())
         }
-        Record::Storage(_) | Record::Wave(_) | Record::Quarantine(_) => {
+        Record::Storage(_) | Record::Wave(_) | Record::Quarantine(_) | Record::Probe(_) => {
             Err(format!("a `{kind}` has no key in brackets: its label is the name itself"))
         }
     }

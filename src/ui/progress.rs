@@ -97,6 +97,7 @@ impl Progress {
             | Event::ActionEnded { .. }
             | Event::MoveRetried { .. }
             | Event::Waiting { .. }
+            | Event::HookEnded { .. }
             | Event::Warning { .. }
             | Event::Stopping { .. } => {}
             Event::RunEnded { .. } => {

@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use super::Style;
 use super::text::{self, Paint, Table, escape, prose, repositories};
 use crate::model::{Address, Bytes};
-use crate::state::{AssignmentRecord, QuarantineRecord, Record, State, StorageRecord, WaveRecord};
+use crate::state::{
+    ApprovalRecord, AssignmentRecord, HoldRecord, ProbeRecord, QuarantineRecord, Record, State, StorageRecord, WaveRecord,
+};
 
-/// A state as text: quarantined repositories first, then storages, assignments and waves.
+/// A state as text: quarantined repositories first, then storages, assignments, waves, and what was passed.
 pub fn state(state: &State, style: Style) -> String {
     let State { environment, records } = state;
     let paint = Paint::new(style);
@@ -22,6 +24,7 @@ pub fn state(state: &State, style: Style) -> String {
     let mut storages = Table::new(style, &[]);
     let mut assignments = Table::new(style, &[1, 2]);
     let mut waves = Table::new(style, &[]);
+    let mut holds = Table::new(style, &[]);
     for (at, record) in records {
         match record {
             Record::Quarantine(record) => {
@@ -47,6 +50,7 @@ pub fn state(state: &State, style: Style) -> String {
                 // `state show` has them.
                 statefulset_uid: _,
                 claim_uid: _,
+                probed,
                 rotation_seconds,
             }) => storages.row([
                 address(at),
@@ -57,6 +61,7 @@ pub fn state(state: &State, style: Style) -> String {
                     0 => String::new(),
                     number => text::count(number as u64, "object", "objects"),
                 },
+                if probed.is_some() { "probed".to_owned() } else { String::new() },
                 rotation_seconds.map_or_else(String::new, |seconds| format!("last restart {seconds}")),
             ]),
             Record::Assignment(AssignmentRecord { count, bytes, verdicts, digest, verification, waves }) => {
@@ -76,6 +81,19 @@ pub fn state(state: &State, style: Style) -> String {
                 address(at),
                 sample_threshold.as_ref().map_or_else(String::new, |t| format!("sample up to {}", escape(t))),
             ]),
+            // `state show` has the rest.
+            Record::Hold(HoldRecord { storages: _, passed, at_once: _, approvals, rollback: _ }) => {
+                let approved = approvals.iter().map(|(gate, ApprovalRecord { by, reason })| {
+                    let why = if reason.is_empty() { String::new() } else { format!(" ({})", escape(reason)) };
+                    format!("{} approved by {}{why}", escape(&gate.to_string()), escape(by))
+                });
+                let approved: Vec<String> = approved.collect();
+                let word = if *passed { "passed" } else { "not passed yet" };
+                holds.row([address(at), word.to_owned(), approved.join(", ")]);
+            }
+            Record::Probe(ProbeRecord { home, storage }) => {
+                holds.row([address(at), format!("begun on {storage}; the project belongs on {home}"), String::new()]);
+            }
         }
     }
     let groups = [
@@ -83,6 +101,7 @@ pub fn state(state: &State, style: Style) -> String {
         ("Storages", storages.render(2)),
         ("Assignments", assignments.render(2)),
         ("Waves", waves.render(2)),
+        ("Release", holds.render(2)),
     ];
     for (title, body) in groups.iter().filter(|(_, body)| !body.is_empty()) {
         let _ = write!(out, "\n{}\n{body}", paint.bold(title));

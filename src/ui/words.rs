@@ -171,21 +171,29 @@ pub(super) fn action(action: &Action) -> String {
             let share = format!("{}.{} %", share_permille / 10, share_permille % 10);
             format!("set weights for {percent} % of new repositories, in fact {share}: {}", set.join(", "))
         }
-        Change::Hold { after, soak_seconds, checks, approvals, rollback: _ } => {
-            let after = match after {
-                After::Ramp { percent } => format!("{percent} % of new repositories"),
-                After::Wave { wave } => format!("wave {wave}"),
-            };
+        Change::Hold { after, storages: _, soak_seconds, calm: _, checks, approvals, rollback: _ } => {
+            let after = self::after(after);
             let gates: std::collections::BTreeSet<String> = checks
                 .iter()
                 .map(|check| check.gate.to_string())
                 .chain(approvals.iter().map(ToString::to_string))
                 .collect();
             let gates: Vec<String> = gates.into_iter().collect();
-            let asked = if gates.is_empty() { String::new() } else { format!(", then ask {}", gates.join(", ")) };
-            format!("after {after}, watch for {soak_seconds} s{asked}")
+            let watch = if *soak_seconds > 0 { format!("watch for {}", text::eta(*soak_seconds)) } else { String::new() };
+            let asked = if gates.is_empty() { String::new() } else { format!("ask {}", gates.join(", ")) };
+            let then = if watch.is_empty() || asked.is_empty() { "" } else { ", then " };
+            format!("after {after}: {watch}{then}{asked}")
         }
         Change::RunHook { hook, on, wave } => format!("run the hook {} ({on}) for wave {wave}", hook.name),
+    }
+}
+
+/// What a hold comes after.
+pub(super) fn after(after: &After) -> String {
+    match after {
+        After::Ramp { percent: 100 } => "the last weights".to_owned(),
+        After::Ramp { percent } => format!("{percent} % of new repositories"),
+        After::Wave { wave } => format!("wave {wave}"),
     }
 }
 
@@ -240,6 +248,13 @@ pub(super) fn gravity(event: &Event) -> Gravity {
             }
         }
         Event::MoveRetried { .. } | Event::Warning { .. } | Event::Stopping { .. } => Gravity::Warn,
+        Event::HookEnded { well, .. } => {
+            if *well {
+                Gravity::Info
+            } else {
+                Gravity::Warn
+            }
+        }
         Event::Quarantined { .. } => Gravity::Error,
         Event::RunEnded { summary } => {
             if summary.lost > 0 || summary.failed > 0 {
@@ -303,6 +318,12 @@ pub(super) fn event(event: &Event) -> String {
             format!("{word} {}: {cause}", named(*container, path))
         }
         Event::Waiting { what } => format!("waiting: {what}"),
+        Event::HookEnded { hook, on, well, how, output } => {
+            let word = if *well { "ended well" } else { "failed" };
+            let last = output.lines().rfind(|line| !line.trim().is_empty());
+            let last = last.map_or_else(String::new, |line| format!("; it said: {line}"));
+            format!("hook {hook} ({on}) {word}: {how}{last}")
+        }
         Event::Warning { message } => format!("warning: {message}"),
         Event::Stopping { in_flight, expected_seconds } => format!(
             "stopping: nothing new is scheduled; following {} in flight for at most about {}. \
@@ -316,7 +337,7 @@ pub(super) fn event(event: &Event) -> String {
             let mut line =
                 format!("run ended: {} done, {} failed, {} skipped", summary.done, summary.failed, summary.skipped);
             for (number, word) in
-                [(summary.refused, "refused"), (summary.stale, "stale"), (summary.not_started, "not started")]
+                [(summary.refused, "refused"), (summary.gates_closed, "stopped by a gate"), (summary.paused, "paused"), (summary.stale, "stale"), (summary.not_started, "not started")]
             {
                 if number > 0 {
                     let _ = write!(line, ", {number} {word}");

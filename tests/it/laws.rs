@@ -163,6 +163,7 @@ impl Tool {
             declared: self.desired.storages.keys().cloned().collect(),
             listed: sources.clone(),
             draining: sources,
+            probe: self.desired.rollout.probe.clone(),
             pods: plan::pods::wanted(&self.desired),
         };
         let mut observed = live::observe(&self.ports, &request).await.expect("observed");
@@ -181,7 +182,14 @@ impl Tool {
                 seen.lock().expect("not poisoned").push(event);
             }
         });
-        Context { ports: self.ports.clone(), store: self.store.clone(), folder, events, stop: self.stop.clone() }
+        Context {
+            ports: self.ports.clone(),
+            store: self.store.clone(),
+            folder,
+            events,
+            stop: self.stop.clone(),
+            max_wait: None,
+        }
     }
 
     pub(crate) async fn run(&mut self, plan: &Plan) -> RunResult {

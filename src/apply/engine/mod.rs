@@ -2,7 +2,11 @@
 //! send messages. Signals are one more source.
 
 mod clustered;
+mod hold;
+mod hook;
 mod moved;
+mod probe;
+mod ramp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,9 +21,10 @@ use super::port::{PortError, PortErrorKind, PortResult, Ports};
 use super::room::{Room, Slots};
 use super::wave::{Prepared, Wave, prepare};
 use super::{RunResult, action, cluster, proof, tally};
-use crate::model::{Bytes, Container, DiskSpace, StorageName};
+pub(crate) use hold::Patience;
+use crate::model::{Bytes, Container, DiskSpace, HookEvent, StorageName};
 use crate::plan::ready::Queue;
-use crate::plan::{Action, ActionId, Change, Plan, need};
+use crate::plan::{Action, ActionId, Change, Plan, WeightChange, need};
 use crate::state::journal::Record as Entry;
 use crate::state::store::Store;
 use crate::state::{Record, State, WaveRecord};
@@ -42,6 +47,9 @@ enum Message {
     Moved(ActionId, usize, Ended),
     RetryDue(ActionId, usize),
     Measured(StorageName, PortResult<Option<DiskSpace>>),
+    Held(ActionId, Box<hold::Ended>),
+    Probed(ActionId, Box<probe::Ended>),
+    Hooked(Option<ActionId>, hook::Ended),
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -87,6 +95,7 @@ pub(crate) struct Engine<'a> {
     holds: Vec<Container>,
     /// One weight after the other: GitLab's map is replaced whole.
     settings: Arc<tokio::sync::Mutex<()>>,
+    patience: Patience,
     unsaved: u64,
     fatal: Option<String>,
     in_doubt: bool,
@@ -101,6 +110,7 @@ impl<'a> Engine<'a> {
         mover: Mover,
         store: Arc<dyn Store>,
         stop: CancellationToken,
+        patience: Patience,
     ) -> Self {
         let (sender, receiver) = unbounded_channel();
         Self {
@@ -122,6 +132,7 @@ impl<'a> Engine<'a> {
             unmeasured: BTreeMap::new(),
             holds: Vec::new(),
             settings: Arc::default(),
+            patience,
             unsaved: 0,
             fatal: None,
             in_doubt: false,
@@ -153,7 +164,7 @@ impl<'a> Engine<'a> {
             if self.stop.is_cancelled() && !self.stopping {
                 self.begin_stop();
             }
-            if !self.stopping && self.fatal.is_none() {
+            if !self.halts() {
                 for id in self.queue.ready() {
                     self.start(id);
                 }
@@ -178,6 +189,11 @@ impl<'a> Engine<'a> {
             }
         }
         self.finish(began).await
+    }
+
+    /// Nothing new is begun: a signal came, a gate said no, or the state cannot be written.
+    fn halts(&self) -> bool {
+        self.stopping || self.fatal.is_some() || self.patience.closed
     }
 
     fn begin_stop(&mut self) {
@@ -215,7 +231,8 @@ impl<'a> Engine<'a> {
                 let settings = self.settings.clone();
                 let work = async move {
                     let _one = settings.lock().await;
-                    action::set_weight(&ports, &storage, from, to).await
+                    let change = WeightChange { before: from, after: to };
+                    action::set_weights(&ports, &BTreeMap::from([(storage, change)])).await
                 };
                 guarded(
                     work,
@@ -245,9 +262,12 @@ impl<'a> Engine<'a> {
             | Change::AwaitReady { .. }
             | Change::AwaitKnown { .. }
             | Change::Forget { .. } => self.work_on_cluster(id, action),
-            Change::Probe { .. } | Change::Ramp { .. } | Change::Hold { .. } | Change::RunHook { .. } => {
-                self.running -= 1;
-                self.end(id, Outcome::Failed { cause: "not in this version".to_owned() });
+            Change::Probe { .. } => self.probe(id, action),
+            Change::Ramp { weights, .. } => self.ramp(id, weights.clone()),
+            Change::Hold { .. } => self.hold(id, action),
+            Change::RunHook { hook, on, wave } => {
+                let input = self.told(*on, &action.address, [("wave", serde_json::json!(wave))]);
+                self.run_hook(Some(id), hook.clone(), *on, input);
             }
             Change::Moves { source, .. } => {
                 let source = source.clone();
@@ -276,8 +296,10 @@ impl<'a> Engine<'a> {
                     (&outcome, self.action(id).map(|a| &a.change))
                 {
                     self.state.storage_mut(storage).weight = Some(*to);
+                    self.last_step(id);
                     self.save().await;
                 }
+                self.step_done(id, &outcome).await;
                 self.end(id, outcome);
             }
             Message::Proof(id, outcome, digest) => {
@@ -287,6 +309,7 @@ impl<'a> Engine<'a> {
                 {
                     self.state.storage_mut(storage).drained = Some(digest);
                     self.save().await;
+                    self.happened(HookEvent::DrainProven, id, [("storage", serde_json::json!(storage))]);
                 }
                 self.end(id, outcome);
             }
@@ -320,6 +343,9 @@ impl<'a> Engine<'a> {
                 }
             }
             Message::Moved(id, at, ended) => self.moved(id, at, ended).await,
+            Message::Held(id, ended) => self.held(id, *ended).await,
+            Message::Probed(id, ended) => self.probed(id, *ended).await,
+            Message::Hooked(id, ended) => self.hooked(id, ended),
         }
     }
 
@@ -336,6 +362,7 @@ impl<'a> Engine<'a> {
             let record = WaveRecord { sample_threshold: Some(threshold.clone()) };
             self.state.records.insert(crate::model::Address::new("wave", name.as_str()), Record::Wave(record));
         }
+        self.wave_begins(name, prepared.disks.keys());
         // A disk that moves of this run went to already keeps its figures: they count what the new ones may not show yet.
         for (storage, space) in &prepared.disks {
             if self.room.knows(storage) {
@@ -427,7 +454,7 @@ impl<'a> Engine<'a> {
 
     /// Ends the waves that have nothing more to do; false when there was none.
     async fn close_waves(&mut self) -> bool {
-        let stop = self.stopping || self.fatal.is_some();
+        let stop = self.halts();
         let over: Vec<ActionId> = self.waves.iter().filter(|(_, w)| w.is_over(stop)).map(|(id, _)| *id).collect();
         let any = !over.is_empty();
         for id in over {

@@ -26,6 +26,7 @@ impl Engine<'_> {
         if let Some(towards) = self.towards.get_mut(&planned.destination) {
             *towards = (towards.0.saturating_sub(need(planned.copied()).0), towards.1.saturating_sub(1));
         }
+        let halts = self.halts();
         let Some(wave) = self.waves.get_mut(&id) else { return };
         wave.in_flight -= 1;
         wave.flying.remove(&at);
@@ -72,7 +73,7 @@ impl Engine<'_> {
                     );
                     let ended = self.mover.quarantine(planned, "move failed", evidence, remedy, false);
                     self.quarantined(ended).await;
-                } else if self.stopping {
+                } else if halts {
                     wave.again(&planned.destination, at);
                 } else {
                     let after = RETRY_AFTER.get(attempt as usize - 1).copied().unwrap_or(300);
@@ -88,7 +89,7 @@ impl Engine<'_> {
             Ended::Unreachable { cause } => {
                 let attempt = wave.attempts.get(&at).copied().unwrap_or(1);
                 wave.uncount(at);
-                if !wave.gives_up(&cause) && !self.stopping {
+                if !wave.gives_up(&cause) && !halts {
                     wave.waiting += 1;
                     self.retry(id, at, cause, attempt, UNREACHABLE_AFTER);
                 } else {
@@ -141,12 +142,13 @@ impl Engine<'_> {
         }
         self.tell(Event::Quarantined {
             container,
-            path,
+            path: path.clone(),
             cause: record.cause.clone(),
             evidence: record.evidence.clone(),
             remedy: record.remedy.clone(),
             loss,
         });
+        self.set_aside_hooks(container, &path, &record);
         self.state.records.insert(State::quarantine_address(container), Record::Quarantine(record));
         self.holds.push(container);
         self.save().await;

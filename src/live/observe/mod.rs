@@ -43,6 +43,8 @@ pub struct Request {
     pub listed: Vec<StorageName>,
     /// Draining ones: walked when GitLab lists nothing on them any more.
     pub draining: Vec<StorageName>,
+    /// The full path of the project that probes are made with.
+    pub probe: Option<String>,
     /// What the configuration wants in the cluster; nothing of it is read where no storage is a pod.
     pub pods: Wanted,
 }
@@ -148,7 +150,16 @@ pub async fn observe_with(ports: &Ports, request: &Request, lists: Lists<'_>) ->
             facts.walk = Some(walk);
         }
     }
-    Ok(Observed { as_of, gitlab, storages, repositories, lists, pools: BTreeMap::new(), listed, cluster, moves })
+    let probe = match &request.probe {
+        Some(path) => Some(match ports.gitlab.project(path).await {
+            Ok(Some(project)) => Reading::Known(project),
+            Ok(None) => Reading::Unknown("GitLab shows no such project".to_owned()),
+            Err(error) => Reading::Unknown(reason(&error)),
+        }),
+        None => None,
+    };
+    let pools = BTreeMap::new();
+    Ok(Observed { as_of, gitlab, storages, repositories, lists, pools, listed, cluster, moves, probe })
 }
 
 pub(super) fn reading<T>(result: PortResult<T>) -> Reading<T> {

@@ -14,9 +14,9 @@ use super::super::synthetic::Synthetic;
 use super::super::world::{Group, Housed, Move, Project, ScheduleError, Snippet, World};
 use super::port::Port;
 use super::{Inner, KillPoint, Shared, Write};
-use crate::apply::port::{Delete, PortErrorKind, Ports};
+use crate::apply::port::{Approval, Delete, HookEnd, PortErrorKind, Ports};
 use crate::model::cluster::ObjectKey;
-use crate::model::{Container, ContainerKind, Reference, StorageName, Weight};
+use crate::model::{Address, Container, ContainerKind, Reference, StorageName, Weight};
 
 /// What tests see and do behind the engine's back. Cheap to clone; all clones are one fleet.
 #[derive(Clone)]
@@ -42,9 +42,48 @@ impl Handle {
             gitlab: port.clone(),
             gitaly: port.clone(),
             cluster: Some(port.clone()),
-            metrics: None,
-            operator: None,
+            metrics: Some(port.clone()),
+            operator: Some(port.clone()),
             clock: port,
+        }
+    }
+
+    /// A person approves a gate.
+    pub fn approve(&self, gate: &Address, by: &str) {
+        let approval = Approval { by: by.to_owned(), reason: String::new() };
+        self.inner().script.approvals.insert(gate.clone(), approval);
+    }
+
+    /// How the operator's program ends from now on; without a word, with 0.
+    pub fn set_hook(&self, name: &str, end: HookEnd) {
+        self.inner().script.hooks.insert(name.to_owned(), end);
+    }
+
+    /// The programs that were run, in order, each with what it was told.
+    pub fn hooks_run(&self) -> Vec<(String, serde_json::Value)> {
+        self.inner().script.ran.clone()
+    }
+
+    /// What Prometheus answers a query from now on; `None`: it has no data.
+    pub fn set_metric(&self, query: &str, value: Option<f64>) {
+        let mut inner = self.inner();
+        let now = inner.now;
+        inner.script.values.entry(query.to_owned()).or_default().push((now, value));
+    }
+
+    /// The same from a while on.
+    pub fn set_metric_in(&self, query: &str, after: Duration, value: Option<f64>) {
+        let mut inner = self.inner();
+        let at = inner.now + SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);
+        inner.script.values.entry(query.to_owned()).or_default().push((at, value));
+    }
+
+    /// A veto that is a file or an address holds for this reason, or does not any more.
+    pub fn set_veto(&self, source: &str, reason: Option<&str>) {
+        let vetoes = &mut self.inner().script.vetoes;
+        match reason {
+            Some(reason) => drop(vetoes.insert(source.to_owned(), reason.to_owned())),
+            None => drop(vetoes.remove(source)),
         }
     }
 

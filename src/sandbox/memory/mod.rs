@@ -8,6 +8,7 @@ mod answer;
 mod cluster;
 mod handle;
 mod port;
+mod scripted;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +51,7 @@ impl MemoryFleet {
             killed: false,
             failures: BTreeMap::new(),
             silent: BTreeSet::new(),
+            script: scripted::Script::default(),
         };
         let handle =
             Handle { shared: Arc::new(Shared { inner: Mutex::new(inner), content, died: Default::default() }) };
@@ -64,6 +66,8 @@ pub enum Write {
     Weights(BTreeMap<StorageName, Weight>),
     /// `POST /projects/:id/repository_storage_moves`.
     Schedule(Container, StorageName),
+    /// `POST /projects/:id/repository/commits`, and where the project was.
+    Commit(u64, StorageName),
     /// A call of the cluster's port, by its name, on an object.
     Cluster(&'static str, ObjectKey),
 }
@@ -89,6 +93,7 @@ struct Inner {
     killed: bool,
     failures: BTreeMap<&'static str, (u32, PortErrorKind)>,
     silent: BTreeSet<StorageName>,
+    script: scripted::Script,
 }
 
 struct Shared {

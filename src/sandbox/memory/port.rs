@@ -231,6 +231,37 @@ impl GitLab for Port {
         .await
     }
 
+    async fn project(&self, path: &str) -> PortResult<Option<Repository>> {
+        self.get("project", format!("/projects/{}", path.replace('/', "%2F")), |inner| {
+            let world = &inner.world;
+            let project = world.project_by_path(path).filter(|p| p.presence == Presence::Live);
+            Ok(project.map(|p| of_project(world, p)))
+        })
+        .await
+    }
+
+    async fn commit(&self, project: u64, branch: &str, _start: Option<&str>, message: &str) -> PortResult<String> {
+        let call = format!("POST /api/v4/projects/{project}/repository/commits");
+        self.call("commit", call.clone(), |shared, inner| {
+            if let Some((error, _)) = refusal(inner, &call) {
+                return Err(error);
+            }
+            let Some(p) = inner.world.project(project).filter(|p| p.presence == Presence::Live).cloned() else {
+                return Err(PortError::new(PortErrorKind::NotFound, &call, "404 Project Not Found"));
+            };
+            if p.read_only || p.archived {
+                return Err(PortError::new(PortErrorKind::Forbidden, &call, "403 Forbidden"));
+            }
+            inner.writes.push(Write::Commit(project, p.storage.clone()));
+            let path = format!("{}.git", p.disk_path());
+            let pushed = shared.content.push(&p.storage, &path, Some(branch), message);
+            let commit = pushed.map_err(|e| PortError::new(PortErrorKind::Refused, &call, e.to_string()))?;
+            inner.world.put_project(Project { empty: false, ..p });
+            Ok(commit)
+        })
+        .await
+    }
+
     async fn moves(&self, kind: ContainerKind, page: u32) -> PortResult<Vec<MoveRecord>> {
         let path = format!("/{}_repository_storage_moves?page={page}", family(kind));
         let call = format!("GET /api/v4{path}");

@@ -287,7 +287,14 @@ impl Tool {
                 seen.lock().expect("not poisoned").push(event);
             }
         });
-        Context { ports: self.ports.clone(), store: self.store.clone(), folder, events, stop: self.stop.clone() }
+        Context {
+            ports: self.ports.clone(),
+            store: self.store.clone(),
+            folder,
+            events,
+            stop: self.stop.clone(),
+            max_wait: None,
+        }
     }
 
     pub(crate) async fn apply(&mut self, spec: &Spec) -> RunResult {
