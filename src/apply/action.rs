@@ -36,7 +36,8 @@ async fn try_set_weights(
             let cause = match before.get(storage) {
                 None => format!("GitLab does not list {storage} any more"),
                 Some(now) if now != from && now != to => {
-                    let whose = if changes.len() == 1 { "its weight".to_owned() } else { format!("the weight of {storage}") };
+                    let whose =
+                        if changes.len() == 1 { "its weight".to_owned() } else { format!("the weight of {storage}") };
                     format!("{whose} is {now}, the plan was made when it was {from}")
                 }
                 Some(_) => {

@@ -28,8 +28,12 @@ pub(crate) async fn ask(ports: &Ports, check: &Check, at: Timestamp) -> Judgemen
     let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     match (check.max, check.min) {
-        (Some(max), _) if most > max => Judgement { verdict: Verdict::Fail, why: format!("{most}, at most {max} is allowed") },
-        (_, Some(min)) if least < min => Judgement { verdict: Verdict::Fail, why: format!("{least}, at least {min} is asked for") },
+        (Some(max), _) if most > max => {
+            Judgement { verdict: Verdict::Fail, why: format!("{most}, at most {max} is allowed") }
+        }
+        (_, Some(min)) if least < min => {
+            Judgement { verdict: Verdict::Fail, why: format!("{least}, at least {min} is asked for") }
+        }
         _ => Judgement { verdict: Verdict::Pass, why: format!("{most}") },
     }
 }

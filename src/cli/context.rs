@@ -219,7 +219,8 @@ pub(super) fn user() -> String {
 
 /// The environment variables that hold secrets: no program of the operator's is given them.
 fn secret_variables(desired: &Desired) -> BTreeSet<String> {
-    let mut references: Vec<&SecretRef> = desired.storages.values().filter_map(|storage| storage.token.as_ref()).collect();
+    let mut references: Vec<&SecretRef> =
+        desired.storages.values().filter_map(|storage| storage.token.as_ref()).collect();
     references.extend(desired.prometheus.as_ref().and_then(|prometheus| prometheus.token.as_ref()));
     if let Connection::Live(LiveConnection { gitlab, gitaly_token, .. }) = &desired.connection {
         references.push(&gitlab.token);

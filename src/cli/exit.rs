@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn the_table_has_the_numbers_of_the_documentation() {
         let codes: Vec<u8> = Exit::TABLE.iter().map(|(exit, _)| exit.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130]);
     }
 
     #[test]
@@ -186,6 +186,8 @@ mod tests {
         ] {
             assert_eq!(of(change), Exit::Partial);
         }
+        assert_eq!(of(|s| (s.gates_closed, s.skipped) = (1, 2)), Exit::Refused);
+        assert_eq!(of(|s| (s.paused, s.skipped) = (1, 2)), Exit::Paused);
         assert_eq!(of(|s| (s.moves_skipped, s.moves_moot) = (2, 2)), Exit::Done, "deleted meanwhile is done");
         assert_eq!(of(|s| (s.interrupted, s.not_started) = (true, 1)), Exit::Interrupted);
         assert_eq!(of(|s| (s.interrupted, s.lost) = (true, 1)), Exit::Loss);

@@ -204,7 +204,10 @@ impl Operator for LiveOperator {
 async fn end(group: Option<u32>) {
     if let Some(group) = group {
         let mut kill = Command::new("kill");
-        kill.args(["-KILL", "--", &format!("-{group}")]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        kill.args(["-KILL", "--", &format!("-{group}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let _ = kill.status().await;
     }
 }
@@ -231,10 +234,13 @@ mod tests {
         let end = operator.run_hook(&hook("cat; pwd -P; echo no >&2; exit 3", 60), &input).await.expect("run");
         let here = folder.path().canonicalize().expect("there");
         assert_eq!(end, HookEnd { code: Some(3), output: format!("{{\"wave\":\"sample\"}}{}\nno", here.display()) });
-        let long = operator.run_hook(&hook("yes abcdefghi | head -n 10000; printf end", 60), &input).await.expect("run");
+        let long =
+            operator.run_hook(&hook("yes abcdefghi | head -n 10000; printf end", 60), &input).await.expect("run");
         assert!(long.code == Some(0) && long.output.ends_with("end") && long.output.chars().count() == TAIL);
         let absent = Hook { exec: vec!["./absent".to_owned()], ..hook("", 1) };
-        assert!(operator.run_hook(&absent, &input).await.expect_err("absent").to_string().contains("hook test: ./absent"));
+        assert!(
+            operator.run_hook(&absent, &input).await.expect_err("absent").to_string().contains("hook test: ./absent")
+        );
     }
 
     #[tokio::test]

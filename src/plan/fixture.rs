@@ -352,11 +352,24 @@ impl World {
                     self.state.records.remove(&State::storage_address(storage));
                 }
                 Change::Ramp { weights, .. } => {
+                    self.state.begin_ramp();
                     for (storage, change) in weights {
                         self.observed.gitlab.weights.insert(storage.clone(), change.after);
+                        self.state.storage_mut(storage).weight = Some(change.after);
                     }
                 }
-                Change::Probe { .. } | Change::Hold { .. } | Change::RunHook { .. } => {}
+                Change::Hold { after, storages, .. } => {
+                    if matches!(after, crate::plan::After::Ramp { .. }) {
+                        self.state.begin_ramp();
+                    }
+                    let record = self.state.hold_mut(&crate::plan::hold_address(after));
+                    (record.storages, record.passed) = (storages.clone(), true);
+                }
+                Change::Probe { storage, .. } => {
+                    let id = self.server(storage.as_str()).filesystem_id.clone();
+                    self.state.storage_mut(storage).probed = Some(id);
+                }
+                Change::RunHook { .. } => {}
             }
         }
         for (wave, threshold) in &plan.samples {

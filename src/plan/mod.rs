@@ -39,8 +39,8 @@ pub use make::make;
 pub use networks::pools_wanted;
 pub use placement::need;
 pub use policy::FIELDS as POLICY_FIELDS;
-pub use release::hold_address;
 pub(crate) use preflight::version;
+pub use release::hold_address;
 pub use sizes::unmeasured;
 
 use std::collections::{BTreeMap, BTreeSet};

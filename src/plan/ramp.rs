@@ -104,7 +104,8 @@ pub(super) fn steps(
             continue;
         }
         let places = new_sums.iter().zip(0u64..).filter(|(_, place)| *place >= lowest).flat_map(|(new, up)| {
-            let olds = old_sums.iter().zip(0u64..).filter(|(_, down)| *down <= highest && (*down > 0 || falling.top == 0));
+            let olds =
+                old_sums.iter().zip(0u64..).filter(|(_, down)| *down <= highest && (*down > 0 || falling.top == 0));
             olds.map(move |(old, down)| (share(new_fixed + new, old_fixed + old), up, down))
         });
         let places: Vec<(u64, u64, u64)> = places.collect();
@@ -147,11 +148,13 @@ mod tests {
 
     fn lines(before: &[(&str, u64)], after: &[(&str, u64)], percents: &[u8]) -> Vec<String> {
         let (before, after) = (map(before), map(after));
-        let new = after.iter().filter(|(n, w)| before.get(*n).is_some_and(|b| b < *w)).map(|(n, _)| n.clone()).collect();
+        let new =
+            after.iter().filter(|(n, w)| before.get(*n).is_some_and(|b| b < *w)).map(|(n, _)| n.clone()).collect();
         steps(&before, &after, &new, percents.iter().copied())
             .into_iter()
             .map(|step| {
-                let set: Vec<String> = step.weights.iter().map(|(n, c)| format!("{n} {}->{}", c.before, c.after)).collect();
+                let set: Vec<String> =
+                    step.weights.iter().map(|(n, c)| format!("{n} {}->{}", c.before, c.after)).collect();
                 format!("{} % is {}: {}", step.percent, step.share_permille, set.join(", "))
             })
             .collect()

@@ -263,7 +263,9 @@ impl<'a> Planner<'a, '_> {
                 address: Address::new("hook", hook.name.as_str()).with_key(format!("{on} {wave}")),
                 change: Change::RunHook { hook: hook.clone(), on, wave: wave.to_owned() },
                 reason: match on {
-                    HookEvent::WaveStart if backup == Some(&hook.name) => "it makes the backup before a wave".to_owned(),
+                    HookEvent::WaveStart if backup == Some(&hook.name) => {
+                        "it makes the backup before a wave".to_owned()
+                    }
                     _ => format!("the configuration runs it on {on}"),
                 },
             })

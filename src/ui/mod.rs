@@ -25,6 +25,7 @@ mod plan;
 mod pods;
 mod progress;
 pub mod reference;
+mod release;
 mod state;
 mod streams;
 mod summary;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::pods::{self, PodRow, PodTotals};
+use super::release::Release;
 use super::text;
 use super::words::{self, Advice};
 use crate::model::{Address, Bytes, Container, ContainerKind, Listed, StorageName, Weight};
@@ -28,6 +29,8 @@ pub struct Overview {
     pub waves: Vec<WaveRow>,
     /// Storages that get or lose repositories.
     pub rooms: Vec<RoomRow>,
+    /// How weights and moves are released.
+    pub release: Release,
     /// Storages to prove empty.
     pub drains: Vec<DrainRow>,
     /// What was not planned, in words.
@@ -244,6 +247,7 @@ impl Overview {
             routes,
             waves,
             rooms: plan.storages.iter().filter_map(|(name, storage)| room(name, storage)).collect(),
+            release: Release::of(plan),
             drains,
             not_planned,
             estimate: estimate(plan),
@@ -311,6 +315,7 @@ fn sentence(plan: &Plan, s: &PlanSummary) -> String {
         if s.moves > 0 {
             parts.push(format!("{} to move ({})", text::repositories(s.moves), s.bytes));
         }
+        parts.extend(Release::of(plan).parts());
         if s.drains > 0 {
             parts.push(format!("{} to prove empty", text::count(s.drains, "storage", "storages")));
         }

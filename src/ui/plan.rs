@@ -25,7 +25,7 @@ const MOVES_IN_ALL: usize = 20;
 
 /// A plan as text; `verbose` lists every move, every weight and what the plan was made from.
 pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
-    let Overview { summary, listed, pods, weights, routes, waves, rooms, drains, not_planned, estimate, next } =
+    let Overview { summary, listed, pods, weights, routes, waves, rooms, release, drains, not_planned, estimate, next } =
         &Overview::of(plan);
     // Every field is named, so that a new one cannot be forgotten.
     let Plan {
@@ -48,7 +48,7 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
         windows: _,
         freeze: _,
         source_fsck: _,
-        hooks: _,
+        hooks: _, // `release`
         durations: _,
         estimate: _, // in words
         policies,
@@ -75,9 +75,13 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
     page.drift(drift);
     page.findings("Danger", findings.iter().filter(|f| f.level != Level::Notice));
     page.pods(pods);
+    page.probes(&release.probes);
+    page.ramp(&release.ramp);
     page.weights(weights);
     page.routes(plan, routes);
     page.waves(waves);
+    page.holds(&release.holds);
+    page.hooks(&release.hooks);
     page.rooms(rooms);
     page.drains(drains);
     page.not_planned(not_planned);
@@ -98,25 +102,25 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
 }
 
 /// The text as it grows.
-struct Page {
-    out: String,
-    paint: Paint,
-    style: Style,
-    verbose: bool,
+pub(super) struct Page {
+    pub(super) out: String,
+    pub(super) paint: Paint,
+    pub(super) style: Style,
+    pub(super) verbose: bool,
 }
 
 impl Page {
-    fn heading(&mut self, title: &str, rest: &str) {
+    pub(super) fn heading(&mut self, title: &str, rest: &str) {
         let title = self.paint.bold(title);
         let _ = writeln!(self.out, "\n{title}{rest}");
     }
 
     /// How many rows of a table are shown.
-    fn shown(&self, rows: usize) -> usize {
+    pub(super) fn shown(&self, rows: usize) -> usize {
         if self.verbose { rows } else { rows.min(ROWS) }
     }
 
-    fn more(&mut self, left: usize, what: &str) {
+    pub(super) fn more(&mut self, left: usize, what: &str) {
         if left > 0 {
             let _ = writeln!(self.out, "    and {left} more {what} (`-v` lists all)");
         }
@@ -132,11 +136,11 @@ impl Page {
         }
     }
 
-    fn address(&self, address: &Address) -> String {
+    pub(super) fn address(&self, address: &Address) -> String {
         self.paint.change(&escape(&address.to_string()))
     }
 
-    fn reason(&self, reason: &str) -> String {
+    pub(super) fn reason(&self, reason: &str) -> String {
         if reason.is_empty() { String::new() } else { self.paint.dim(&format!("# {}", escape(reason))) }
     }
 

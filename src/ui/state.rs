@@ -6,7 +6,8 @@ use super::Style;
 use super::text::{self, Paint, Table, escape, prose, repositories};
 use crate::model::{Address, Bytes};
 use crate::state::{
-    ApprovalRecord, AssignmentRecord, HoldRecord, ProbeRecord, QuarantineRecord, Record, State, StorageRecord, WaveRecord,
+    ApprovalRecord, AssignmentRecord, HoldRecord, ProbeRecord, QuarantineRecord, Record, State, StorageRecord,
+    WaveRecord,
 };
 
 /// A state as text: quarantined repositories first, then storages, assignments, waves, and what was passed.

@@ -179,7 +179,8 @@ pub(super) fn action(action: &Action) -> String {
                 .chain(approvals.iter().map(ToString::to_string))
                 .collect();
             let gates: Vec<String> = gates.into_iter().collect();
-            let watch = if *soak_seconds > 0 { format!("watch for {}", text::eta(*soak_seconds)) } else { String::new() };
+            let watch =
+                if *soak_seconds > 0 { format!("watch for {}", text::eta(*soak_seconds)) } else { String::new() };
             let asked = if gates.is_empty() { String::new() } else { format!("ask {}", gates.join(", ")) };
             let then = if watch.is_empty() || asked.is_empty() { "" } else { ", then " };
             format!("after {after}: {watch}{then}{asked}")
@@ -336,9 +337,13 @@ pub(super) fn event(event: &Event) -> String {
             let skipped = summary.moves_skipped.saturating_sub(summary.moves_moot);
             let mut line =
                 format!("run ended: {} done, {} failed, {} skipped", summary.done, summary.failed, summary.skipped);
-            for (number, word) in
-                [(summary.refused, "refused"), (summary.gates_closed, "stopped by a gate"), (summary.paused, "paused"), (summary.stale, "stale"), (summary.not_started, "not started")]
-            {
+            for (number, word) in [
+                (summary.refused, "refused"),
+                (summary.gates_closed, "stopped by a gate"),
+                (summary.paused, "paused"),
+                (summary.stale, "stale"),
+                (summary.not_started, "not started"),
+            ] {
                 if number > 0 {
                     let _ = write!(line, ", {number} {word}");
                 }

@@ -21,7 +21,7 @@ use tranship::sandbox::memory::{Handle, KillPoint, MemoryFleet, Write};
 use tranship::state::State;
 use tranship::state::store::{StateError, Store};
 
-const SPAN: Span = Span { source: SourceId(0), start: 0, end: 0 };
+pub(crate) const SPAN: Span = Span { source: SourceId(0), start: 0, end: 0 };
 
 pub(crate) fn name(text: &str) -> StorageName {
     StorageName::new(text).expect("valid")
@@ -128,6 +128,7 @@ pub(crate) struct Tool {
     events: Arc<Mutex<Vec<Event>>>,
     stop: CancellationToken,
     run: u32,
+    pub(crate) max_wait: Option<std::time::Duration>,
 }
 
 impl Tool {
@@ -150,6 +151,7 @@ impl Tool {
             events: Arc::default(),
             stop: CancellationToken::new(),
             run: 0,
+            max_wait: None,
         }
     }
 
@@ -188,8 +190,13 @@ impl Tool {
             folder,
             events,
             stop: self.stop.clone(),
-            max_wait: None,
+            max_wait: self.max_wait,
         }
+    }
+
+    /// Packs the newest run's journal, as the command does.
+    pub(crate) fn finish(&self) {
+        apply::finish(&self.runs, &format!("{:04}", self.run)).expect("packed");
     }
 
     pub(crate) async fn run(&mut self, plan: &Plan) -> RunResult {
@@ -273,6 +280,7 @@ async fn law_3_fences_come_before_moves_and_waves_one_after_the_other() {
                 assert_eq!(weights.get(&name("default")), Some(&Weight::ZERO), "fenced before its first move");
                 moved.push(container.id);
             }
+            Write::Commit(..) => {}
             Write::Cluster(..) => panic!("no pods are configured"),
         }
     }
@@ -404,6 +412,7 @@ async fn law_6_what_is_not_ours_stays() {
         match write {
             Write::Weights(map) => assert_eq!(map[&name("other")].get(), 33),
             Write::Schedule(container, _) => assert_ne!(container.id, foreign),
+            Write::Commit(..) => {}
             Write::Cluster(..) => panic!("no pods are configured"),
         }
     }

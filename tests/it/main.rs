@@ -35,6 +35,8 @@ mod live_observe;
 mod pod_laws;
 mod readme;
 #[cfg(feature = "sandbox")]
+mod release;
+#[cfg(feature = "sandbox")]
 mod sandbox_both;
 #[cfg(feature = "sandbox")]
 mod sandbox_fleet;

@@ -176,7 +176,9 @@ impl Watch {
                 let interval = self.checks.iter().map(|check| check.interval_seconds).min().unwrap_or(0).max(1);
                 due = now.saturating_add(signed(Duration::from_secs(interval))).unwrap_or(Timestamp::MAX);
             }
-            for (check, answer) in answers.iter().filter(|(check, answer)| check.dry_run && answer.verdict != Verdict::Pass) {
+            for (check, answer) in
+                answers.iter().filter(|(check, answer)| check.dry_run && answer.verdict != Verdict::Pass)
+            {
                 if dry.insert((named(check), answer.verdict)) {
                     let word = if answer.verdict == Verdict::Fail { "would say no" } else { "could not be answered" };
                     let message = format!("{} (dry run) {word}: {}", named(check), answer.why);
@@ -206,12 +208,8 @@ impl Watch {
             let waited = Duration::try_from(now.duration_since(began)).unwrap_or_default();
             let late = unknown.iter().find(|(check, _)| waited >= Duration::from_secs(check.deadline_seconds));
             if let Some((check, answer)) = late {
-                let cause = format!(
-                    "{} could not be answered in {} s: {}",
-                    named(check),
-                    check.deadline_seconds,
-                    answer.why
-                );
+                let cause =
+                    format!("{} could not be answered in {} s: {}", named(check), check.deadline_seconds, answer.why);
                 return Ended { closed: true, ..Ended::of(Outcome::GateClosed { cause }) };
             }
             let whom: Vec<String> =
@@ -310,7 +308,8 @@ fn label(gate: &Address) -> String {
 impl Engine<'_> {
     /// Begins to wait.
     pub(super) fn hold(&mut self, id: ActionId, action: &Action) {
-        let Change::Hold { after, storages: _, soak_seconds, calm, checks, approvals, rollback } = &action.change else {
+        let Change::Hold { after, storages: _, soak_seconds, calm, checks, approvals, rollback } = &action.change
+        else {
             return;
         };
         // What this run changed is watched from now on.

@@ -30,7 +30,8 @@ impl Engine<'_> {
     /// Runs one; of an action, or beside everything else.
     pub(super) fn run_hook(&self, id: Option<ActionId>, hook: Hook, on: HookEvent, input: Value) {
         let (ports, sender, own) = (self.ports().clone(), self.sender.clone(), hook.clone());
-        let lacking = || PortError::new(PortErrorKind::Protocol, format!("hook {}", hook.name), "it cannot be run here");
+        let lacking =
+            || PortError::new(PortErrorKind::Protocol, format!("hook {}", hook.name), "it cannot be run here");
         let failed = lacking();
         let work = async move {
             match &ports.operator {

@@ -21,13 +21,13 @@ use super::port::{PortError, PortErrorKind, PortResult, Ports};
 use super::room::{Room, Slots};
 use super::wave::{Prepared, Wave, prepare};
 use super::{RunResult, action, cluster, proof, tally};
-pub(crate) use hold::Patience;
 use crate::model::{Bytes, Container, DiskSpace, HookEvent, StorageName};
 use crate::plan::ready::Queue;
 use crate::plan::{Action, ActionId, Change, Plan, WeightChange, need};
 use crate::state::journal::Record as Entry;
 use crate::state::store::Store;
 use crate::state::{Record, State, WaveRecord};
+pub(crate) use hold::Patience;
 
 /// Attempts per repository. A 149 GB project that is tried again and again drowns its server.
 const ATTEMPTS: u32 = 3;

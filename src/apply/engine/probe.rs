@@ -88,7 +88,8 @@ impl Probe {
         let Self { mover, storage, container, path, home, .. } = self;
         let gitaly = &mover.ports.gitaly;
         let failed = |what: &str, e: &PortError| Fault::Failed(format!("{what}: {e}{}", help(e)));
-        let at = mover.ports.gitlab.container(*container).await.map_err(|e| failed("the project cannot be read", &e))?;
+        let at =
+            mover.ports.gitlab.container(*container).await.map_err(|e| failed("the project cannot be read", &e))?;
         let at = at.ok_or_else(|| Fault::Stale(format!("GitLab does not show {path} any more")))?.storage;
         if at != *storage && at != *home {
             return Err(Fault::Stale(format!("{path} is on {at} now, not on {home}")));
@@ -97,7 +98,9 @@ impl Probe {
         let tried = gitaly.server(storage).await.map_err(|e| failed(&wrong, &e))?.filesystem_id;
         let others = gitaly.server(home).await.map_err(|e| failed(&format!("{home} cannot be asked"), &e))?;
         if storage != home && (tried.is_empty() || tried == others.filesystem_id) {
-            return Err(Fault::Failed(format!("the address of {storage}: the same disk is behind it as behind {home}")));
+            return Err(Fault::Failed(format!(
+                "the address of {storage}: the same disk is behind it as behind {home}"
+            )));
         }
         if mover.stop.is_cancelled() {
             return Err(Fault::Stopped);
@@ -115,7 +118,9 @@ impl Probe {
                     self.note(ended, true).await?;
                 }
                 return Err(match fault {
-                    Fault::Failed(cause) => Fault::Failed(format!("GitLab's way to {storage} (its address or token there): {cause}")),
+                    Fault::Failed(cause) => {
+                        Fault::Failed(format!("GitLab's way to {storage} (its address or token there): {cause}"))
+                    }
                     other => other,
                 });
             }
@@ -214,7 +219,9 @@ impl Probe {
         let disk = disk.map_or_else(|| relative_path(*container, RepositoryRole::Main), |disk| format!("{disk}.git"));
         let ours = format!("the address or the token that tranship has for {storage}");
         let head = self.again(|| gitaly.head(storage, &disk)).await.map_err(|e| match e.kind {
-            PortErrorKind::NotFound => format!("{ours}: GitLab says that {path} is on {storage}, and it is not at our address of it"),
+            PortErrorKind::NotFound => {
+                format!("{ours}: GitLab says that {path} is on {storage}, and it is not at our address of it")
+            }
             _ => format!("{ours}: {e}{}", help(&e)),
         })?;
         let start = head.as_deref().and_then(|head| head.strip_prefix(b"refs/heads/"));

@@ -21,7 +21,9 @@ pub(super) fn faults(plan: &Plan, before: &Ancestors, faults: &mut Vec<String>) 
         Change::SetWeight { .. } => Some((100, 0)),
         _ => None,
     };
-    let ramped = all.iter().any(|(_, change)| matches!(change, Change::Ramp { .. } | Change::Hold { after: After::Ramp { .. }, .. }));
+    let ramped = all
+        .iter()
+        .any(|(_, change)| matches!(change, Change::Ramp { .. } | Change::Hold { after: After::Ramp { .. }, .. }));
     for (id, change) in &all {
         let mut needs: Vec<u32> = Vec::new();
         let comes_before = |pick: &dyn Fn(&Change) -> bool| {

@@ -39,7 +39,9 @@ impl Graph {
                 Change::Probe { .. } => probes.push((&action.address, node)),
                 Change::SetWeight { .. } => weights.push(node),
                 Change::Ramp { percent, .. } => ramp.entry(*percent).or_default()[0] = Some(node),
-                Change::Hold { after: After::Ramp { percent }, .. } => ramp.entry(*percent).or_default()[1] = Some(node),
+                Change::Hold { after: After::Ramp { percent }, .. } => {
+                    ramp.entry(*percent).or_default()[1] = Some(node)
+                }
                 Change::Hold { after: After::Wave { wave }, .. } => {
                     let place = places.get(wave.as_str()).copied().unwrap_or(u32::MAX);
                     waves.entry(place).or_default().hold = Some(node);
@@ -65,7 +67,9 @@ impl Graph {
         let steps = ramp.values().filter_map(|[step, _]| *step);
         if let Some((_, probe)) = probes.last() {
             let released = steps.chain(weights.iter().copied()).chain(moves.iter().copied());
-            edges.extend(released.map(|node| (*probe, node, Link::order("new storages are tried before they are used"))));
+            edges.extend(
+                released.map(|node| (*probe, node, Link::order("new storages are tried before they are used"))),
+            );
         }
         self.ramp_edges(&ramp, &weights, &mut edges);
         let last = ramp.get(&100).and_then(|[_, hold]| *hold);

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::super::lock;
 use super::port::Port;
 use crate::apply::port::{Approval, HookEnd, Metrics, Operator, PortResult, Series};
 use crate::model::{Address, Hook, VetoSource};
@@ -36,7 +35,8 @@ impl Operator for Port {
     }
 
     async fn approval(&self, gate: &Address) -> PortResult<Option<Approval>> {
-        self.call("approval", format!("approval of {gate}"), |_, inner| Ok(inner.script.approvals.get(gate).cloned())).await
+        self.call("approval", format!("approval of {gate}"), |_, inner| Ok(inner.script.approvals.get(gate).cloned()))
+            .await
     }
 
     async fn approval_used(&self, gate: &Address) -> PortResult<()> {
@@ -58,8 +58,10 @@ impl Operator for Port {
 #[async_trait]
 impl Metrics for Port {
     async fn query(&self, query: &str, at: Timestamp) -> PortResult<Vec<Series>> {
-        self.call("query", format!("query {query}"), |_, inner| Ok(inner.script.at(query, at, at, Duration::from_secs(1))))
-            .await
+        self.call("query", format!("query {query}"), |_, inner| {
+            Ok(inner.script.at(query, at, at, Duration::from_secs(1)))
+        })
+        .await
     }
 
     async fn range(&self, query: &str, from: Timestamp, to: Timestamp, step: Duration) -> PortResult<Vec<Series>> {
