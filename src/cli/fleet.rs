@@ -23,6 +23,8 @@ use crate::sandbox::{self, Endpoints, PodFacts, PodNeeds};
 
 /// How often a real cluster is looked at for the fleet.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often the fleet hears that somebody waits: well within the time after which it ends.
+const TOUCH: Duration = Duration::from_secs(8);
 
 /// Storages that are declared, without a pod, but not part of the sandbox: nothing could ever be moved to or from them.
 pub(super) fn absent_storages(desired: &Desired, spec: &SandboxConnection) -> Vec<Diagnostic> {
@@ -63,12 +65,9 @@ pub(super) async fn target(
         let needs = needs(desired.cluster.as_ref().filter(|_| real.is_none()), pods);
         endpoints = signals.or_stop(sandbox::expect_pods(&endpoints, &needs)).await??;
     }
-    let word = match &real {
-        Some(cluster) => Some(Word::keep(Arc::clone(cluster), endpoints.clone()).await),
-        None => None,
-    };
+    let word = Word::keep(real.clone(), endpoints.clone()).await;
     let cluster = real.or_else(|| embedded(desired, &endpoints));
-    Ok((reached(desired, endpoints, cluster), word))
+    Ok((reached(desired, endpoints, cluster), Some(word)))
 }
 
 /// What the embedded cluster must have for the configuration's pods.
@@ -120,26 +119,38 @@ fn reached(desired: &Desired, endpoints: Endpoints, cluster: Option<Arc<KubeClus
     }
 }
 
-/// Keeps telling the fleet of a real cluster's pods, until it is dropped.
-pub(crate) struct Word(JoinHandle<()>);
+/// Keeps telling the fleet that somebody waits, and of a real cluster's pods, until it is dropped.
+pub(crate) struct Word(Vec<JoinHandle<()>>);
 
 impl Drop for Word {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl Word {
     /// Tells once before it returns, so that the fleet is read as it is. A cluster that cannot be read is told of by
     /// whoever needs it.
-    async fn keep(cluster: Arc<KubeCluster>, endpoints: Endpoints) -> Self {
-        let mut told = tell(&cluster, &endpoints, None).await;
-        Self(tokio::spawn(async move {
+    async fn keep(cluster: Option<Arc<KubeCluster>>, endpoints: Endpoints) -> Self {
+        let mut tasks = Vec::new();
+        if let Some(cluster) = cluster {
+            let endpoints = endpoints.clone();
+            let mut told = tell(&cluster, &endpoints, None).await;
+            tasks.push(tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(LOOK).await;
+                    told = tell(&cluster, &endpoints, told).await;
+                }
+            }));
+        }
+        // A long wait asks nothing, and the fleet ends when nobody asks.
+        tasks.push(tokio::spawn(async move {
             loop {
-                tokio::time::sleep(LOOK).await;
-                told = tell(&cluster, &endpoints, told).await;
+                tokio::time::sleep(TOUCH).await;
+                sandbox::touch(&endpoints).await;
             }
-        }))
+        }));
+        Self(tasks)
     }
 }
 

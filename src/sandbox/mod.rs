@@ -115,6 +115,13 @@ pub async fn relay(endpoints: &Endpoints, pods: BTreeMap<StorageName, PodFacts>)
     tokio::task::spawn_blocking(move || process::relay(&endpoints, &pods)).await?
 }
 
+/// Tells a running fleet that somebody still waits, so that it does not end for want of questions.
+pub async fn touch(endpoints: &Endpoints) {
+    let endpoints = endpoints.clone();
+    // A fleet that is gone is found gone by the next question.
+    drop(tokio::task::spawn_blocking(move || process::touch(&endpoints)).await);
+}
+
 /// Has a running fleet's GitLab learn of a storage, as a change of its configuration would.
 ///
 /// # Errors

@@ -257,6 +257,11 @@ pub(super) fn relay(endpoints: &Endpoints, pods: &BTreeMap<StorageName, PodFacts
     told(endpoints, "relay", pods).map(drop)
 }
 
+/// Says that somebody still waits.
+pub(super) fn touch(endpoints: &Endpoints) {
+    drop(ask(endpoints, "GET", "/-/sandbox/alive", b""));
+}
+
 /// Has a running fleet's GitLab learn of a storage.
 pub(super) fn know(endpoints: &Endpoints, storage: &StorageName) -> Result<(), SandboxError> {
     told(endpoints, "know", storage).map(drop)
