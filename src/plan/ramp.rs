@@ -96,11 +96,12 @@ pub(super) fn steps(
     let last = share(new_fixed + total(&rising, |e| e.to), old_fixed + total(&falling, |e| e.to));
     let (new_sums, old_sums) = (rising.sums(raised), falling.sums(lowered));
     let mut now = before.clone();
-    let (mut reached, mut lowest, mut highest) = (observed, 1, falling.top);
+    // Those that rise take something at least; they may all be where they go.
+    let (mut reached, mut lowest, mut highest) = (observed, u64::from(rising.top > 0), falling.top);
     let mut steps = Vec::new();
     for percent in percents {
         let wanted = u64::from(percent) * WHOLE / 100;
-        if wanted <= reached || wanted >= last || rising.storages.is_empty() {
+        if wanted <= reached || wanted >= last {
             continue;
         }
         let places = new_sums.iter().zip(0u64..).filter(|(_, place)| *place >= lowest).flat_map(|(new, up)| {
@@ -182,6 +183,10 @@ mod tests {
         let before = [("vm", 90), ("a", 10)];
         assert_eq!(lines(&before, &[("vm", 90), ("a", 90)], &[5, 10, 30, 50, 75]).len(), 1);
         assert_eq!(lines(&before, &before, &[50]), Vec::<String>::new());
+        // They are where they go; the others step aside.
+        let (weights, end) = (map(&[("vm", 100), ("a", 100)]), map(&[("vm", 0), ("a", 100)]));
+        let aside = steps(&weights, &end, &BTreeSet::from([name("a")]), [75]);
+        assert_eq!(aside.iter().map(|step| step.share_permille).collect::<Vec<_>>(), [735]);
         // Nobody else takes anything: there is no share to give.
         assert_eq!(lines(&[("a", 0)], &[("a", 50)], &[1, 50]), Vec::<String>::new());
         // Ten storages of weight 1 have a tenth at once.

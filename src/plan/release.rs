@@ -129,7 +129,9 @@ impl<'a> Planner<'a, '_> {
         let pending = records.iter().filter(|(_, record)| !record.passed).max_by_key(|(percent, _)| *percent);
         let pending = pending.filter(|(percent, _)| *percent == floor).copied();
         let mut found = Vec::new();
-        if rising.is_empty() {
+        // Those that rise may have come where they go before the others fell.
+        let falls = !records.is_empty() && after != before;
+        if rising.is_empty() && !falls {
             if let Some((100, record)) = pending.filter(|_| self.selection_is_all()) {
                 let rollback = record.rollback.clone();
                 found.extend(self.hold(After::Ramp { percent: 100 }, record.storages.clone(), None, None, rollback)?);

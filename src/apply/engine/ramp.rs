@@ -41,8 +41,7 @@ impl Engine<'_> {
 
     /// Notes that the last step, which is the weights' own actions, was begun.
     pub(super) fn last_step(&mut self, id: ActionId) {
-        let rises = |change: &Change| matches!(change, Change::SetWeight { from, to, .. } if to > from);
-        if self.action(id).is_some_and(|action| rises(&action.change)) {
+        if self.action(id).is_some_and(|action| matches!(action.change, Change::SetWeight { .. })) {
             self.note_step(100);
         }
     }
