@@ -58,6 +58,13 @@ impl SourceMap {
     }
 }
 
+/// Returns `:line:column` of a byte offset, as [`SourceMap::locate`] writes it after a name, of a text that no map holds.
+pub fn line_and_column(text: &str, offset: u32) -> String {
+    let mut map = SourceMap::default();
+    let id = map.add("", text);
+    map.locate(Span { source: id, start: offset, end: offset }).unwrap_or_default()
+}
+
 /// A place in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {

@@ -24,7 +24,8 @@
 //!
 //! Files read: `*.hcl` and variable files of the configuration's folder, files that secrets' references and `file()` name,
 //! a saved plan, an inventory. Files written: `tranship.state.json`, `.tranship/state.lock`,
-//! `.tranship/runs/<run>/journal`, `.tranship/inventory/<environment>.jsonl` (and `.part` while it grows),
+//! `.tranship/runs/<run>/journal`, `.tranship/durations.json`, `.tranship/approvals/<gate>.json`,
+//! `.tranship/inventory/<environment>.jsonl` (and `.part` while it grows),
 //! `.tranship/sandbox/<name>/`, what `--out` names, and the configurations that `fmt` formats.
 
 pub mod apply;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::model::{Address, Bytes, Container, StorageName};
+use crate::model::{Address, Bytes, Container, HookEvent, StorageName};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -115,10 +115,50 @@ pub enum Event {
         /// A reference tip is missing: exit code 8.
         loss: bool,
     },
+    /// How many moves may be in flight was changed.
+    Throttled {
+        /// Of what: `pod-a as destination`, `GitLab's workers`.
+        what: String,
+        /// The storage, where it is one's.
+        storage: Option<StorageName>,
+        /// Slots before; 0: none were begun.
+        from: u32,
+        /// Slots since; 0: none is begun.
+        to: u32,
+        /// Why.
+        why: String,
+    },
+    /// What keeps new moves from beginning has changed, declared limits aside.
+    Held {
+        /// A veto, slots that were found, GitLab's workers, room; `None`: nothing any more.
+        by: Option<String>,
+    },
     /// Something is waited for.
     Waiting {
         /// For what, in a line.
         what: String,
+    },
+    /// How long what is left may take, seconds of the fleet's clock; waits for a window aside.
+    Eta {
+        /// Most likely.
+        seconds: u64,
+        /// 80 times of 100 it is no less.
+        low: u64,
+        /// And no more.
+        high: u64,
+    },
+    /// A program of the operator's has run.
+    HookEnded {
+        /// The hook.
+        hook: String,
+        /// For what.
+        on: HookEvent,
+        /// It ended with 0.
+        well: bool,
+        /// `exit code 1`, `ended by its timeout of 600 s` …
+        how: String,
+        /// The last lines that it wrote.
+        output: String,
     },
     /// Something to know that stops nothing.
     Warning {
@@ -182,6 +222,41 @@ pub enum Outcome {
     },
 }
 
+/// Read-only time of a run's moves, and how good its predictions were.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct TimeSummary {
+    /// Milliseconds that repositories were read-only, from just before each POST to the end as it was seen; failed
+    /// attempts among them.
+    pub frozen_ms: u64,
+    /// The longest of them.
+    pub longest_ms: u64,
+    /// Whose: like `project-12 web/shop`; empty without moves.
+    pub longest: String,
+    /// Where a day has a budget: top-level groups by what they have spent of it this day, those with most first, at most
+    /// five.
+    pub spent: Vec<Spent>,
+    /// Verified moves whose duration had been predicted by an interval that should hold 80 times of 100.
+    pub predicted: u64,
+    /// Of those, that it held.
+    pub held: u64,
+    /// Predictions of the end that were told, each an interval that should hold 80 times of 100; 0 for a run that did not
+    /// end by itself.
+    pub ends_predicted: u64,
+    /// Of those, that it held.
+    pub ends_held: u64,
+}
+
+/// What one group has spent of its freeze budget of the day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Spent {
+    /// The top-level group.
+    pub group: String,
+    /// Milliseconds, earlier runs of the day among them.
+    pub spent_ms: u64,
+    /// What is allowed, milliseconds.
+    pub budget_ms: u64,
+}
+
 /// Totals of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Summary {
@@ -209,6 +284,10 @@ pub struct Summary {
     pub bracketed: u64,
     /// Could not be verified.
     pub unknown: u64,
+    /// Destinations found whole, object by object.
+    pub whole: u64,
+    /// Destinations that were to be checked so and could not.
+    pub whole_unknown: u64,
     /// Moves not made.
     pub moves_skipped: u64,
     /// Of those, as good as done.
@@ -221,6 +300,8 @@ pub struct Summary {
     pub bytes: Bytes,
     /// Seconds of the fleet's clock.
     pub seconds: u64,
+    /// Read-only time, and how good predictions were.
+    pub time: TimeSummary,
     /// A signal ended it.
     pub interrupted: bool,
     /// What could not be read back or was left to a person, a line each.

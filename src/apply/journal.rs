@@ -46,6 +46,12 @@ impl Journal {
         Ok(Self { sender })
     }
 
+    /// Appends records that nobody waits for: they are on the disk with whatever is appended next. A failure is told then.
+    pub(crate) fn note(&self, records: Vec<Record>) {
+        let (done, _) = oneshot::channel();
+        let _ = self.sender.send(Append { records, done });
+    }
+
     /// Appends records; they are on the disk when this returns.
     ///
     /// # Errors

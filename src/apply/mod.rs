@@ -2,22 +2,32 @@
 //!
 //! [`run`] starts actions as the graph allows and moves as slots and room allow, journals every intent before its call,
 //! verifies every move, and writes the state after every step. [`recover`] takes up what an earlier run left in doubt.
+//! [`rotate`] restarts one pod and measures it.
 
 mod action;
 mod cluster;
+pub mod counted;
 mod engine;
+mod eta;
 pub mod event;
-mod gate;
+mod failure;
+pub mod gate;
 mod journal;
 mod mover;
+mod order;
+mod pace;
 mod poll;
+mod pools;
 pub mod port;
 mod proof;
 mod recover;
 mod room;
+pub mod rotate;
 mod tally;
 pub mod verify;
+mod version;
 mod wave;
+mod whole;
 
 use std::fmt;
 use std::sync::Arc;
@@ -50,6 +60,8 @@ pub struct Context {
     pub events: UnboundedSender<Event>,
     /// Cancelled by the first signal: nothing new is scheduled, what is in flight is followed.
     pub stop: CancellationToken,
+    /// The longest that a hold, an approval or a window is waited for, by the fleet's clock; `None`: as long as it takes.
+    pub max_wait: Option<std::time::Duration>,
 }
 
 impl fmt::Debug for Context {
@@ -92,6 +104,8 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
     if let Err(e) = journal.append(vec![recover::began(&plan.environment)]).await {
         return RunResult { state, summary: Summary::default(), fatal: Some(e.to_string()) };
     }
+    let runs = context.folder.parent().map(Utf8Path::to_owned).unwrap_or_default();
+    let version = gitlab_version(&context.ports, !plan.moves.is_empty()).await;
     let mover = mover::Mover {
         poller: poll::Poller::start(context.ports.clone()),
         ports: context.ports,
@@ -99,8 +113,15 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         events: context.events.clone(),
         stop: context.stop.clone(),
         closed: Arc::default(),
+        thawed: Arc::default(),
+        rules: mover::Rules::new(&run, version, Some(plan)),
+        hooked: Arc::default(),
+        short: Arc::default(),
+        places: mover::Places::default(),
     };
-    let (result, in_doubt) = engine::Engine::new(plan, state, mover, context.store, context.stop).run().await;
+    let patience = engine::Patience::new(plan, &context.folder, context.max_wait).await;
+    let engine = engine::Engine::new(plan, state, mover, context.store, context.stop, patience);
+    let (result, in_doubt) = engine.waiting(runs, context.max_wait).run().await;
     if !in_doubt
         && result.fatal.is_none()
         && let Err(e) = journal.append(vec![log::Record::Ended]).await
@@ -111,12 +132,33 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
     result
 }
 
+/// GitLab's version, where it matters and can be read; empty otherwise.
+async fn gitlab_version(ports: &Ports, matters: bool) -> String {
+    let found = if matters { ports.gitlab.version().await.ok() } else { None };
+    found.map_or_else(String::new, |found| found.version)
+}
+
 /// Packs the journal of a finished run and keeps at most the newest [`KEEP_RUNS`].
 ///
 /// # Errors
 /// The file system's, with the path.
 pub fn finish(runs: &Utf8Path, run: &str) -> Result<(), String> {
     log::pack(runs, run, KEEP_RUNS).map_err(|e| e.to_string())
+}
+
+/// Milliseconds of freeze by top-level group that runs below a folder have spent of the day that a time is in, by the
+/// calendar of a time zone.
+///
+/// # Errors
+/// A journal that cannot be read, with its path.
+pub fn frozen_today(
+    runs: &Utf8Path,
+    timezone: &str,
+    at: jiff::Timestamp,
+) -> Result<std::collections::BTreeMap<String, u64>, String> {
+    let zone = crate::model::zone(timezone).unwrap_or(jiff::tz::TimeZone::UTC);
+    let day = engine::day_of(&zone, at);
+    crate::state::frozen::spent(runs, day, crate::plan::freeze::group_of).map_err(|e| e.to_string())
 }
 
 /// A run that was cut short.

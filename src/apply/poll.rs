@@ -1,33 +1,175 @@
-//! Follows all moves in flight by GitLab's lists: one page, newest first, tells of a hundred moves.
+//! One poller per run follows all moves: the pages of each family's list, newest first, answer for many moves at once, so
+//! that a move costs a fraction of a request. It also sees what others keep the workers busy with, and which moves stay
+//! longer in a state than they should.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::pace::{Look, Turn, Workers};
 use super::port::Ports;
-use crate::model::{ContainerKind, MoveRecord};
+use crate::model::{ContainerKind, MoveRecord, MoveState};
 
-/// How often the lists are read, by the fleet's clock. At half of it GitLab answers twice as many requests for moves that
+/// Between two looks, by the fleet's clock. At a tenth of it GitLab answers twice as many requests for moves that
 /// take seconds; at ten times of it a finished move is noticed, and its slot filled, 20 s late.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// While all that flies has flown for long, the lists are read less often: after this share of the youngest one's age, at
+/// most [`SLOWEST`]. A slot is then empty for a tenth of its move's time at worst, and a giant of an hour costs dozens of
+/// requests, not thousands.
+const SHARE: u32 = 10;
+const SLOWEST: Duration = Duration::from_secs(30);
 /// Moves that are not on the first pages are asked for one by one.
 const PAGES: u32 = 3;
+/// The families of moves.
+const KINDS: [ContainerKind; 3] = [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki];
+
+type Key = (ContainerKind, u64);
+
+/// `initial` is left within the request that makes the move.
+const INITIAL: u64 = 60;
+/// A queue's usual latency is seconds; below five minutes a busy shard would be called sick.
+const SCHEDULED: u64 = 5 * 60;
+/// The deletion of the source's copies takes seconds.
+const REPLICATED: u64 = 10 * 60;
+/// A state that this version does not know.
+const OTHER: u64 = 60 * 60;
+/// Latencies of the queue that are kept: their 99th percentile is then one of the ten longest.
+const LATENCIES: usize = 1000;
+
+/// What became of a move that is watched.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    /// It has ended.
+    Ended {
+        record: MoveRecord,
+        /// A worker was seen to have taken it.
+        started: bool,
+    },
+    /// It stays in a state for longer than it should. It is watched on: [`Poller::again`] or [`Poller::forget`].
+    Stuck { state: MoveState, seconds: u64 },
+}
+
+struct Watched {
+    sender: Option<oneshot::Sender<Seen>>,
+    /// Seconds that it may be `started`; `None`: nothing is called stuck.
+    started_limit: Option<u64>,
+    began: Timestamp,
+    state: MoveState,
+    since: Timestamp,
+    started: bool,
+    /// It was seen taken by a worker, or to have ended.
+    taken: bool,
+    /// Not called stuck before.
+    pardoned: Timestamp,
+}
+
+/// A move that a worker was seen to have taken.
+#[derive(Debug, Clone)]
+pub(crate) struct Taken {
+    pub(crate) record: MoveRecord,
+    /// Milliseconds since it is followed, which is since its POST.
+    pub(crate) millis: u64,
+}
 
 #[derive(Default)]
 struct Inner {
-    watched: BTreeMap<(ContainerKind, u64), oneshot::Sender<MoveRecord>>,
+    watched: BTreeMap<(ContainerKind, u64), Watched>,
     /// Live moves of others, as of the last page read of each family.
     foreign: BTreeMap<ContainerKind, usize>,
+    /// The newest move of each family that a worker has taken.
+    newest_taken: BTreeMap<ContainerKind, u64>,
+    /// Seconds that moves waited for a worker, the latest ones.
+    latencies: Vec<u64>,
+    /// Scheduled as of the last page read.
+    scheduled: BTreeSet<Key>,
+    workers: Workers,
+    turns: Vec<Turn>,
+    taken: Vec<Taken>,
+}
+
+impl Inner {
+    /// Seconds that a move may be in a state.
+    fn limit(&self, watched: &Watched) -> Option<u64> {
+        let started = watched.started_limit?;
+        Some(match watched.state {
+            MoveState::Initial => INITIAL,
+            MoveState::Scheduled => SCHEDULED.max(p99(&self.latencies).saturating_mul(3)),
+            MoveState::Started => started,
+            MoveState::Replicated => REPLICATED,
+            _ => OTHER,
+        })
+    }
+
+    fn waited(&mut self, seconds: u64) {
+        if self.latencies.len() >= LATENCIES {
+            self.latencies.remove(0);
+        }
+        self.latencies.push(seconds);
+    }
+
+    /// Takes a move's record; hands out what its follower must know.
+    fn take(&mut self, key: (ContainerKind, u64), record: Option<&MoveRecord>, now: Timestamp) {
+        let Some(watched) = self.watched.get_mut(&key) else { return };
+        let queued = matches!(watched.state, MoveState::Initial | MoveState::Scheduled);
+        if let Some(record) = record {
+            if record.state.is_terminal() {
+                let (sender, began) = (watched.sender.take(), watched.began);
+                let (started, ours) = (watched.started, watched.started_limit.is_some());
+                self.watched.remove(&key);
+                if queued && ours && record.state != MoveState::Failed {
+                    // It came and went between two looks.
+                    self.waited(between(began, now).min(INTERVAL.as_secs()));
+                }
+                if let Some(sender) = sender {
+                    let started = started || record.state != MoveState::Failed;
+                    let _ = sender.send(Seen::Ended { record: record.clone(), started });
+                }
+                return;
+            }
+            if record.state != watched.state {
+                watched.state = record.state.clone();
+                watched.since = now;
+                watched.started |= matches!(record.state, MoveState::Started | MoveState::Replicated);
+                let (began, ours) = (watched.began, watched.started_limit.is_some());
+                if queued && ours && !matches!(record.state, MoveState::Initial | MoveState::Scheduled) {
+                    self.waited(between(began, now));
+                }
+            }
+        }
+        // Also while nothing could be read: whoever follows it asks anew.
+        let Some(watched) = self.watched.get(&key) else { return };
+        let seconds = between(watched.since, now);
+        let late = now >= watched.pardoned && self.limit(watched).is_some_and(|limit| seconds > limit);
+        if late
+            && let Some(watched) = self.watched.get_mut(&key)
+            && let Some(sender) = watched.sender.take()
+        {
+            let _ = sender.send(Seen::Stuck { state: watched.state.clone(), seconds });
+        }
+    }
+}
+
+fn between(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from(to.duration_since(from).as_secs()).unwrap_or(0)
+}
+
+fn p99(latencies: &[u64]) -> u64 {
+    let mut sorted = latencies.to_vec();
+    sorted.sort_unstable();
+    sorted.get((sorted.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0)
 }
 
 /// The poller. Dropping the last handle ends it.
 #[derive(Clone)]
 pub(crate) struct Poller {
+    ports: Ports,
     inner: Arc<Mutex<Inner>>,
     wake: Arc<Notify>,
+    news: Arc<Notify>,
     _end: Arc<DropGuard>,
 }
 
@@ -38,18 +180,33 @@ fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
 impl Poller {
     pub(crate) fn start(ports: Ports) -> Self {
         let inner = Arc::new(Mutex::new(Inner::default()));
-        let wake = Arc::new(Notify::new());
+        let (wake, news): (Arc<Notify>, Arc<Notify>) = Default::default();
         let end = CancellationToken::new();
-        let poller = Self { inner: inner.clone(), wake: wake.clone(), _end: Arc::new(end.clone().drop_guard()) };
+        let poller = Self {
+            inner: inner.clone(),
+            wake: wake.clone(),
+            news: news.clone(),
+            ports: ports.clone(),
+            _end: Arc::new(end.clone().drop_guard()),
+        };
         tokio::spawn(async move {
             let work = async {
                 loop {
                     if lock(&inner).watched.is_empty() {
                         wake.notified().await;
                     }
-                    ports.clock.sleep(INTERVAL).await;
-                    for kind in [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki] {
-                        poll(&ports, &inner, kind).await;
+                    let pause = pause(&lock(&inner).watched, ports.clock.now());
+                    if pause > INTERVAL {
+                        // A new move may be a quick one.
+                        tokio::select! {
+                            () = ports.clock.sleep(pause) => {}
+                            () = wake.notified() => ports.clock.sleep(INTERVAL).await,
+                        }
+                    } else {
+                        ports.clock.sleep(pause).await;
+                    }
+                    if round(&ports, &inner).await {
+                        news.notify_one();
                     }
                 }
             };
@@ -61,10 +218,35 @@ impl Poller {
         poller
     }
 
-    /// Resolves when the move has ended.
-    pub(crate) fn watch(&self, kind: ContainerKind, id: u64) -> oneshot::Receiver<MoveRecord> {
+    /// Resolves when the move has ended, or when it stays in a state for longer than it should: `started` for more than
+    /// `started_limit` seconds, the others by themselves. Without a limit only at its end. An error: it is gone.
+    pub(crate) fn watch(&self, kind: ContainerKind, id: u64, started_limit: Option<u64>) -> oneshot::Receiver<Seen> {
         let (sender, receiver) = oneshot::channel();
-        lock(&self.inner).watched.insert((kind, id), sender);
+        let now = self.ports.clock.now();
+        let watched = Watched {
+            sender: Some(sender),
+            started_limit,
+            began: now,
+            state: MoveState::Scheduled,
+            since: now,
+            started: false,
+            taken: false,
+            pardoned: now,
+        };
+        lock(&self.inner).watched.insert((kind, id), watched);
+        self.wake.notify_one();
+        receiver
+    }
+
+    /// Watches on a move that was called stuck; it is not called so again for that many seconds.
+    pub(crate) fn again(&self, kind: ContainerKind, id: u64, seconds: u64) -> oneshot::Receiver<Seen> {
+        let (sender, receiver) = oneshot::channel();
+        let pardon = jiff::SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+        let now = self.ports.clock.now();
+        if let Some(watched) = lock(&self.inner).watched.get_mut(&(kind, id)) {
+            watched.pardoned = now.checked_add(pardon).unwrap_or(Timestamp::MAX);
+            watched.sender = Some(sender);
+        }
         self.wake.notify_one();
         receiver
     }
@@ -74,13 +256,67 @@ impl Poller {
         lock(&self.inner).watched.remove(&(kind, id));
     }
 
+    /// True when a worker has taken a move of that family that was made later: the queue moves, past this one.
+    pub(crate) fn is_overtaken(&self, kind: ContainerKind, id: u64) -> bool {
+        lock(&self.inner).newest_taken.get(&kind).is_some_and(|taken| *taken > id)
+    }
+
     /// Worker slots that others use now, as of the last page read.
     pub(crate) fn foreign(&self) -> usize {
         lock(&self.inner).foreign.values().sum()
     }
+
+    /// Moves of all that GitLab's workers take at once, as far as that was found.
+    pub(crate) fn workers(&self) -> usize {
+        lock(&self.inner).workers.slots()
+    }
+
+    /// True when the workers were seen all busy.
+    pub(crate) fn workers_found(&self) -> bool {
+        lock(&self.inner).workers.found()
+    }
+
+    /// Returns when what others leave free has changed, or a worker took a move.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// What changed since this was asked last.
+    pub(crate) fn changes(&self) -> (Vec<Turn>, Vec<Taken>) {
+        let mut inner = lock(&self.inner);
+        (std::mem::take(&mut inner.turns), std::mem::take(&mut inner.taken))
+    }
 }
 
-async fn poll(ports: &Ports, inner: &Mutex<Inner>, kind: ContainerKind) {
+/// How long until the lists are read again.
+fn pause(watched: &BTreeMap<Key, Watched>, now: Timestamp) -> Duration {
+    let youngest = watched.values().map(|w| w.began).max();
+    let age = youngest.map_or(Duration::ZERO, |since| now.duration_since(since).unsigned_abs());
+    (age / SHARE).clamp(INTERVAL, SLOWEST)
+}
+
+/// Reads all families of which something is followed. True: there is news beside moves that ended.
+async fn round(ports: &Ports, inner: &Mutex<Inner>) -> bool {
+    let mut look = Look::default();
+    let mut scheduled = BTreeSet::new();
+    for kind in KINDS {
+        poll(ports, inner, kind, &mut look, &mut scheduled).await;
+    }
+    let mut inner = lock(inner);
+    inner.scheduled = scheduled;
+    let turn = inner.workers.look(look);
+    let news = turn.is_some() || !inner.taken.is_empty();
+    inner.turns.extend(turn);
+    news
+}
+
+async fn poll(
+    ports: &Ports,
+    inner: &Mutex<Inner>,
+    kind: ContainerKind,
+    look: &mut Look,
+    scheduled: &mut BTreeSet<Key>,
+) {
     let ids: Vec<u64> = lock(inner).watched.keys().filter(|k| k.0 == kind).map(|k| k.1).collect();
     let Some(lowest) = ids.first().copied() else {
         // Nothing is asked, so nothing is known of others.
@@ -109,15 +345,98 @@ async fn poll(ports: &Ports, inner: &Mutex<Inner>, kind: ContainerKind) {
             Err(_) => {}
         }
     }
+    let now = ports.clock.now();
     let mut inner = lock(inner);
-    let ours: Vec<u64> = inner.watched.keys().filter(|k| k.0 == kind).map(|k| k.1).collect();
-    let foreign = seen.values().filter(|r| !r.state.is_terminal() && !ours.contains(&r.id)).count();
-    inner.foreign.insert(kind, foreign);
-    for id in ours {
-        if let Some(record) = seen.get(&id).filter(|r| r.state.is_terminal())
-            && let Some(sender) = inner.watched.remove(&(kind, id))
-        {
-            let _ = sender.send(record.clone());
+    let inner = &mut *inner;
+    let by_worker = |r: &&MoveRecord| {
+        matches!(r.state, MoveState::Started | MoveState::Replicated | MoveState::Finished | MoveState::CleanupFailed)
+    };
+    if let Some(newest) = seen.values().filter(by_worker).map(|r| r.id).max() {
+        let taken = inner.newest_taken.entry(kind).or_default();
+        *taken = newest.max(*taken);
+    }
+    // The newest that was taken: what was scheduled before it and still is has been passed over.
+    let taken = seen.values().rev().find(|r| !queued(&r.state)).map_or(0, |r| r.id);
+    let mut foreign = 0;
+    for record in seen.values() {
+        let key = (kind, record.id);
+        if !record.state.is_terminal() {
+            look.outstanding += 1;
+            foreign += usize::from(!inner.watched.contains_key(&key));
+            if queued(&record.state) {
+                scheduled.insert(key);
+                look.waiting += usize::from(record.id > taken && inner.scheduled.contains(&key));
+            } else {
+                look.at_work += 1;
+            }
         }
+        if let Some(watched) = inner.watched.get_mut(&key)
+            && !queued(&record.state)
+            && !std::mem::replace(&mut watched.taken, true)
+        {
+            let millis = now.duration_since(watched.began).as_millis();
+            inner.taken.push(Taken { record: record.clone(), millis: u64::try_from(millis).unwrap_or(0) });
+        }
+    }
+    let ours: Vec<u64> = inner.watched.keys().filter(|k| k.0 == kind).map(|k| k.1).collect();
+    for id in ours {
+        inner.take((kind, id), seen.get(&id), now);
+    }
+    inner.foreign.insert(kind, foreign);
+}
+
+fn queued(state: &MoveState) -> bool {
+    matches!(state, MoveState::Initial | MoveState::Scheduled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_queue_is_given_three_times_its_usual_latency() {
+        let now = Timestamp::UNIX_EPOCH;
+        let watched = |state| Watched {
+            sender: None,
+            started_limit: Some(77),
+            began: now,
+            state,
+            since: now,
+            started: false,
+            taken: false,
+            pardoned: now,
+        };
+        let mut inner = Inner::default();
+        assert_eq!(inner.limit(&watched(MoveState::Initial)), Some(INITIAL));
+        assert_eq!(inner.limit(&watched(MoveState::Scheduled)), Some(SCHEDULED), "nothing was observed yet");
+        assert_eq!(inner.limit(&watched(MoveState::Started)), Some(77));
+        assert_eq!(inner.limit(&watched(MoveState::Replicated)), Some(REPLICATED));
+        assert_eq!(inner.limit(&Watched { started_limit: None, ..watched(MoveState::Started) }), None);
+        (0..100).for_each(|n| inner.waited(if n < 98 { 5 } else { 400 }));
+        assert_eq!(inner.limit(&watched(MoveState::Scheduled)), Some(1200));
+        (0..2 * LATENCIES).for_each(|_| inner.waited(5));
+        assert_eq!((inner.limit(&watched(MoveState::Scheduled)), inner.latencies.len()), (Some(SCHEDULED), LATENCIES));
+    }
+
+    #[test]
+    fn the_lists_are_read_seldom_while_only_giants_fly() {
+        let at = |second: i64| Timestamp::from_second(second).expect("a time");
+        let since = |seconds: &[i64]| -> BTreeMap<Key, Watched> {
+            let watched = |since| Watched {
+                sender: None,
+                started_limit: None,
+                began: at(since),
+                state: MoveState::Scheduled,
+                since: at(since),
+                started: false,
+                taken: false,
+                pardoned: at(since),
+            };
+            (1u64..).zip(seconds).map(|(id, since)| ((ContainerKind::Project, id), watched(*since))).collect()
+        };
+        assert_eq!(pause(&since(&[0, 990]), at(1000)), INTERVAL, "the youngest decides");
+        assert_eq!(pause(&since(&[0, 900]), at(1000)), Duration::from_secs(10));
+        assert_eq!(pause(&since(&[0]), at(1000)), SLOWEST);
+        assert_eq!(pause(&since(&[0]), at(-5)), Duration::from_secs(2), "a clock that went back");
     }
 }

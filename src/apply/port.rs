@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use crate::model::Cursor;
 use crate::model::cluster::{Answer, Manifest, ObjectKey, ObjectKind, Surroundings};
 use crate::model::{
     Address, Bytes, Container, ContainerKind, DiskSpace, Hook, MoveRecord, Reference, Repository, ServerFacts,
     StorageName, TokenFacts, VetoSource, Weight,
 };
+pub use crate::model::{Cursor, Series};
 
 /// What kind of failure a call met. Decides whether it may be tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +117,12 @@ pub trait GitLab: Send + Sync {
     async fn container(&self, container: Container) -> PortResult<Option<Repository>>;
     /// The disk path on Gitaly without suffix (`GET /projects/:id/storage`), for a path that was not where its id says.
     async fn disk_path(&self, container: Container) -> PortResult<Option<String>>;
+    /// `GET /projects/:path`: a project by its full path; `None` when GitLab shows none.
+    async fn project(&self, path: &str) -> PortResult<Option<Repository>>;
+    /// `POST /projects/:id/repository/commits`: one commit that adds a small file, on `branch`, which is made anew from
+    /// the branch `start` (`None`: the repository has no commit) whether it is there or not. Returns the commit's id. Never
+    /// repeated by the adapter; repeating it is safe.
+    async fn commit(&self, project: u64, branch: &str, start: Option<&str>, message: &str) -> PortResult<String>;
     /// One page of the moves of a family, newest first; `page` from 1, 100 a page.
     async fn moves(&self, kind: ContainerKind, page: u32) -> PortResult<Vec<MoveRecord>>;
     /// The newest moves of one container, newest first, at most `limit` (1 to 100). [`PortErrorKind::NotFound`] when there
@@ -154,9 +160,12 @@ pub trait Gitaly: Send + Sync {
     async fn objects_exist(&self, storage: &StorageName, path: &str, ids: &[String]) -> PortResult<Vec<bool>>;
     /// RepositoryInfo's size, bytes.
     async fn size(&self, storage: &StorageName, path: &str) -> PortResult<Bytes>;
+    /// Fsck: what git complains of, line by line; empty when the repository is clean. Reads every object: minutes for a
+    /// large one.
+    async fn fsck(&self, storage: &StorageName, path: &str) -> PortResult<Vec<String>>;
     /// GetObjectPool: the relative path of the pool that a repository borrows from; `None` without one.
     async fn pool(&self, storage: &StorageName, path: &str) -> PortResult<Option<String>>;
-    /// WalkRepos: relative paths of all repositories on the storage, sorted, without those that start with `+`.
+    /// WalkRepos: relative paths of all repositories on the storage, sorted; those that start with `+` are Gitaly's own.
     async fn walk(&self, storage: &StorageName) -> PortResult<Vec<String>>;
 }
 
@@ -202,19 +211,16 @@ pub trait Cluster: Send + Sync {
     async fn delete(&self, key: &ObjectKey, how: &Delete) -> PortResult<Answer>;
     /// Evicts a pod under its disruption budget ([`Why::Budget`](crate::model::cluster::Why::Budget) when that forbids it).
     async fn evict(&self, pod: &str, dry_run: bool) -> PortResult<Answer>;
+    /// Whether a volume (a PersistentVolume's name) is attached to a node; `None` where that cannot be seen: its driver
+    /// attaches nothing, or the right is lacking.
+    async fn attached(&self, volume: &str, node: &str) -> PortResult<Option<bool>> {
+        let _ = (volume, node);
+        Ok(None)
+    }
     /// The newest events of an object, oldest first, as `Reason: message`; at most 20.
     async fn events(&self, key: &ObjectKey) -> PortResult<Vec<String>>;
     /// SelfSubjectAccessReview for a verb on a resource in the namespace (`None`: it could not be asked).
     async fn may(&self, verb: &str, kind: ObjectKind) -> PortResult<Option<bool>>;
-}
-
-/// The points of one series, oldest first.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Series {
-    /// Without `__name__` where PromQL dropped it.
-    pub labels: BTreeMap<String, String>,
-    /// Time and value; the value may be NaN or infinite.
-    pub points: Vec<(Timestamp, f64)>,
 }
 
 /// Prometheus' HTTP API, as far as gates, signals and vetoes need it. Adapters retry what is safe to repeat.
@@ -225,6 +231,10 @@ pub trait Metrics: Send + Sync {
     async fn query(&self, query: &str, at: Timestamp) -> PortResult<Vec<Series>>;
     /// `GET /api/v1/query_range`.
     async fn range(&self, query: &str, from: Timestamp, to: Timestamp, step: Duration) -> PortResult<Vec<Series>>;
+    /// What Prometheus warned of beside its answers until now, each once: of a query that covers a part only, say.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// How a hook ended.

@@ -1,6 +1,6 @@
 //! The proof that a storage is empty: found so twice, by GitLab's lists and by Gitaly's walk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,8 +9,10 @@ use sha2::{Digest as _, Sha256};
 use super::event::Outcome;
 use super::port::{Cursor, PortError, PortErrorKind, PortResult, Ports};
 use crate::model::{
-    ContainerKind, MoveRecord, PathClass, Repository, RepositoryRole, StorageName, Weight, class_of, relative_path,
+    Container, ContainerKind, MoveRecord, MoveState, PathClass, Repository, RepositoryRole, StorageName, Weight,
+    class_of, relative_path,
 };
+use crate::state::State;
 
 /// Between the two looks of a proof, by the fleet's clock. Long enough for what was under way at the first look (a fork,
 /// an import, a deletion in Gitaly's queue) to show at the second; at ten times this a drain of many storages waits idle.
@@ -37,12 +39,13 @@ struct Look {
 pub(crate) async fn prove_empty(
     ports: &Ports,
     storage: &StorageName,
+    known: &Known,
     waiting: impl Fn(String),
 ) -> (Outcome, Option<String>) {
     let mut first: Option<Look> = None;
     let mut patience = POOL_LOOKS;
     loop {
-        let look = match look_at(ports, storage).await {
+        let look = match look_at(ports, storage, known).await {
             Ok(look) => look,
             Err(e) => return (Outcome::Failed { cause: format!("unknown, which is not empty: {e}") }, None),
         };
@@ -100,7 +103,7 @@ fn certificate(storage: &StorageName, look: &Look) -> String {
     hex::encode(Sha256::digest(certificate.to_string()))
 }
 
-async fn look_at(ports: &Ports, storage: &StorageName) -> PortResult<Look> {
+async fn look_at(ports: &Ports, storage: &StorageName, known: &Known) -> PortResult<Look> {
     let (gitlab, gitaly) = (&ports.gitlab, &ports.gitaly);
     let (mut left, mut unlisted, mut occupied) = (Vec::new(), Vec::new(), Vec::new());
     match gitlab.weights().await?.get(storage) {
@@ -120,20 +123,21 @@ async fn look_at(ports: &Ports, storage: &StorageName) -> PortResult<Look> {
             Err(e) => return Err(e),
         }
     }
-    for record in live_moves(ports).await? {
+    let (live, failed) = recent_moves(ports, storage).await?;
+    for record in live {
         if record.source == storage.as_str() || record.destination == storage.as_str() {
             left.push(format!("move {} of {} is {}", record.id, record.container, record.state));
         }
     }
+    let mut paths = gitaly.walk(storage).await?;
+    // Gitaly clears its own temporary copies away by itself.
+    paths.retain(|path| class_of(path) != PathClass::Own);
     let (pools, others): (Vec<String>, Vec<String>) =
-        gitaly.walk(storage).await?.into_iter().partition(|path| class_of(path) == PathClass::Pool);
+        paths.into_iter().partition(|path| class_of(path) == PathClass::Pool);
     // While GitLab lists a kind there, what Gitaly has of it is theirs as far as one look can tell.
     let lost = |path: &&String| !matches!(class_of(path), PathClass::Container(kind) if occupied.contains(&kind));
     let others: Vec<&String> = others.iter().filter(lost).collect();
-    if let Some(first) = others.first() {
-        let what = some(others.len(), "repository", "repositories", first);
-        left.push(format!("Gitaly has {what}, and GitLab lists nothing of the kind there"));
-    }
+    left.extend(known.leftovers(&failed, &others));
     let filesystem_id = gitaly.server(storage).await?.filesystem_id;
     Ok(Look { left, pools, unlisted, filesystem_id })
 }
@@ -141,6 +145,62 @@ async fn look_at(ports: &Ports, storage: &StorageName) -> PortResult<Look> {
 /// `3 object pools (@pools/… first)`.
 fn some(number: usize, one: &str, many: &str, first: &str) -> String {
     if number == 1 { format!("1 {one} ({first})") } else { format!("{number} {many} ({first} first)") }
+}
+
+/// What the state knows of a storage that is to be proven empty.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    /// Set aside on their way off it.
+    set_aside: BTreeSet<Container>,
+    /// Moved off it, and GitLab left the copy.
+    left: BTreeSet<Container>,
+}
+
+impl Known {
+    pub(crate) fn of(state: &State, storage: &StorageName) -> Self {
+        let set_aside = state.quarantined().filter(|(_, record)| record.source == *storage);
+        Self {
+            set_aside: set_aside.map(|(container, _)| container).collect(),
+            left: state.storage(storage).map(|record| record.left.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Says what repositories are that Gitaly has and GitLab does not list, by class: how many, the first, what to do.
+    fn leftovers(&self, failed: &BTreeSet<Container>, paths: &[&String]) -> Vec<String> {
+        let mut whose: BTreeMap<String, (bool, Container)> = BTreeMap::new();
+        let left = self.left.union(failed).map(|container| (false, *container));
+        for (is_set_aside, container) in left.chain(self.set_aside.iter().map(|container| (true, *container))) {
+            for role in RepositoryRole::of(container.kind) {
+                whose.insert(relative_path(container, *role), (is_set_aside, container));
+            }
+        }
+        let (mut copies, mut held, mut orphans) = (Vec::new(), Vec::new(), Vec::new());
+        for path in paths {
+            match whose.get(*path) {
+                Some((true, container)) => held.push(container.to_string()),
+                Some((false, container)) => copies.push(container.to_string()),
+                None => orphans.push((*path).clone()),
+            }
+        }
+        let mut lines = Vec::new();
+        if let Some(first) = copies.first() {
+            let what = some(copies.len(), "copy", "copies", first);
+            lines.push(format!(
+                "Gitaly has {what} that moves left (`cleanup failed`): remove them there through Gitaly"
+            ));
+        }
+        if let Some(first) = held.first() {
+            let what = some(held.len(), "repository", "repositories", first);
+            lines.push(format!("Gitaly has {what} of what was set aside: `tranship quarantine list` says what to do"));
+        }
+        if let Some(first) = orphans.first() {
+            let what = some(orphans.len(), "repository", "repositories", first);
+            lines.push(format!(
+                "Gitaly has {what}, and GitLab lists nothing of the kind there: find out what each is before it is removed"
+            ));
+        }
+        lines
+    }
 }
 
 /// The first container of a kind that GitLab lists on a storage; of `doubtful` ones, that Gitaly has there too.
@@ -164,10 +224,13 @@ async fn first_of(
     Ok(None)
 }
 
-/// All moves that have not ended, of all families. The lists have no filter by state and grow at the front: a live move
-/// is looked for until so many moves in a row have ended.
-async fn live_moves(ports: &Ports) -> Result<Vec<MoveRecord>, PortError> {
-    let mut live = Vec::new();
+/// All moves that have not ended, of all families, and containers of those that left a copy on the storage. The lists have
+/// no filter by state and grow at the front: a live move is looked for until so many moves in a row have ended.
+async fn recent_moves(
+    ports: &Ports,
+    storage: &StorageName,
+) -> Result<(Vec<MoveRecord>, BTreeSet<Container>), PortError> {
+    let (mut live, mut left) = (Vec::new(), BTreeSet::new());
     for kind in [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki] {
         let mut quiet = 0;
         for page in 1..=LIVE_PAGES {
@@ -179,6 +242,8 @@ async fn live_moves(ports: &Ports) -> Result<Vec<MoveRecord>, PortError> {
             };
             let last = records.len() < 100;
             let before = live.len();
+            let here = records.iter().filter(|r| r.state == MoveState::CleanupFailed && r.source == storage.as_str());
+            left.extend(here.map(|r| r.container));
             live.extend(records.into_iter().filter(|r| !r.state.is_terminal()));
             quiet = if live.len() == before { quiet + 1 } else { 0 };
             if last || quiet == QUIET_PAGES {
@@ -186,5 +251,5 @@ async fn live_moves(ports: &Ports) -> Result<Vec<MoveRecord>, PortError> {
             }
         }
     }
-    Ok(live)
+    Ok((live, left))
 }

@@ -6,12 +6,12 @@ use futures::StreamExt as _;
 
 use super::event::{Event, Summary};
 use super::journal::Journal;
-use super::mover::{Ended, Mover};
+use super::mover::{Ended, Mover, Rules};
 use super::poll::Poller;
-use super::{Context, RunResult, cluster, tally};
+use super::{Context, RunResult, cluster, tally, whole};
 use crate::model::{Container, StorageName};
 use crate::state::journal::{self, FORMAT, Folded, ObjectFate, Record as Entry};
-use crate::state::{QuarantineRecord, Record, State};
+use crate::state::{ProbeRecord, QuarantineRecord, Record, State};
 
 /// Moves followed at once: they are in flight in GitLab already, only our reads are bounded by this.
 const AT_ONCE: usize = 16;
@@ -73,8 +73,9 @@ async fn one(
     summary: &mut Summary,
 ) -> Result<bool, String> {
     let mut holds = Vec::new();
-    for (intent, verdict, source, destination) in &folded.verified {
+    for ((intent, verdict, source, destination), beside) in folded.verified.iter().zip(&folded.beside) {
         tally::record(state, intent, verdict, source, destination);
+        tally::beside(state, intent, beside.whole.as_deref(), beside.left);
         summary.bytes.0 = summary.bytes.0.saturating_add(intent.bytes.0);
         count(summary, verdict);
         holds.push(intent.container);
@@ -85,16 +86,26 @@ async fn one(
         holds.push(container);
     }
     let mut whole = objects(state, context, &folded.objects).await;
+    for (container, (home, storage)) in &folded.probes {
+        let record = ProbeRecord { home: home.clone(), storage: storage.clone() };
+        state.records.insert(State::probe_address(*container), Record::Probe(record));
+    }
     // The same journal goes on: a second crash is recovered from it as the first is.
     let journal = Journal::open(folder).map_err(|e| e.to_string())?;
     save(state, context, &journal, std::mem::take(&mut holds)).await?;
+    let version = super::gitlab_version(&context.ports, !folded.doubts.is_empty()).await;
     let mover = Mover {
+        rules: Rules::new(folder.file_name().unwrap_or("run"), version, None),
+        hooked: std::sync::Arc::default(),
+        short: std::sync::Arc::default(),
         ports: context.ports.clone(),
         journal: journal.clone(),
         poller: Poller::start(context.ports.clone()),
         events: context.events.clone(),
         stop: context.stop.clone(),
         closed: std::sync::Arc::default(),
+        thawed: std::sync::Arc::default(),
+        places: super::mover::Places::default(),
     };
     let mut ends = futures::stream::iter(folded.doubts.into_values())
         .map(|doubt| {
@@ -108,10 +119,11 @@ async fn one(
                 summary.bytes.0 = summary.bytes.0.saturating_add(v.intent.bytes.0);
                 count(summary, v.verdict.as_str());
                 tally::record(state, &v.intent, v.verdict.as_str(), &v.source, &v.destination);
+                tally::beside(state, &v.intent, v.deep.map(whole::word), v.left.is_some());
                 holds.push(v.intent.container);
             }
-            Ended::Quarantined { container, path, record, loss } => {
-                set_aside(state, context, summary, container, path, record, loss);
+            Ended::Quarantined { container, path, class, record } => {
+                set_aside(state, context, summary, container, path, record, class.is_loss());
                 holds.push(container);
             }
             // Not moved after all: the next plan has it.

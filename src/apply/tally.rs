@@ -13,6 +13,10 @@ use crate::state::{AssignmentRecord, Record, State};
 
 /// Adds one verified move to its assignment's record.
 pub(crate) fn record(state: &mut State, intent: &Intent, verdict: &str, source: &[Side], destination: &str) {
+    // A probe's project moves for no assignment.
+    if &*intent.assignment.kind != "assignment" {
+        return;
+    }
     let record = assignment(state, &intent.assignment);
     record.count = record.count.saturating_add(1);
     record.bytes = record.bytes.saturating_add(intent.bytes.0);
@@ -21,6 +25,17 @@ pub(crate) fn record(state: &mut State, intent: &Intent, verdict: &str, source: 
     add(&mut record.digest, &moved);
     let seen = format!("{}\0{}\0{destination}", intent.container, digest_of(source));
     add(&mut record.verification, &seen);
+}
+
+/// Notes what else a verified move showed: whether its destination is whole, where that was looked at (`pass`, `unknown`),
+/// and that GitLab left the copy on its source.
+pub(crate) fn beside(state: &mut State, intent: &Intent, whole: Option<&str>, left: bool) {
+    if let Some(whole) = whole {
+        *assignment(state, &intent.assignment).whole.entry(whole.to_owned()).or_default() += 1;
+    }
+    if left {
+        state.storage_mut(&intent.source).left.insert(intent.container);
+    }
 }
 
 /// Notes that an object is as it was applied; `key` is like `StatefulSet/gitaly-a`.
@@ -49,6 +64,7 @@ fn assignment<'a>(state: &'a mut State, address: &Address) -> &'a mut Assignment
         digest: "0".repeat(64),
         verification: "0".repeat(64),
         waves: std::collections::BTreeSet::new(),
+        whole: BTreeMap::new(),
     };
     let record = state.records.entry(address.clone()).or_insert_with(|| Record::Assignment(zero()));
     if !matches!(record, Record::Assignment(_)) {

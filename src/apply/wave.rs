@@ -1,18 +1,17 @@
 //! One wave of moves on one source, while it runs: what waits, what flies, when it is over and how it ended.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::event::Outcome;
+use super::failure::Class;
+use super::failure::breaker::Breaker;
 use super::mover::Task;
+use super::order::{Next, Waiting};
 use super::port::Ports;
 use crate::model::{Address, DiskSpace, StorageName};
+use crate::plan::order::May;
 use crate::plan::{Plan, PlannedMove};
 
-/// So many failures in a row on one pair of storages end its wave.
-const IN_A_ROW: u32 = 3;
-/// More failures than this share, over at least [`FAILURES_OVER`] moves, end the wave.
-const FAILURES_PERCENT: u64 = 2;
-const FAILURES_OVER: u64 = 50;
 /// More unknown verdicts than this share, and at least [`UNKNOWN_LEAST`], end the wave (law 4).
 const UNKNOWN_PERCENT: u64 = 1;
 const UNKNOWN_LEAST: u64 = 10;
@@ -71,102 +70,140 @@ pub(crate) async fn prepare(
 pub(crate) struct Wave {
     pub(crate) name: String,
     pub(crate) source: StorageName,
-    pending: BTreeMap<StorageName, VecDeque<usize>>,
+    pending: Waiting,
     differ: BTreeMap<StorageName, bool>,
     pub(crate) attempts: BTreeMap<usize, u32>,
-    causes: BTreeMap<usize, String>,
+    /// What failed attempts said, and the last delay, seconds.
+    pub(crate) tries: BTreeMap<usize, (Vec<String>, u64)>,
+    /// Pairs of storages on which nothing more is scheduled.
+    pub(crate) breaker: Breaker,
     pub(crate) in_flight: usize,
     pub(crate) flying: BTreeSet<usize>,
-    /// Failed moves whose next attempt is not due yet.
-    pub(crate) waiting: usize,
+    /// Failed moves whose next attempt is not due yet, by destination.
+    waiting: BTreeMap<StorageName, usize>,
     pub(crate) in_doubt: usize,
     pub(crate) verified: BTreeSet<Address>,
     ended: u64,
     failed: u64,
     unknown: u64,
-    in_a_row: BTreeMap<StorageName, u32>,
     unreachable: u32,
     closed: Option<String>,
+    /// What is left waits for longer than the run does: until when, in words.
+    paused: Option<String>,
 }
 
 impl Wave {
-    pub(crate) fn new(
-        name: &str,
-        source: &StorageName,
-        first: usize,
-        moves: &[PlannedMove],
-        prepared: &Prepared,
-    ) -> Self {
-        let mut pending: BTreeMap<StorageName, VecDeque<usize>> = BTreeMap::new();
-        for (at, planned) in moves.iter().enumerate() {
-            pending.entry(planned.destination.clone()).or_default().push_back(first + at);
-        }
+    pub(crate) fn new(name: &str, source: &StorageName, pending: Waiting, prepared: &Prepared) -> Self {
         let ids = &prepared.filesystem_ids;
         let differ = |d: &StorageName| match (ids.get(source), ids.get(d)) {
             (Some(a), Some(b)) => a != b && !a.is_empty() && !b.is_empty(),
             _ => false,
         };
-        let differ = pending.keys().map(|d| (d.clone(), differ(d))).collect();
+        let differ = ids.keys().filter(|d| *d != source).map(|d| (d.clone(), differ(d))).collect();
         Self {
             name: name.to_owned(),
             source: source.clone(),
             pending,
             differ,
             attempts: BTreeMap::new(),
-            causes: BTreeMap::new(),
+            tries: BTreeMap::new(),
+            breaker: Breaker::default(),
             in_flight: 0,
             flying: BTreeSet::new(),
-            waiting: 0,
+            waiting: BTreeMap::new(),
             in_doubt: 0,
             verified: BTreeSet::new(),
             ended: 0,
             failed: 0,
             unknown: 0,
-            in_a_row: BTreeMap::new(),
             unreachable: 0,
             closed: None,
+            paused: None,
         }
     }
 
-    /// The next move in the plan's order whose destination is usable.
-    pub(crate) fn next(&self, usable: impl Fn(&StorageName) -> bool) -> Option<(StorageName, usize)> {
-        if self.closed.is_some() {
+    /// The next move that may start; `crowd`: big moves in flight to a destination.
+    pub(crate) fn next(
+        &mut self,
+        crowd: impl Fn(&StorageName) -> usize,
+        mut may: impl FnMut(&StorageName, usize) -> May,
+    ) -> Option<Next> {
+        if self.closed.is_some() || self.paused.is_some() {
             return None;
         }
-        self.pending
-            .iter()
-            .filter(|(d, _)| usable(d))
-            .filter_map(|(d, queue)| queue.front().map(|at| (d, *at)))
-            .min_by_key(|(_, at)| *at)
-            .map(|(d, at)| (d.clone(), at))
+        let Self { pending, breaker, .. } = self;
+        pending.next(crowd, |to, at| if breaker.is_paused(to) { May::NotThere } else { may(to, at) })
     }
 
-    /// Takes a move off the queue of its destination.
-    pub(crate) fn begin(&mut self, destination: &StorageName, at: usize, planned: PlannedMove) -> Task {
-        self.drop_front(destination);
+    /// How much has not begun: the wave with most is served first.
+    pub(crate) fn left(&self) -> u64 {
+        self.pending.left()
+    }
+
+    /// True when moves of it go there.
+    pub(crate) fn goes_to(&self, storage: &StorageName) -> bool {
+        self.pending.goes_to(storage)
+    }
+
+    /// Takes a move off the queue.
+    pub(crate) fn begin(&mut self, next: &Next, planned: PlannedMove) -> Task {
+        self.pending.begin(next);
         self.in_flight += 1;
-        self.flying.insert(at);
-        let attempt = self.attempts.entry(at).or_insert(0);
+        self.flying.insert(next.at);
+        let attempt = self.attempts.entry(next.at).or_insert(0);
         *attempt += 1;
-        let disks_differ = self.differ.get(destination).copied().unwrap_or(false);
+        let disks_differ = self.differ.get(&next.destination).copied().unwrap_or(false);
         Task { planned, wave: self.name.clone(), attempt: *attempt, disks_differ }
     }
 
-    pub(crate) fn drop_front(&mut self, destination: &StorageName) {
-        if let Some(queue) = self.pending.get_mut(destination) {
-            queue.pop_front();
-        }
+    /// A move is not in flight any more; true when it was a big one.
+    pub(crate) fn landed(&mut self, at: usize) -> bool {
+        self.in_flight -= 1;
+        self.flying.remove(&at);
+        self.pending.end(at)
     }
 
-    /// Puts a move back for its next attempt.
-    pub(crate) fn again(&mut self, destination: &StorageName, at: usize) {
-        self.pending.entry(destination.clone()).or_default().push_back(at);
+    /// A move will never start.
+    pub(crate) fn give_up(&mut self, at: usize) {
+        self.pending.give_up(at);
+    }
+
+    /// Puts a move back in its place for its next attempt.
+    pub(crate) fn again(&mut self, at: usize) {
+        self.pending.back(at);
     }
 
     /// Puts a move back that was not begun.
-    pub(crate) fn put_back(&mut self, destination: &StorageName, at: usize) {
-        self.pending.entry(destination.clone()).or_default().push_front(at);
+    pub(crate) fn put_back(&mut self, at: usize) {
+        self.pending.back(at);
         self.uncount(at);
+    }
+
+    /// Asks anew for moves that were set aside: what kept them may have changed.
+    pub(crate) fn wake(&mut self) {
+        self.pending.wake();
+    }
+
+    /// Takes a move off the queue that must wait for its hour.
+    pub(crate) fn park(&mut self, destination: &StorageName, at: usize) {
+        self.pending.give_up(at);
+        self.wait(destination);
+    }
+
+    /// Puts a move back whose hour has come.
+    pub(crate) fn unpark(&mut self, destination: &StorageName, at: usize) {
+        self.due(destination);
+        self.pending.back(at);
+    }
+
+    /// True when nothing flies, and none but the moves that wait for their hour are left to begin.
+    pub(crate) fn rests(&self, parked: usize) -> bool {
+        self.in_flight == 0 && self.waiting.values().sum::<usize>() == parked && self.pending.len() == 0
+    }
+
+    /// Moves that have not begun.
+    pub(crate) fn unbegun(&self) -> usize {
+        self.left_to(true)
     }
 
     /// An attempt that was none.
@@ -190,30 +227,49 @@ impl Wave {
         self.closed.is_some()
     }
 
-    /// True when an attempt failed for the very reason of the one before, a checksum that GitLab found different: trying
-    /// again would freeze the repository for nothing.
-    pub(crate) fn same_cause_twice(&mut self, at: usize, cause: &str) -> bool {
-        let same = self.causes.get(&at).is_some_and(|before| before == cause);
-        self.causes.insert(at, cause.to_owned());
-        same && cause.contains("checksum")
+    /// Notes what a failed attempt said; true when the one before said the very same.
+    pub(crate) fn says_the_same(&mut self, at: usize, cause: &str) -> bool {
+        let (said, _) = self.tries.entry(at).or_default();
+        let same = said.last().is_some_and(|before| before == cause);
+        said.push(cause.to_owned());
+        same
     }
 
-    /// Counts a move's end, and closes the wave when its failures are too many.
-    pub(crate) fn ended(&mut self, destination: &StorageName, well: bool) {
+    /// A move ended well.
+    pub(crate) fn well(&mut self, destination: &StorageName) {
         self.ended += 1;
-        let in_a_row = self.in_a_row.entry(destination.clone()).or_default();
-        if well {
-            *in_a_row = 0;
-            return;
-        }
+        self.breaker.well(destination);
+    }
+
+    /// A repository was set aside. Says why its pair is paused, when that is so from now on.
+    pub(crate) fn failed(&mut self, destination: &StorageName, class: Class) -> Option<String> {
+        self.ended += 1;
         self.failed += 1;
-        *in_a_row += 1;
-        if *in_a_row >= IN_A_ROW {
-            let cause = format!("{in_a_row} moves in a row failed from {} to {destination}", self.source);
-            self.close(cause);
-        } else if self.ended >= FAILURES_OVER && self.failed * 100 > self.ended * FAILURES_PERCENT {
-            self.close(format!("{} of {} moves failed", self.failed, self.ended));
+        self.breaker.failed(&self.source, destination, class)
+    }
+
+    /// A move waits for its next attempt.
+    pub(crate) fn wait(&mut self, destination: &StorageName) {
+        *self.waiting.entry(destination.clone()).or_default() += 1;
+    }
+
+    /// Its time has come.
+    pub(crate) fn due(&mut self, destination: &StorageName) {
+        if let Some(waiting) = self.waiting.get_mut(destination) {
+            *waiting = waiting.saturating_sub(1);
         }
+    }
+
+    /// Schedules nothing more: it would have to wait for too long.
+    pub(crate) fn pause(&mut self, until: &str) {
+        self.paused.get_or_insert_with(|| until.to_owned());
+    }
+
+    /// Moves that are neither under way nor ended; with `all`, those of paused pairs too.
+    fn left_to(&self, all: bool) -> usize {
+        let counts = |d: &StorageName| all || !self.breaker.is_paused(d);
+        let pending = if all || self.breaker.is_whole() { self.pending.len() } else { self.pending.count(counts) };
+        pending + self.waiting.iter().filter(|(d, _)| counts(d)).map(|(_, n)| *n).sum::<usize>()
     }
 
     /// Counts an unknown verdict.
@@ -224,6 +280,11 @@ impl Wave {
         }
     }
 
+    /// True when nothing more is scheduled.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
     /// Schedules nothing more.
     pub(crate) fn close(&mut self, cause: String) {
         self.closed.get_or_insert(cause);
@@ -231,19 +292,27 @@ impl Wave {
 
     /// True when nothing flies and nothing more will.
     pub(crate) fn is_over(&self, stopping: bool) -> bool {
-        let done = self.waiting == 0 && self.pending.values().all(VecDeque::is_empty);
-        self.in_flight == 0 && (done || stopping || self.closed.is_some())
+        let ends = stopping || self.closed.is_some() || self.paused.is_some();
+        self.in_flight == 0 && (ends || self.left_to(false) == 0)
     }
 
     /// How it ended.
     pub(crate) fn outcome(&self, stopping: bool) -> Outcome {
-        let left = self.pending.values().map(VecDeque::len).sum::<usize>() + self.waiting;
+        let left = self.unbegun();
         match &self.closed {
             Some(cause) => Outcome::Failed { cause: format!("{cause}; {left} moves were not scheduled") },
+            None if self.paused.is_some() => Outcome::Paused { until: self.paused.clone().unwrap_or_default() },
+            None if left > 0 && !stopping => {
+                let reasons: Vec<&str> = self.breaker.reasons().map(|(_, why)| why).collect();
+                Outcome::Failed { cause: format!("{}; {left} moves were not scheduled", reasons.join("; ")) }
+            }
             None if self.in_doubt > 0 => {
                 Outcome::Failed { cause: format!("{} moves could not be followed to their end", self.in_doubt) }
             }
             None if left > 0 && stopping => Outcome::NotStarted,
+            None if left > 0 && self.paused.is_some() => {
+                Outcome::Paused { until: self.paused.clone().unwrap_or_default() }
+            }
             None if self.failed > 0 => Outcome::Done { detail: format!("{} set aside", self.failed) },
             None => Outcome::Done { detail: String::new() },
         }

@@ -8,15 +8,17 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use super::args;
 use super::context::{self, Context, Session};
+use super::durations;
 use super::exit::{self, Exit};
 use super::failure::Failure;
+use super::metrics;
 use super::plan::read_saved;
 use crate::apply::event::{Event, Summary};
 use crate::apply::{self, RunResult};
-use crate::model::{Address, Desired, Observed, StorageName};
-use crate::plan::{self, Change, Plan};
+use crate::model::{Address, Container, Desired, Observed, StorageName};
+use crate::plan::{self, Change, Observations, Plan};
 use crate::state::State;
-use crate::ui::{self, View};
+use crate::ui::{self, Metrics, View};
 
 /// How often a fleet that moves on is planned for within one apply. A fleet that brings new repositories faster than
 /// they are moved would otherwise keep the apply for ever.
@@ -39,11 +41,20 @@ pub(super) async fn apply(context: &Context, args: &args::Apply) -> Result<Exit,
              Or approve unseen: `tranship apply --auto-approve`.",
         ));
     }
+    let listener = match args.metrics {
+        Some(address) => Some(metrics::Listener::bind(address).await?),
+        None => None,
+    };
+    if let Some(url) = listener.as_ref().and_then(metrics::Listener::url) {
+        context.terminal.talk(&format!("Metrics of the run: {url}\n"));
+    }
     let project = context::load(&context.terminal, &args.variables)?;
     let _lock = context::lock("apply")?;
     let saved = args.file.as_deref().map(read_saved).transpose()?;
-    let session = project.connect(context, &args.selection, &args.listing).await?;
-    let mut apply = Apply::new(context, args, &session);
+    let mut session = project.connect(context, &args.selection, &args.listing).await?;
+    session.runs = context::runs(args.run_dir.as_deref());
+    let metrics = listener.map(|listener| listener.serve(&mut session.ports)).transpose()?;
+    let mut apply = Apply { metrics, ..Apply::new(context, args, &session) };
     let result = match apply.recover().await {
         Ok(()) => apply.carry_out(saved, asks).await,
         Err(failure) => Err(failure),
@@ -59,15 +70,19 @@ struct Apply<'a> {
     runs: Utf8PathBuf,
     /// Taken out while a run's events are shown.
     view: Option<Box<dyn View>>,
+    metrics: Option<Metrics>,
     /// What the runs so far mean.
     exit: Exit,
+    /// How long moves took, those of this apply among them.
+    seen: Observations,
 }
 
 impl<'a> Apply<'a> {
     fn new(context: &'a Context, args: &'a args::Apply, session: &'a Session) -> Self {
         let view = if args.json { ui::json_lines() } else { ui::people(context.terminal.err) };
         let runs = context::runs(args.run_dir.as_deref());
-        Self { context, args, session, runs, view: Some(view), exit: Exit::Done }
+        let seen = session.seen.clone();
+        Self { context, args, session, runs, view: Some(view), metrics: None, exit: Exit::Done, seen }
     }
 
     /// Follows, compares and records the moves of runs that were cut short.
@@ -76,7 +91,7 @@ impl<'a> Apply<'a> {
             return Ok(());
         }
         let state = self.session.state()?;
-        let result = self.watch(self.runs.clone(), |engine| apply::recover(state, engine)).await;
+        let (result, _) = self.watch(self.runs.clone(), |engine| apply::recover(state, engine)).await;
         let exit = Exit::of_summary(&result.summary);
         self.exit = self.exit.and(exit);
         if exit == Exit::Done && result.fatal.is_none() {
@@ -166,8 +181,12 @@ impl<'a> Apply<'a> {
 
     /// Carries out one plan in a run of its own.
     async fn run(&mut self, plan: &Plan, state: State) -> Result<RunResult, Failure> {
+        if let Some(metrics) = &self.metrics {
+            metrics.plan(plan);
+        }
         let name = new_run(&self.runs)?;
-        let result = self.watch(self.runs.join(&name), |engine| apply::run(plan, state, engine)).await;
+        let (result, took) = self.watch(self.runs.join(&name), |engine| apply::run(plan, state, engine)).await;
+        self.learn(plan, &took);
         // A run whose moves were not all followed to their end keeps its journal as it is: the next apply reads it.
         // So does one whose journal cannot be read back: what the run found must not be lost to that error.
         let open = context::unfinished(&self.runs).map_or(true, |runs| runs.iter().any(|run| run.run == name));
@@ -185,34 +204,57 @@ impl<'a> Apply<'a> {
         &mut self,
         folder: Utf8PathBuf,
         engine: impl FnOnce(apply::Context) -> F,
-    ) -> RunResult {
+    ) -> (RunResult, BTreeMap<Container, u64>) {
         let (events, mut incoming) = unbounded_channel();
         let ports = self.session.ports.clone();
         let clock = Arc::clone(&ports.clock);
-        let view = self.view.take();
+        let (view, mut metrics) = (self.view.take(), self.metrics.clone());
         let shown = tokio::spawn(async move {
-            let (mut view, mut moved) = (view, BTreeMap::new());
+            let (mut view, mut moved, mut took) = (view, BTreeMap::new(), BTreeMap::new());
             while let Some(event) = incoming.recv().await {
                 if let Some(view) = &mut view {
                     view.event(&event, clock.now());
                 }
-                if let Event::MoveVerified { container, destination, .. } = event {
+                if let Some(metrics) = &mut metrics {
+                    metrics.event(&event, clock.now());
+                }
+                if let Event::MoveVerified { container, destination, frozen_ms, .. } = event {
                     moved.insert(container, destination);
+                    took.insert(container, frozen_ms);
                 }
             }
-            (view, moved)
+            (view, moved, took)
         });
         self.session.talk.to(Some(events.clone()));
         let store = Arc::new(context::file_store());
         let stop = self.context.signals.stop.clone();
+        let max_wait = self.args.max_wait;
         // The engine's sender is dropped with its context, which ends the view.
-        let result = engine(apply::Context { ports, store, folder, events, stop }).await;
+        let result = engine(apply::Context { ports, store, folder, events, stop, max_wait }).await;
         self.session.talk.to(None);
-        if let Ok((view, moved)) = shown.await {
+        let mut durations = BTreeMap::new();
+        if let Ok((view, moved, took)) = shown.await {
             self.view = view;
+            durations = took;
             self.session.reading.moved(moved);
         }
-        result
+        (result, durations)
+    }
+
+    /// Keeps how long a run's moves took, for the next plan.
+    fn learn(&mut self, plan: &Plan, took: &BTreeMap<Container, u64>) {
+        if took.is_empty() {
+            return;
+        }
+        for planned in &plan.moves {
+            if let Some(ms) = took.get(&planned.container) {
+                self.seen.add(&planned.source, &planned.destination, planned.copied(), *ms);
+            }
+        }
+        let environment = &self.session.project.desired.environment;
+        if let Err(error) = durations::save(&context::durations_file(), environment, &self.seen) {
+            self.talk(&format!("Warning: how long moves took is not kept for the next plan: {error}\n"));
+        }
     }
 
     /// Prints a plan for people; events in JSON speak for themselves.
@@ -286,7 +328,8 @@ impl<'a> Apply<'a> {
 /// True when planning again makes sense: something was done, and nothing failed for good.
 fn goes_on(summary: &Summary) -> bool {
     let progressed = summary.done + summary.attested + summary.advanced + summary.bracketed + summary.unknown > 0;
-    progressed && summary.failed == 0 && summary.lost == 0 && !summary.interrupted
+    let held = summary.gates_closed + summary.paused > 0;
+    progressed && !held && summary.failed == 0 && summary.lost == 0 && !summary.interrupted
 }
 
 /// Finds a saved plan stale, before the first action.
@@ -369,7 +412,7 @@ fn new_run(runs: &Utf8Path) -> Result<String, Failure> {
 mod tests {
     use super::super::testing;
     use super::*;
-    use crate::model::{Bytes, Container, ContainerKind, Weight};
+    use crate::model::{Bytes, ContainerKind, Weight};
     use crate::plan::{Action, PlannedMove};
 
     fn planned(source: &str, assignment: &str) -> PlannedMove {
@@ -381,6 +424,7 @@ mod tests {
             assignment: Address::new("assignment", assignment),
             bytes: Bytes(1),
             shared: Bytes(0),
+            pool: None,
             empty: false,
         }
     }
@@ -421,6 +465,8 @@ mod tests {
             Summary::default(),
             Summary { failed: 1, ..good.clone() },
             Summary { lost: 1, ..good.clone() },
+            Summary { gates_closed: 1, ..good.clone() },
+            Summary { paused: 1, ..good.clone() },
             Summary { interrupted: true, ..good },
         ] {
             assert!(!goes_on(&bad), "{bad:?}");

@@ -116,10 +116,20 @@ What it says comes from the tables that configurations are checked by, so it is 
   tranship apply                           # plans, shows, asks, does
   tranship apply monday.plan               # a saved plan asks nothing, and is refused when stale
   tranship apply --auto-approve --json | tee events.jsonl
+  tranship apply --metrics 127.0.0.1:9464  # frozen-too-long and the like, for Prometheus
+  tranship apply --max-wait 10m            # 9 when a soak, gate or window would take longer; come back then
 
 The first Ctrl-C schedules nothing new and follows what is in flight; the second leaves at once.
 The next apply takes up from there.")]
     Apply(Apply),
+    /// Approves a gate, for a running apply or the next one
+    #[command(after_long_help = "Examples:
+  tranship approve release-manager --reason 'looked at the dashboards'
+  tranship approve 'gate.team[\"search\"]' --by ann
+
+The apply that takes it up records who approved in the state; the next hold that asks the same gate needs \
+another approval.")]
+    Approve(Approve),
     /// Shows a saved plan, or the state
     #[command(after_long_help = "Examples:
   tranship show                            # the state
@@ -143,6 +153,16 @@ The next apply takes up from there.")]
 Offline: nothing is asked and nothing is changed."
     )]
     Render(RenderCommand),
+    /// Restarts the pod of a storage, and measures how long the storage is away
+    #[command(after_long_help = "Examples:
+  tranship rotate gitaly-a                 # looks, asks, restarts, measures, records
+  tranship rotate gitaly-a --auto-approve --json | jq .outage_seconds
+
+The pod is evicted under its disruption budget while its Gitaly is asked all the time; what is printed \
+is how long it answered nobody, and how long the pod was in each phase: terminating, detach, attach, \
+start, ready. The outage is recorded, and shown by plans that restart the pod; one above the pod_spec's \
+rotation_budget ends with 1. Where moves are under way to or from the storage, nothing is done.")]
+    Rotate(Rotate),
     /// Lists, shows, renames or removes records of the state file
     #[command(
         subcommand,
@@ -271,7 +291,7 @@ pub(crate) struct Fmt {
 #[derive(Debug, Args)]
 pub(crate) struct Eval {
     /// An expression as in the configuration; `-` reads it from standard input
-    #[arg(value_name = "EXPR", allow_negative_numbers = true)]
+    #[arg(value_name = "EXPR", allow_hyphen_values = true)]
     pub(crate) expression: String,
     #[command(flatten)]
     pub(crate) variables: Variables,
@@ -336,9 +356,31 @@ pub(crate) struct Apply {
     /// Events as JSON lines on standard output; asks nothing, so it needs FILE or --auto-approve
     #[arg(long)]
     pub(crate) json: bool,
+    /// The longest wait for a soak, a gate, an approval or a window, like 10m; what would take longer is left with 9
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) max_wait: Option<std::time::Duration>,
+    /// Serves Prometheus metrics of the run at http://ADDR/metrics while it lasts. Anybody who reaches it may read it:
+    /// keep it on loopback, such as 127.0.0.1:9464
+    #[arg(long, value_name = "ADDR", value_parser = super::metrics::parse)]
+    pub(crate) metrics: Option<std::net::SocketAddr>,
     /// Where journals are kept instead of .tranship/runs
     #[arg(long, value_name = "DIR")]
     pub(crate) run_dir: Option<camino::Utf8PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    /// A gate with `approval = true`: its label, or its address
+    #[arg(value_name = "GATE")]
+    pub(crate) gate: String,
+    #[command(flatten)]
+    pub(crate) variables: Variables,
+    /// Why; recorded with the name
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Who; left out, the user of this machine
+    #[arg(long, value_name = "NAME")]
+    pub(crate) by: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -362,6 +404,21 @@ pub(crate) struct Graph {
     #[command(flatten)]
     pub(crate) listing: Listing,
     /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rotate {
+    /// The storage: GitLab's name or the block's address
+    #[arg(value_name = "STORAGE")]
+    pub(crate) storage: String,
+    #[command(flatten)]
+    pub(crate) variables: Variables,
+    /// Asks nothing
+    #[arg(long)]
+    pub(crate) auto_approve: bool,
+    /// The measure as JSON on standard output; asks nothing, so it needs --auto-approve
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -531,6 +588,12 @@ fn assignment(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
     }
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let wrong = || "expected a duration like 90s, 10m or 1h30m".to_owned();
+    let found = crate::expr::parse_duration(text).map_err(|_| wrong())?;
+    std::time::Duration::try_from(found).map_err(|_| wrong())
 }
 
 fn container(text: &str) -> Result<Container, String> {

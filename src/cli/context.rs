@@ -14,12 +14,15 @@ use super::terminal::Terminal;
 use crate::apply;
 use crate::apply::port::Ports;
 use crate::config::{self, Loaded, VariableInputs};
-use crate::diag::{Diagnostic, Diagnostics, SourceMap};
+use crate::diag::{Diagnostic, Diagnostics, SourceMap, nearest};
 use crate::live::gitlab::Patience;
 use crate::live::kubernetes::{Access, ClusterTarget, KubeCluster};
-use crate::live::{self, GitalyTarget, Target};
-use crate::model::{Connection, Desired, LiveConnection, Observed, StorageName};
-use crate::plan::{self, Plan};
+use crate::live::operator::LiveOperator;
+use crate::live::{self, GitalyTarget, PrometheusTarget, Target};
+use crate::model::{
+    Connection, Desired, DesiredStorage, LiveConnection, Observed, PrometheusConnection, SecretRef, StorageName,
+};
+use crate::plan::{self, Observations, Plan};
 use crate::state::State;
 use crate::state::lock::{self, Lock, Owner};
 use crate::state::store::{self, FILE_NAME, FileStore};
@@ -50,9 +53,16 @@ pub(crate) struct Session {
     pub(crate) talk: Talk,
     request: live::Request,
     options: plan::Options,
+    /// What finished moves taught of durations.
+    pub(crate) seen: Observations,
+    /// Where the journals of all runs are kept.
+    pub(crate) runs: Utf8PathBuf,
     /// Tells the embedded fleet of a real cluster's pods.
     #[cfg(feature = "sandbox")]
     _word: Option<super::fleet::Word>,
+    /// Keeps the fleet of this process for the next command.
+    #[cfg(feature = "sandbox")]
+    _memory: Option<super::fleet::InMemory>,
 }
 
 /// Where values of variables come from: the environment and what was typed.
@@ -109,6 +119,12 @@ impl Project {
             return Err(self.refuse(Diagnostics { items: later }));
         }
         #[cfg(feature = "sandbox")]
+        if let Connection::Sandbox(spec) = &self.desired.connection
+            && let Some(memory) = super::fleet::InMemory::wanted(spec)?
+        {
+            return Ok(self.in_memory(context, selection, listing, memory));
+        }
+        #[cfg(feature = "sandbox")]
         let mut word = None;
         let target = match &self.desired.connection {
             Connection::Live(connection) => signals.or_stop(live_target(&self.desired, connection)).await??,
@@ -118,8 +134,14 @@ impl Project {
                 if !absent.is_empty() {
                     return Err(self.refuse(Diagnostics { items: absent }));
                 }
-                let (target, told) = super::fleet::target(&self.desired, spec, signals).await?;
+                let (mut target, told) = super::fleet::target(&self.desired, spec, signals).await?;
                 word = told;
+                // A real one beside it answers instead of its own.
+                let cluster = target.cluster.clone();
+                let real = prometheus_target(&self.desired, cluster.as_deref());
+                if let Some(real) = signals.or_stop(real).await?? {
+                    target.prometheus = Some(real);
+                }
                 target
             }
             #[cfg(not(feature = "sandbox"))]
@@ -142,14 +164,12 @@ impl Project {
             self.desired.max_moves = self.desired.max_moves.min(most);
         }
         let talk = Talk::new(context.terminal);
-        let ports = live::connect_with(&target, Patience::default(), Some(talk.of_limits()))?;
+        let mut ports = live::connect_with(&target, Patience::default(), Some(talk.of_limits()))?;
+        ports.operator = Some(Arc::new(operator(&self.desired)));
         let reading = Reading::new(&self.desired, listing, talk.clone());
         let request = request(&self.desired);
-        let options = plan::Options {
-            target: selection.target.clone(),
-            exclude: selection.exclude.clone(),
-            adopt: selection.adopt,
-        };
+        let seen = seen(&self.desired, context);
+        let options = options(selection, &seen);
         Ok(Session {
             project: self,
             ports,
@@ -157,13 +177,96 @@ impl Project {
             talk,
             request,
             options,
+            seen,
+            runs: runs(None),
             #[cfg(feature = "sandbox")]
             _word: word,
+            #[cfg(feature = "sandbox")]
+            _memory: None,
         })
+    }
+
+    /// The session on a fleet within this process.
+    #[cfg(feature = "sandbox")]
+    fn in_memory(
+        mut self,
+        context: &Context,
+        selection: &Selection,
+        listing: &Listing,
+        memory: super::fleet::InMemory,
+    ) -> Session {
+        if let Some(most) = selection.parallelism {
+            self.desired.max_moves = self.desired.max_moves.min(most);
+        }
+        let talk = Talk::new(context.terminal);
+        let reading = Reading::new(&self.desired, listing, talk.clone());
+        let request = request(&self.desired);
+        let seen = seen(&self.desired, context);
+        let options = options(selection, &seen);
+        let operator: Arc<dyn crate::apply::port::Operator> = Arc::new(operator(&self.desired));
+        let ports = Ports { operator: Some(operator), ..memory.ports.clone() };
+        Session {
+            project: self,
+            ports,
+            reading,
+            talk,
+            request,
+            options,
+            seen,
+            runs: runs(None),
+            _word: None,
+            _memory: Some(memory),
+        }
     }
 }
 
+/// The operator's own side: programs, approvals, vetoes.
+fn operator(desired: &Desired) -> LiveOperator {
+    LiveOperator::new(Utf8Path::new(FOLDER), &super::approve::folder(), secret_variables(desired))
+}
+
+/// How long moves took in earlier runs; what keeps that from being known is told.
+fn seen(desired: &Desired, context: &Context) -> Observations {
+    let (seen, warning) = super::durations::load(&durations_file(), &desired.environment);
+    if let Some(warning) = warning {
+        context.terminal.talk(&format!("{warning}\n"));
+    }
+    seen
+}
+
+fn options(selection: &Selection, seen: &Observations) -> plan::Options {
+    plan::Options {
+        target: selection.target.clone(),
+        exclude: selection.exclude.clone(),
+        adopt: selection.adopt,
+        durations: seen.durations(),
+        ..plan::Options::default()
+    }
+}
+
+/// A storage by GitLab's name or its block's address; `what` stands before it in the error.
+pub(crate) fn storage<'d>(desired: &'d Desired, named: &str, what: &str) -> Result<&'d DesiredStorage, Failure> {
+    let is = |one: &&DesiredStorage| one.name.as_str() == named || one.address.to_string() == *named;
+    desired.storages.values().find(is).ok_or_else(|| {
+        let known: Vec<&str> = desired.storages.values().map(|one| one.name.as_str()).collect();
+        let help = match nearest(named, known.iter().copied()) {
+            Some(near) => format!("Did you mean {near}?"),
+            None => format!("There are {}.", known.join(", ")),
+        };
+        Failure::new(format!("{what}{named}: the configuration declares no such storage"), help)
+    })
+}
+
 impl Session {
+    /// How many moves are under way to or from a storage.
+    pub(crate) async fn moving(&self, storage: &StorageName) -> Result<usize, Failure> {
+        let moves = live::moves_under_way(&self.ports).await.map_err(Failure::calls)?;
+        Ok(moves
+            .iter()
+            .filter(|one| [&one.source, &one.destination].iter().any(|name| *name == storage.as_str()))
+            .count())
+    }
+
     /// Reads the fleet.
     pub(crate) async fn observe(&self, signals: &Signals) -> Result<Observed, Failure> {
         self.reading.whole(&self.ports, &self.request, &self.project.desired, signals).await
@@ -176,7 +279,18 @@ impl Session {
 
     /// Plans from what was read.
     pub(crate) fn plan_from(&self, observed: &Observed, state: &State) -> Result<Plan, Failure> {
-        plan::make(&self.project.desired, observed, state, &self.options)
+        let desired = &self.project.desired;
+        let mut options = self.options.clone();
+        if desired.freeze.per_day.is_some() {
+            let timezone = plan::freeze::budget(desired).timezone;
+            options.frozen_today = apply::frozen_today(&self.runs, &timezone, observed.as_of).map_err(|error| {
+                Failure::new(
+                    format!("what was spent of this day's freeze budget cannot be read: {error}"),
+                    "Move the journal that is named out of the folder of runs: what it spent is then counted as nothing.",
+                )
+            })?;
+        }
+        plan::make(desired, observed, state, &options)
             .map_err(|diagnostics| Failure::diagnostics(diagnostics, self.project.sources.clone()))
     }
 
@@ -191,6 +305,11 @@ impl Session {
     }
 }
 
+/// Where it is kept how long moves took.
+pub(crate) fn durations_file() -> Utf8PathBuf {
+    Utf8Path::new(FOLDER).join(".tranship/durations.json")
+}
+
 /// The state file's store.
 pub(crate) fn file_store() -> FileStore {
     FileStore::new(FILE_NAME)
@@ -201,11 +320,32 @@ pub(crate) fn lock(command: &str) -> Result<Lock, Failure> {
     let owner = Owner {
         pid: std::process::id(),
         host: host(),
-        user: std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned()),
+        user: user(),
         command: command.to_owned(),
         since: jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default(),
     };
     Ok(lock::acquire(Utf8Path::new(FOLDER), &owner)?)
+}
+
+/// Who works here.
+pub(super) fn user() -> String {
+    std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned())
+}
+
+/// The environment variables that hold secrets: no program of the operator's is given them.
+fn secret_variables(desired: &Desired) -> BTreeSet<String> {
+    let mut references: Vec<&SecretRef> =
+        desired.storages.values().filter_map(|storage| storage.token.as_ref()).collect();
+    references.extend(desired.prometheus.as_ref().and_then(|prometheus| prometheus.token.as_ref()));
+    if let Connection::Live(LiveConnection { gitlab, gitaly_token, .. }) = &desired.connection {
+        references.push(&gitlab.token);
+        references.extend(gitaly_token);
+    }
+    let named = |reference: &&SecretRef| match reference {
+        SecretRef::Env(name) => Some(name.clone()),
+        SecretRef::File(_) | SecretRef::Kubernetes { .. } => None,
+    };
+    references.iter().filter_map(named).collect()
 }
 
 fn host() -> String {
@@ -266,6 +406,7 @@ fn request(desired: &Desired) -> live::Request {
         declared: desired.storages.keys().cloned().collect(),
         listed: listed.into_iter().collect(),
         draining: draining.into_iter().collect(),
+        probe: desired.rollout.probe.clone(),
         pods: plan::pods::wanted(desired),
     }
 }
@@ -281,19 +422,36 @@ pub(super) fn real_cluster(desired: &Desired) -> Option<Arc<KubeCluster>> {
     Some(Arc::new(KubeCluster::new(ClusterTarget { access, namespace: settings.namespace.clone() })))
 }
 
+/// Reads a PEM file that a `ca` names.
+fn certificate(what: &str, path: &Option<String>) -> Result<Option<String>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    fs_err::read_to_string(Utf8Path::new(FOLDER).join(path)).map(Some).map_err(|error| {
+        let help = "`ca` names a PEM file; a relative path begins at the configuration's folder.";
+        Failure::new(format!("{what}: {error}"), help)
+    })
+}
+
+/// The real Prometheus, where the configuration names one.
+async fn prometheus_target(
+    desired: &Desired,
+    cluster: Option<&KubeCluster>,
+) -> Result<Option<PrometheusTarget>, Failure> {
+    let Some(PrometheusConnection { url, token, ca, span: _ }) = &desired.prometheus else { return Ok(None) };
+    let token = match token {
+        Some(reference) => {
+            Some(secrets::resolve("the Prometheus token", reference, Utf8Path::new(FOLDER), cluster).await?)
+        }
+        None => None,
+    };
+    Ok(Some(PrometheusTarget { url: url.clone(), token, ca: certificate("the CA of prometheus", ca)? }))
+}
+
 /// Resolves what a real fleet needs.
 async fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<Target, Failure> {
     let folder = Utf8Path::new(FOLDER);
     let cluster = real_cluster(desired);
     let secret = async |what: &str, reference| secrets::resolve(what, reference, folder, cluster.as_deref()).await;
     let LiveConnection { gitlab, gitaly_token, gitaly_ca } = connection;
-    let certificate = |what: &str, path: &Option<String>| match path {
-        None => Ok(None),
-        Some(path) => fs_err::read_to_string(folder.join(path)).map(Some).map_err(|error| {
-            let help = "`ca` names a PEM file; a relative path begins at the configuration's folder.";
-            Failure::new(format!("{what}: {error}"), help)
-        }),
-    };
     let gitlab_token = secret("the GitLab token", &gitlab.token).await?;
     let mut gitaly = std::collections::BTreeMap::new();
     for (name, storage) in &desired.storages {
@@ -315,12 +473,14 @@ async fn live_target(desired: &Desired, connection: &LiveConnection) -> Result<T
         )?;
         gitaly.insert(name.clone(), GitalyTarget { endpoint: endpoint.clone(), token, ca });
     }
+    let prometheus = prometheus_target(desired, cluster.as_deref()).await?;
     Ok(Target {
         gitlab_url: gitlab.url.clone(),
         gitlab_token,
         gitlab_ca: certificate("the CA of gitlab", &gitlab.ca)?,
         gitaly,
         cluster,
+        prometheus,
         clock: None,
     })
 }

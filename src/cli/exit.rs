@@ -96,16 +96,21 @@ impl Exit {
             advanced: _,
             bracketed: _,
             unknown,
+            whole: _,
+            whole_unknown,
             moves_skipped,
             moves_moot,
             quarantined,
             lost,
             bytes: _,
             seconds: _,
+            time: _,
             interrupted,
             remarks: _,
         } = summary;
-        let in_part = [failed, skipped, stale, not_started, refused, unknown, quarantined].into_iter().any(|n| *n > 0)
+        let in_part = [failed, skipped, stale, not_started, refused, unknown, whole_unknown, quarantined]
+            .into_iter()
+            .any(|n| *n > 0)
             || moves_skipped > moves_moot;
         let mut exit = if in_part { Self::Partial } else { Self::Done };
         if *gates_closed > 0 {
@@ -163,7 +168,7 @@ mod tests {
     #[test]
     fn the_table_has_the_numbers_of_the_documentation() {
         let codes: Vec<u8> = Exit::TABLE.iter().map(|(exit, _)| exit.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130]);
     }
 
     #[test]
@@ -181,11 +186,14 @@ mod tests {
             |s| s.not_started = 1,
             |s| s.refused = 1,
             |s| s.unknown = 1,
+            |s| s.whole_unknown = 1,
             |s| s.quarantined = 1,
             |s| (s.moves_skipped, s.moves_moot) = (2, 1),
         ] {
             assert_eq!(of(change), Exit::Partial);
         }
+        assert_eq!(of(|s| (s.gates_closed, s.skipped) = (1, 2)), Exit::Refused);
+        assert_eq!(of(|s| (s.paused, s.skipped) = (1, 2)), Exit::Paused);
         assert_eq!(of(|s| (s.moves_skipped, s.moves_moot) = (2, 2)), Exit::Done, "deleted meanwhile is done");
         assert_eq!(of(|s| (s.interrupted, s.not_started) = (true, 1)), Exit::Interrupted);
         assert_eq!(of(|s| (s.interrupted, s.lost) = (true, 1)), Exit::Loss);

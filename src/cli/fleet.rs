@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use camino::Utf8PathBuf;
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -12,17 +13,20 @@ use tokio::task::JoinHandle;
 use super::context::{real_cluster, world};
 use super::failure::Failure;
 use super::signals::Signals;
-use crate::apply::port::{Cluster, PortResult};
+use crate::apply::port::{Cluster, PortResult, Ports};
 use crate::diag::Diagnostic;
 use crate::live::kubernetes::{Access, ClusterTarget, KubeCluster};
-use crate::live::{GitalyTarget, ScaledClock, Target};
+use crate::live::{GitalyTarget, PrometheusTarget, ScaledClock, Target};
 use crate::model::cluster::{ObjectKind, STORAGE_LABEL};
 use crate::model::quantity::Quantity;
 use crate::model::{ClusterSettings, Desired, DesiredStorage, Endpoint, SandboxConnection, Scheme, StorageName};
+use crate::sandbox::memory::{Handle, MemoryFleet};
 use crate::sandbox::{self, Endpoints, PodFacts, PodNeeds};
 
 /// How often a real cluster is looked at for the fleet.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often the fleet hears that somebody waits: well within the time after which it ends.
+const TOUCH: Duration = Duration::from_secs(8);
 
 /// Storages that are declared, without a pod, but not part of the sandbox: nothing could ever be moved to or from them.
 pub(super) fn absent_storages(desired: &Desired, spec: &SandboxConnection) -> Vec<Diagnostic> {
@@ -63,12 +67,39 @@ pub(super) async fn target(
         let needs = needs(desired.cluster.as_ref().filter(|_| real.is_none()), pods);
         endpoints = signals.or_stop(sandbox::expect_pods(&endpoints, &needs)).await??;
     }
-    let word = match &real {
-        Some(cluster) => Some(Word::keep(Arc::clone(cluster), endpoints.clone()).await),
-        None => None,
-    };
+    let labels: BTreeMap<StorageName, BTreeMap<String, String>> =
+        desired.storages.values().map(|s| (s.name.clone(), s.metrics.clone())).filter(|(_, l)| !l.is_empty()).collect();
+    signals.or_stop(sandbox::label(&endpoints, labels)).await??;
+    let word = Word::keep(real.clone(), endpoints.clone()).await;
     let cluster = real.or_else(|| embedded(desired, &endpoints));
-    Ok((reached(desired, endpoints, cluster), word))
+    Ok((reached(desired, endpoints, cluster), Some(word)))
+}
+
+/// The fleet within this process, its world kept in a file between two commands: what stories run on beside the sockets.
+pub(crate) struct InMemory {
+    pub(crate) ports: Ports,
+    pub(crate) handle: Handle,
+    file: Utf8PathBuf,
+}
+
+impl InMemory {
+    /// The fleet in memory, where the environment asks for it (`TRANSHIP_SANDBOX=memory`).
+    pub(crate) fn wanted(spec: &SandboxConnection) -> Result<Option<Self>, Failure> {
+        if std::env::var_os("TRANSHIP_SANDBOX").is_none_or(|how| how != "memory") {
+            return Ok(None);
+        }
+        let file = world(&spec.name)?.join("memory.json");
+        let (ports, handle) = MemoryFleet::resume(spec, &file)?;
+        Ok(Some(Self { ports, handle, file }))
+    }
+}
+
+impl Drop for InMemory {
+    fn drop(&mut self) {
+        if let Err(error) = self.handle.keep(&self.file) {
+            tracing::error!(%error, "the fleet in memory is not kept");
+        }
+    }
 }
 
 /// What the embedded cluster must have for the configuration's pods.
@@ -101,6 +132,7 @@ fn reached(desired: &Desired, endpoints: Endpoints, cluster: Option<Arc<KubeClus
         gitaly_token,
         kubernetes_url: _,
         kubernetes_token: _,
+        prometheus_url,
         fleet_epoch,
         real_epoch,
         speed,
@@ -116,30 +148,43 @@ fn reached(desired: &Desired, endpoints: Endpoints, cluster: Option<Arc<KubeClus
         gitlab_ca: None,
         gitaly: gitaly.collect(),
         cluster,
+        prometheus: Some(PrometheusTarget { url: prometheus_url, token: None, ca: None }),
         clock: Some(ScaledClock { fleet_epoch, real_epoch, speed }),
     }
 }
 
-/// Keeps telling the fleet of a real cluster's pods, until it is dropped.
-pub(crate) struct Word(JoinHandle<()>);
+/// Keeps telling the fleet that somebody waits, and of a real cluster's pods, until it is dropped.
+pub(crate) struct Word(Vec<JoinHandle<()>>);
 
 impl Drop for Word {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl Word {
     /// Tells once before it returns, so that the fleet is read as it is. A cluster that cannot be read is told of by
     /// whoever needs it.
-    async fn keep(cluster: Arc<KubeCluster>, endpoints: Endpoints) -> Self {
-        let mut told = tell(&cluster, &endpoints, None).await;
-        Self(tokio::spawn(async move {
+    async fn keep(cluster: Option<Arc<KubeCluster>>, endpoints: Endpoints) -> Self {
+        let mut tasks = Vec::new();
+        if let Some(cluster) = cluster {
+            let endpoints = endpoints.clone();
+            let mut told = tell(&cluster, &endpoints, None).await;
+            tasks.push(tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(LOOK).await;
+                    told = tell(&cluster, &endpoints, told).await;
+                }
+            }));
+        }
+        // A long wait asks nothing, and the fleet ends when nobody asks.
+        tasks.push(tokio::spawn(async move {
             loop {
-                tokio::time::sleep(LOOK).await;
-                told = tell(&cluster, &endpoints, told).await;
+                tokio::time::sleep(TOUCH).await;
+                sandbox::touch(&endpoints).await;
             }
-        }))
+        }));
+        Self(tasks)
     }
 }
 

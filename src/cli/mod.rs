@@ -1,8 +1,10 @@
 //! What was typed, wiring, exit codes. The only layer that knows all others; it decides nothing that they could.
 
 mod apply;
+mod approve;
 mod args;
 mod context;
+mod durations;
 mod eval;
 pub mod exit;
 mod explain;
@@ -10,9 +12,11 @@ mod failure;
 #[cfg(feature = "sandbox")]
 mod fleet;
 mod fmt;
+mod metrics;
 mod plan;
 mod reading;
 mod render;
+mod rotate;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod secrets;
@@ -83,9 +87,11 @@ async fn dispatch(command: &Command, terminal: Terminal) -> Result<Exit, Failure
         Command::Explain(args) => explain::explain(&terminal, args),
         Command::Plan(args) => plan::plan(&context, args).await,
         Command::Apply(args) => apply::apply(&context, args).await,
+        Command::Approve(args) => approve::approve(&terminal, args),
         Command::Show(args) => plan::show(&context, args),
         Command::Graph(args) => plan::graph(&context, args).await,
         Command::Render(command) => render::render(&context, command),
+        Command::Rotate(args) => rotate::rotate(&context, args).await,
         Command::State(command) => state::state(&context, command),
         Command::Quarantine(command) => state::quarantine(&context, command),
         #[cfg(feature = "sandbox")]
@@ -180,6 +186,7 @@ mod testing {
             quarantined: Vec::new(),
             weights: Default::default(),
             storages: Default::default(),
+            placement: Vec::new(),
             max_moves: 1,
             concurrency: Default::default(),
             windows: Default::default(),
@@ -192,10 +199,13 @@ mod testing {
                 freeze_seconds: 0,
                 longest_freeze_seconds: 0,
                 longest: None,
+                soak_seconds: 0,
+                binding: None,
                 assumption: String::new(),
             },
             policies: Vec::new(),
             samples: Default::default(),
+            renames: Vec::new(),
         }
     }
 }

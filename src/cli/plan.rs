@@ -31,7 +31,8 @@ pub(super) fn validate(context: &Context, args: &args::Validate) -> Result<Exit,
 pub(super) async fn plan(context: &Context, args: &args::Plan) -> Result<Exit, Failure> {
     let terminal = &context.terminal;
     let project = context::load(terminal, &args.variables)?;
-    let session = project.connect(context, &args.selection, &args.listing).await?;
+    let mut session = project.connect(context, &args.selection, &args.listing).await?;
+    session.runs = context::runs(args.run_dir.as_deref());
     let mut observed = session.observe(&context.signals).await?;
     let unfinished = context::unfinished(&context::runs(args.run_dir.as_deref()))?;
     if let Some(holder) = context::lock_holder() {

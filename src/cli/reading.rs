@@ -63,7 +63,7 @@ impl Reading {
             None => return self.listed(ports, request, desired, signals).await,
             // Nothing is asked of any list.
             Some(_) if request.listed.is_empty() && request.draining.is_empty() => {
-                return self.facts(ports, request, signals).await;
+                self.facts(ports, request, signals).await?
             }
             Some(file) => self.known(file, ports, request, signals).await?,
         };
@@ -137,7 +137,9 @@ impl Reading {
         let wanted = plan::unmeasured(desired, observed);
         signals.or_stop(live::measure(ports, observed, &wanted)).await?;
         let pools = plan::pools_wanted(desired, observed);
-        signals.or_stop(live::ask_pools(ports, observed, pools)).await
+        signals.or_stop(live::ask_pools(ports, observed, pools)).await?;
+        let checks = plan::gates_wanted(desired, observed);
+        signals.or_stop(live::ask_gates(ports, observed, &checks)).await
     }
 
     /// Takes note of what a run moved, for later readings of an inventory.

@@ -8,7 +8,6 @@ use super::args::{self, RenderCommand};
 use super::context::{self, Context, Project};
 use super::exit::Exit;
 use super::failure::Failure;
-use crate::diag::nearest;
 use crate::model::{ClusterSettings, Desired, DesiredStorage, PodSpec, StorageName};
 use crate::plan::pods::{declare, wanted};
 use crate::ui;
@@ -38,21 +37,12 @@ pub(super) fn render(context: &Context, command: &RenderCommand) -> Result<Exit,
 
 /// The storages that were asked for: all, if none was named.
 fn chosen<'d>(desired: &'d Desired, only: &args::RenderStorages) -> Result<Vec<&'d DesiredStorage>, Failure> {
-    let storages = desired.storages.values();
     if only.storage.is_empty() {
-        return Ok(storages.collect());
+        return Ok(desired.storages.values().collect());
     }
-    let is =
-        |storage: &DesiredStorage, named: &str| storage.name.as_str() == named || storage.address.to_string() == *named;
-    if let Some(unknown) = only.storage.iter().find(|named| !storages.clone().any(|storage| is(storage, named))) {
-        let known: Vec<&str> = storages.map(|storage| storage.name.as_str()).collect();
-        let help = match nearest(unknown, known.iter().copied()) {
-            Some(near) => format!("Did you mean {near}?"),
-            None => format!("There are {}.", known.join(", ")),
-        };
-        return Err(Failure::new(format!("--storage {unknown}: the configuration declares no such storage"), help));
-    }
-    Ok(storages.filter(|storage| only.storage.iter().any(|named| is(storage, named))).collect())
+    let named = only.storage.iter().map(|named| context::storage(desired, named, "--storage "));
+    let named = named.collect::<Result<Vec<_>, _>>()?;
+    Ok(desired.storages.values().filter(|one| named.iter().any(|named| named.name == one.name)).collect())
 }
 
 /// Storages with the addresses that GitLab dials.

@@ -54,8 +54,11 @@ async fn know(context: &Context, variables: &Variables, storage: &StorageName) -
 }
 
 async fn repair(context: &Context, variables: &Variables, container: Container) -> Result<Exit, Failure> {
-    let endpoints = found(context, variables).await?;
-    let ended = sandbox::repair(&endpoints, container).await?;
+    let memory = super::fleet::InMemory::wanted(&block(context, variables)?)?;
+    let ended = match memory.and_then(|memory| memory.handle.repair(container)) {
+        Some(ended) => ended,
+        None => sandbox::repair(&found(context, variables).await?, container).await?,
+    };
     let ended: Vec<String> = ended.iter().map(|id| format!("Move {id} is failed. ")).collect();
     context.terminal.talk(&format!("{}{container} is writable.\n", ended.concat()));
     Ok(Exit::Done)

@@ -71,7 +71,12 @@ fn list(state: &State) -> String {
         for line in &record.evidence {
             let _ = writeln!(out, "  seen: {}", plain(line));
         }
-        let _ = writeln!(out, "  to do: {}", plain(&record.remedy));
+        // A console's lines stand alone, to be copied.
+        let mut word = "to do:";
+        for line in record.remedy.lines() {
+            let _ = writeln!(out, "  {word} {}", plain(line));
+            word = "      ";
+        }
     }
     out
 }

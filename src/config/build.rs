@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::check::{self, Fields};
-use super::connection::{connection, ignored, secret};
+use super::connection::{connection, ignored, prometheus, secret};
 use super::graph::{self, Instance, Instances};
 use super::moved::moved;
 use super::schema::{self, BlockSpec};
 use super::scope::{Inner, Report, Scope};
 use super::shapes;
 use super::syntax::{Block, Body};
+use super::usage;
 use crate::diag::{Diagnostic, Span};
 use crate::expr::{Expression, Predicate, Value};
 use crate::model::{
@@ -77,7 +78,7 @@ impl Builder<'_> {
         for block in of("import") {
             self.import(block, &by_address, &mut storages, &mut imported);
         }
-        let prometheus = self.prometheus(body);
+        let prometheus = of("prometheus").next().and_then(|b| prometheus(self, b));
         let hooks = of("hook").filter_map(|b| self.hook(b)).map(|hook| (hook.name.clone(), hook)).collect();
         let windows = of("window").filter_map(|b| self.window(b)).map(|one| (one.name.clone(), one)).collect();
         let mut gates = BTreeMap::new();
@@ -96,7 +97,7 @@ impl Builder<'_> {
             }
         }
         let moved = moved(body, self.instances, &assignments, self.out);
-        Some(Desired {
+        let desired = Desired {
             environment: environment?,
             digest: String::new(),
             connection,
@@ -118,7 +119,10 @@ impl Builder<'_> {
             policies,
             moved,
             later: Vec::new(),
-        })
+        };
+        usage::doubts(body, &desired, self.out);
+        self.look_at_gates(&desired, body);
+        Some(desired)
     }
 
     pub(super) fn wrong(&mut self, code: &'static str, summary: &str, detail: String, span: Span) {
@@ -212,6 +216,7 @@ impl Builder<'_> {
                 limits.disk_ceiling_permille = permille;
             }
             limits.max_moves = values.whole("max_moves").unwrap_or(limits.max_moves);
+            limits.bandwidth = values.whole("bandwidth");
         }
         let endpoint = |this: &mut Self, name: &str| -> Option<Endpoint> {
             let text = fields.text(name)?;

@@ -99,7 +99,10 @@ fn unknown_block(spec: &BlockSpec, place: &str, block: &Block) -> Diagnostic {
     let mut diagnostic = Diagnostic::error("config/unknown-block", "Unknown block").at(block.kind_span);
     diagnostic.detail = format!("There is no block `{}` {place}.", block.kind);
     let known: Vec<&str> = spec.blocks.iter().map(|b| b.name).collect();
-    diagnostic.help = if spec.attribute(&block.kind).is_some() {
+    const TERRAFORM: [&str; 6] = ["data", "module", "output", "provider", "resource", "terraform"];
+    diagnostic.help = if TERRAFORM.contains(&block.kind.as_str()) {
+        Some("It is one of Terraform's, which stand in *.tf files; the language is like Terraform's, its blocks are tranship's own: `tranship explain`.".to_owned())
+    } else if spec.attribute(&block.kind).is_some() {
         Some(format!("`{0}` is an attribute: {0} = …", block.kind))
     } else if let Some(near) = nearest(&block.kind, known.iter().copied()) {
         Some(format!("Did you mean `{near}`? Known are {}.", known.join(", ")))
@@ -296,7 +299,7 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
 
 /// Attributes whose values stand in plans, reports or messages. References to secrets are such too: what cannot be
 /// read is told by its name.
-const SHOWN: [&str; 22] = [
+const SHOWN: [&str; 28] = [
     "environment",
     "error_message",
     "url",
@@ -320,6 +323,13 @@ const SHOWN: [&str; 22] = [
     "namespaces",
     "cidrs",
     "kubeconfig",
+    // So do gates, windows and hooks.
+    "query",
+    "metrics",
+    "timezone",
+    "exec",
+    "evidence",
+    "probe",
 ];
 
 /// The diagnostic for a sensitive value where it would be printed.

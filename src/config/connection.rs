@@ -7,8 +7,8 @@ use super::syntax::{Block, Body};
 use crate::diag::{Diagnostic, Span, nearest};
 use crate::expr::parse_duration;
 use crate::model::{
-    Bytes, Connection, GitlabConnection, LiveConnection, SandboxConnection, SandboxFault, SandboxPods, SandboxStorage,
-    SecretRef, StorageName, Weight,
+    Bytes, Connection, GitlabConnection, LiveConnection, PrometheusConnection, SandboxConnection, SandboxFault,
+    SandboxPods, SandboxStorage, SecretRef, StorageName, Weight,
 };
 
 /// The secret that an attribute refers to.
@@ -36,7 +36,8 @@ pub(super) fn connection(builder: &mut Builder<'_>, body: &Body) -> (Connection,
         (Some(block), None) => {
             let fields = builder.fields(block, "gitlab");
             let max_moves = fields.whole("max_moves").unwrap_or(1);
-            let url = fields.text("url").and_then(|text| url(builder, &fields, text));
+            let url = url(builder, &fields, &GITLAB, fields.get("token").is_some());
+            self::url(builder, &fields, &INTERNAL, false);
             match (url, secret(&fields, "token")) {
                 (Some(url), Some(token)) => {
                     let ca = fields.text("ca").map(str::to_owned);
@@ -75,32 +76,59 @@ pub(super) fn ignored(what: &str, span: Span, sandbox: Span) -> Diagnostic {
         .help("Keep it in a file of the real configuration.")
 }
 
-/// Checks GitLab's address; its parts that could be a secret are not printed.
-fn url(builder: &mut Builder<'_>, fields: &Fields, text: &str) -> Option<String> {
+/// An attribute that is an address over HTTP.
+struct WebAddress {
+    attribute: &'static str,
+    /// Whose.
+    of: &'static str,
+    /// What it must not end in.
+    without: &'static str,
+    example: &'static str,
+}
+
+const GITLAB: WebAddress =
+    WebAddress { attribute: "url", of: "GitLab", without: "/api/v4", example: "https://gitlab.example.com" };
+const INTERNAL: WebAddress =
+    WebAddress { attribute: "internal_url", example: "http://gitlab-webservice:8181", ..GITLAB };
+const PROMETHEUS: WebAddress =
+    WebAddress { attribute: "url", of: "Prometheus", without: "/api/v1", example: "http://prometheus.monitoring:9090" };
+
+/// Reads the block `prometheus`.
+pub(super) fn prometheus(builder: &mut Builder<'_>, block: &Block) -> Option<PrometheusConnection> {
+    let fields = builder.fields(block, "prometheus");
+    let url = url(builder, &fields, &PROMETHEUS, fields.get("token").is_some())?;
+    let ca = fields.text("ca").map(str::to_owned);
+    Some(PrometheusConnection { url, token: secret(&fields, "token"), ca, span: block.header })
+}
+
+/// Checks an address over HTTP, to which a token may travel; its parts that could be a secret are not printed.
+fn url(builder: &mut Builder<'_>, fields: &Fields, address: &WebAddress, token: bool) -> Option<String> {
+    let WebAddress { attribute, of, without, example } = address;
+    let text = fields.text(attribute)?;
     let mut wrong = |detail: &str| {
         builder.out.push(
-            Diagnostic::error("config/url", "Not an address of GitLab")
-                .detail(detail.to_owned())
-                .at(fields.span("url"))
-                .help("For example: url = \"https://gitlab.example.com\""),
+            Diagnostic::error("config/url", "Not a usable address")
+                .detail(format!("`{attribute}` {detail}"))
+                .at(fields.span(attribute))
+                .help(format!("For example: {attribute} = \"{example}\"")),
         );
         None
     };
     let Ok(parsed) = url::Url::parse(text) else {
-        return wrong("`url` must be a complete address, with https:// or http://.");
+        return wrong("must be a complete address, with https:// or http://.");
     };
     if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
-        return wrong("`url` must begin with https:// or http:// and name a host.");
+        return wrong("must begin with https:// or http:// and name a host.");
     }
     if !parsed.username().is_empty() || parsed.password().is_some() {
-        return wrong("`url` must not hold a user or password; the token is what GitLab asks for.");
+        return wrong("must not hold a user or password; `token` is for what is secret.");
     }
     if parsed.query().is_some() || parsed.fragment().is_some() {
-        return wrong("`url` must not have a query (?) or fragment (#).");
+        return wrong("must not have a query (?) or fragment (#).");
     }
     let plain = text.trim_end_matches('/');
-    if plain.ends_with("/api/v4") {
-        return wrong("`url` is GitLab's own address, without /api/v4.");
+    if plain.ends_with(without) {
+        return wrong(&format!("is {of}'s own address, without {without}."));
     }
     let near = match parsed.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
@@ -108,11 +136,13 @@ fn url(builder: &mut Builder<'_>, fields: &Fields, text: &str) -> Option<String>
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     };
-    if parsed.scheme() == "http" && !near {
+    if token && parsed.scheme() == "http" && !near {
         builder.out.push(
             Diagnostic::warning("config/plain-http", "Token in clear")
-                .detail("`url` begins with http://, so the token travels over the network unencrypted.")
-                .at(fields.span("url"))
+                .detail(format!(
+                    "`{attribute}` begins with http://, so the token travels over the network unencrypted."
+                ))
+                .at(fields.span(attribute))
                 .help("Use https://; a private CA is named by `ca`."),
         );
     }

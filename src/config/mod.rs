@@ -10,9 +10,11 @@ mod differential;
 mod eval;
 mod extra;
 pub mod fmt;
+mod gates;
 mod graph;
 mod moved;
 mod pods;
+mod queries;
 mod read;
 mod release;
 mod scan;
@@ -22,6 +24,7 @@ mod shapes;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod variables;
 
 use camino::Utf8Path;
@@ -121,6 +124,10 @@ fn run<A: FnOnce(&Scope, &mut Texts, &mut Report)>(
                     | "config/missing-variable"
             )
         });
+    }
+    if diagnostics.has_errors() {
+        // What names a block may be what is wrong.
+        diagnostics.items.retain(|d| d.code != "config/unused");
     }
     let order = |d: &Diagnostic| d.span.map_or((u32::MAX, 0), |s| (s.source.0, s.start));
     diagnostics.items.sort_by_key(order);

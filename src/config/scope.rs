@@ -7,7 +7,7 @@ use std::sync::Arc;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use super::syntax;
-use crate::diag::{Diagnostic, Diagnostics, SourceId, Span};
+use crate::diag::{Diagnostic, Diagnostics, SourceId, Span, line_and_column};
 use crate::expr::tree::Node;
 use crate::expr::{Files, Names, Value, evaluate};
 
@@ -194,7 +194,16 @@ impl Folder {
         if path.is_empty() || !inside {
             return Err(format!("{path:?} is not a path below the configuration's folder."));
         }
-        Ok(self.root.join(given))
+        let full = self.root.join(given);
+        // A link must not lead out either: what a configuration comes to stands in its folder. One to nothing leads nowhere.
+        if let (Ok(root), Ok(real)) = (self.root.canonicalize(), full.canonicalize())
+            && !real.starts_with(root)
+        {
+            return Err(format!(
+                "{path:?} is a link, or lies behind one, that leads out of the configuration's folder."
+            ));
+        }
+        Ok(full)
     }
 }
 
@@ -210,7 +219,12 @@ pub(super) fn unreadable(name: &str, error: &std::io::Error) -> String {
 impl Files for Folder {
     fn read(&self, path: &str) -> Result<String, String> {
         let full = self.path(path)?;
-        let size = fs_err::metadata(&full).map_err(|e| unreadable(path, &e))?.len();
+        let metadata = fs_err::metadata(&full).map_err(|e| unreadable(path, &e))?;
+        if !metadata.is_file() {
+            let what = if metadata.is_dir() { "a folder" } else { "no regular file" };
+            return Err(format!("{path:?} is {what}."));
+        }
+        let size = metadata.len();
         if size > FILE_LIMIT {
             return Err(format!("{path:?} has {size} bytes; at most {FILE_LIMIT} are read."));
         }
@@ -232,7 +246,10 @@ impl Files for Folder {
 
     fn template(&self, path: &str, text: &str) -> Result<Node, String> {
         let nowhere = SourceId(u32::MAX);
-        syntax::parse_template(nowhere, text).map_err(|d| format!("{path:?}: {d}"))
+        syntax::parse_template(nowhere, text).map_err(|d| {
+            let place = d.span.map(|span| line_and_column(text, span.start)).unwrap_or_default();
+            format!("{path}{place}: {d}")
+        })
     }
 }
 

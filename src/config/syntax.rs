@@ -225,8 +225,11 @@ fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic
         .help("Put inner parts into `locals`.");
     }
     let syntax = |detail: String| make("config/syntax", "Syntax error", detail);
-    if found == "`'`" {
+    if ["`'`", "`‘`", "`’`", "`“`", "`”`", "`„`"].contains(&found.as_str()) {
         return syntax(format!("Expected a value; found {found}.")).help("Texts stand in double quotes.");
+    }
+    if let Some(help) = number(text, at - spaces) {
+        return syntax(format!("{} cannot stand behind this number.", capital(&found))).help(help);
     }
     if message.contains("invalid expression") {
         let detail = if before.ends_with('=') {
@@ -271,6 +274,25 @@ fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic
         }
         _ => syntax(format!("{} {MISPLACED}", capital(&found)))
             .help("A configuration consists of blocks, `kind \"label\" { … }`, and attributes, `name = value`."),
+    }
+}
+
+/// What to do about a number whose writing goes on at a place in a way that numbers do not have.
+fn number(text: &str, at: usize) -> Option<&'static str> {
+    let digit = |c: char| c.is_ascii_digit();
+    let (before, next) = (text.get(..at)?, text.get(at..)?.chars().next()?);
+    // A name may end in a digit, too.
+    let written = before.rsplit(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))).next()?;
+    if !written.starts_with(digit) {
+        return None;
+    }
+    match next {
+        _ if written.ends_with('.') => Some("Write a digit behind the point, or leave the point out."),
+        'e' | 'E' => Some("A number has at most 38 digits before its point and 37 behind it."),
+        '_' | 'x' | 'o' | 'b' => Some("Numbers are decimal and without separators: 1024, 0.5, 1e6."),
+        'k' | 'K' | 'm' | 'M' | 'g' | 'G' | 't' | 'T' => Some("A size is a text, \"20Gi\"; in a condition, 20 * GiB."),
+        's' | 'h' | 'd' => Some("A duration is a text: \"15m\"."),
+        _ => None,
     }
 }
 

@@ -118,7 +118,10 @@ fn the_languages_own_example_comes_to_what_it_says() {
     let release = &desired.rollout;
     assert_eq!((release.ramp.as_slice(), release.soak_seconds), ([1, 5, 25, 50, 100].as_slice(), 900));
     assert_eq!((release.probe.as_deref(), release.window.as_deref()), (Some("tranship/canary"), Some("nights")));
-    assert_eq!(release.gates.iter().map(ToString::to_string).collect::<Vec<_>>(), ["gate.errors", "gate.latency"]);
+    assert_eq!(
+        release.gates.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["gate.errors", "gate.latency", "gate.release-manager"]
+    );
     assert_eq!((release.backup.as_deref(), desired.gates.len(), desired.hooks.len()), (Some("snapshot"), 3, 1));
     let nights = &desired.windows["nights"].hours;
     assert_eq!(
@@ -136,6 +139,7 @@ fn the_languages_own_example_comes_to_what_it_says() {
         "storage.pod",
         "kubernetes",
         "import",
+        "moved",
         "storage.metrics",
         "gitlab.internal_url",
     ] {

@@ -186,9 +186,13 @@ impl Predicate {
 
     /// The answer, when it does not depend on the row.
     pub fn as_constant(&self) -> Option<bool> {
-        match *self.test {
-            Test::Constant(truth) => Some(truth),
-            _ => None,
+        self.test.constant()
+    }
+
+    /// Visits the texts that a field is compared with, each with its place; none of what must not be shown.
+    pub fn compared(&self, visit: &mut dyn FnMut(Field, &str, Span)) {
+        if !self.quiet {
+            compared(&self.node, visit);
         }
     }
 
@@ -201,7 +205,52 @@ impl Predicate {
     }
 }
 
+/// Visits the texts that a field is compared with where a comparison decides: beside `&&`, `||`, `!` and `? :`.
+fn compared(node: &Node, visit: &mut dyn FnMut(Field, &str, Span)) {
+    match &node.kind {
+        Kind::Unary(_, inner) => compared(inner, visit),
+        Kind::Binary(Binary::Equal | Binary::NotEqual, left, right) => match (&left.kind, &right.kind) {
+            (Kind::Field(field), Kind::Literal(Value::String(text))) => visit(*field, text, right.span),
+            (Kind::Literal(Value::String(text)), Kind::Field(field)) => visit(*field, text, left.span),
+            _ => {}
+        },
+        Kind::Binary(_, left, right) => {
+            compared(left, visit);
+            compared(right, visit);
+        }
+        Kind::Conditional(condition, yes, no) => [condition, yes, no].into_iter().for_each(|n| compared(n, visit)),
+        Kind::Call(call) if call.name == "contains" => {
+            if let [Node { kind: Kind::Literal(list), span }, Node { kind: Kind::Field(field), .. }] =
+                call.arguments.as_slice()
+            {
+                let texts = list.elements().into_iter().flatten().filter_map(Value::as_str);
+                texts.for_each(|text| visit(*field, text, *span));
+            }
+        }
+        _ => {}
+    }
+}
+
 impl Test {
+    /// The answer that every row gives.
+    fn constant(&self) -> Option<bool> {
+        match self {
+            Self::Constant(truth) => Some(*truth),
+            Self::Not(inner) => inner.constant().map(|truth| !truth),
+            Self::And(left, right) => match (left.constant(), right.constant()) {
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                (Some(true), other) | (other, Some(true)) => other,
+                (None, None) => None,
+            },
+            Self::Or(left, right) => match (left.constant(), right.constant()) {
+                (Some(true), _) | (_, Some(true)) => Some(true),
+                (Some(false), other) | (other, Some(false)) => other,
+                (None, None) => None,
+            },
+            _ => None,
+        }
+    }
+
     fn ask(&self, row: &dyn Row) -> Result<Truth, Fault> {
         Ok(match self {
             Self::Constant(truth) => (*truth).into(),

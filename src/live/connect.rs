@@ -9,7 +9,8 @@ use super::clock::{ScaledClock, SystemClock};
 use super::gitaly::GrpcGitaly;
 use super::gitlab::{Patience, RestGitLab, Tell};
 use super::kubernetes::KubeCluster;
-use crate::apply::port::{Clock, Cluster, PortError, PortErrorKind, Ports};
+use super::prometheus::HttpMetrics;
+use crate::apply::port::{Clock, Cluster, Metrics, PortError, PortErrorKind, Ports};
 use crate::model::{Endpoint, StorageName};
 
 /// Where the live systems are, secrets resolved.
@@ -25,6 +26,8 @@ pub struct Target {
     pub gitaly: BTreeMap<StorageName, GitalyTarget>,
     /// The cluster, where the configuration has one. Its kubeconfig is read by the first call.
     pub cluster: Option<Arc<KubeCluster>>,
+    /// Prometheus, where gates ask.
+    pub prometheus: Option<PrometheusTarget>,
     /// The fleet's clock; real time when `None`.
     pub clock: Option<ScaledClock>,
 }
@@ -35,6 +38,17 @@ pub struct GitalyTarget {
     /// As tranship dials it.
     pub endpoint: Endpoint,
     /// `None`: no authentication.
+    pub token: Option<SecretString>,
+    /// PEM text of a private CA.
+    pub ca: Option<String>,
+}
+
+/// Prometheus, or what answers like it.
+#[derive(Debug, Clone)]
+pub struct PrometheusTarget {
+    /// Without `/api/v1`.
+    pub url: String,
+    /// A bearer token.
     pub token: Option<SecretString>,
     /// PEM text of a private CA.
     pub ca: Option<String>,
@@ -66,7 +80,9 @@ pub fn connect_with(target: &Target, patience: Patience, tell: Option<Tell>) -> 
         None => Arc::new(SystemClock),
     };
     let cluster = target.cluster.clone().map(|cluster| cluster as Arc<dyn Cluster>);
-    Ok(Ports { gitlab: Arc::new(gitlab), gitaly: Arc::new(gitaly), cluster, metrics: None, operator: None, clock })
+    let metrics = target.prometheus.as_ref().map(HttpMetrics::new).transpose()?;
+    let metrics = metrics.map(|metrics| Arc::new(metrics) as Arc<dyn Metrics>);
+    Ok(Ports { gitlab: Arc::new(gitlab), gitaly: Arc::new(gitaly), cluster, metrics, operator: None, clock })
 }
 
 /// Installs the process's one TLS provider (ring), unless one is there already. Idempotent.

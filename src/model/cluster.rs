@@ -241,8 +241,30 @@ pub struct Surroundings {
     pub priority_classes: Reading<BTreeSet<String>>,
     /// Nodes.
     pub nodes: Reading<Vec<NodeFacts>>,
-    /// True when the namespace has a ResourceQuota.
-    pub has_quota: Reading<bool>,
+    /// The namespace's ResourceQuotas.
+    pub quotas: Reading<Vec<QuotaFacts>>,
+}
+
+/// A ResourceQuota.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaFacts {
+    /// Its name.
+    pub name: String,
+    /// What is left of each resource that it bounds (`requests.cpu`, `pods`), in thousandths. Empty for one that counts
+    /// only some pods (scopes).
+    pub left: BTreeMap<String, u128>,
+}
+
+impl QuotaFacts {
+    /// From the API server's object.
+    pub fn of(quota: &Value) -> Self {
+        let scoped = quota.pointer("/spec/scopes").or_else(|| quota.pointer("/spec/scopeSelector")).is_some();
+        let amount = |text: &Value| Some(Quantity::parse(text.as_str()?).ok()?.thousandths());
+        let used = |name: &str| quota.pointer("/status/used").and_then(|used| amount(used.get(name)?)).unwrap_or(0);
+        let hard = quota.pointer("/spec/hard").and_then(Value::as_object).into_iter().flatten();
+        let left = hard.filter_map(|(name, hard)| Some((name.clone(), amount(hard)?.saturating_sub(used(name)))));
+        Self { name: text(quota, "/metadata/name").to_owned(), left: left.filter(|_| !scoped).collect() }
+    }
 }
 
 /// A StorageClass.

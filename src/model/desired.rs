@@ -1,7 +1,7 @@
 //! What the configuration says: the evaluated target, with addresses and spans, and no expression but `where`
 //! and policies' conditions, which `plan` evaluates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -56,6 +56,14 @@ pub struct Desired {
     pub moved: Vec<Moved>,
     /// Legal parts of the configuration whose effect this version cannot bring about: errors of a plan, not of `validate`.
     pub later: Vec<Diagnostic>,
+}
+
+impl Desired {
+    /// The gates that something waits for or is steered by: the rollout's, its waves' and concurrency's.
+    pub fn gates_named(&self) -> BTreeSet<&Address> {
+        let of_waves = self.rollout.waves.iter().filter_map(|wave| wave.gates.as_ref()).flatten();
+        self.rollout.gates.iter().chain(of_waves).chain(&self.concurrency.signals).collect()
+    }
 }
 
 /// How the live systems are reached.
@@ -201,6 +209,7 @@ impl SandboxFault {
         ("refuse_move", "the nth POST of a move is answered 400 `is read-only`"),
         ("lost_response", "the nth POST of a move is carried out, but its connection is cut before the answer"),
         ("server_error", "the nth request to GitLab is answered 500"),
+        ("server_errors", "from the nth request to GitLab on, every third is answered 500 for ten minutes"),
         ("rate_limit", "the nth request to GitLab is answered 429 with Retry-After: 1"),
         ("push_after_move", "a push lands on the destination as soon as the nth move is `replicated`"),
         ("cleanup_failed", "the nth move ends `cleanup failed`: the source's copy stays"),
@@ -216,9 +225,24 @@ impl SandboxFault {
         ),
         ("stuck_scheduled", "the nth move's job is lost: `scheduled` for ever, read-only, until `sandbox repair`"),
         ("worker_shortage", "from the nth move on, no worker takes a move for ten minutes"),
+        (
+            "workers_die",
+            "when the nth move is made, all workers stop: moves under way stay `started`; none takes one for two minutes",
+        ),
+        (
+            "gitlab_upgrade",
+            "when the nth move is made, GitLab begins to answer as the next version, and its workers restart as above",
+        ),
+        ("stays_replicated", "the nth move's worker stops after the switch: `replicated` for ever, both copies stay"),
         ("failed_after_switch", "the nth move ends `failed`, and lives on the destination; the source's copy stays"),
         ("foreign_move", "just before the nth POST of a move, somebody else moves the same container elsewhere"),
         ("gitaly_down", "when the nth move is made, its destination's Gitaly is UNAVAILABLE for two minutes"),
+        (
+            "metrics_errors",
+            "when the nth move is made, five requests a second begin to fail on its destination, for count minutes",
+        ),
+        ("metrics_gap", "when the nth move is made, Prometheus loses its destination from sight, for count minutes"),
+        ("metrics_away", "when the nth move is made, Prometheus answers 503 for count minutes"),
         ("pool_stays", "the nth object pool whose last member left is never deleted"),
         (
             "poisoned_project",
@@ -317,11 +341,13 @@ pub struct Limits {
     /// Moves in flight towards or from it; at least 1. Default 4: GitLab's worker, the source's reads and the
     /// destination's writes share one disk each, and p99 freezes grow with every slot past saturation.
     pub max_moves: u32,
+    /// Bytes per second that it gives to copies, each way; `None`: not known.
+    pub bandwidth: Option<u64>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { disk_ceiling_permille: 850, max_moves: 4 }
+        Self { disk_ceiling_permille: 850, max_moves: 4, bandwidth: None }
     }
 }
 

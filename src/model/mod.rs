@@ -4,6 +4,7 @@
 mod address;
 pub mod cluster;
 mod desired;
+mod metrics;
 mod name;
 mod observed;
 mod path;
@@ -11,12 +12,14 @@ mod pod;
 pub mod quantity;
 mod refs;
 mod release;
+mod zone;
 
 pub use address::Address;
 pub use desired::{
     Assignment, Connection, Desired, DesiredStorage, Endpoint, GitlabConnection, Limits, LiveConnection, Moved, Policy,
     Rollout, SandboxConnection, SandboxFault, SandboxPods, SandboxStorage, Scheme, SecretRef, Wave,
 };
+pub use metrics::{Answer, Answers, Freshness, GateFacts, Series};
 pub use name::{Bytes, Container, ContainerKind, NameError, RepositoryRole, StorageName, Weight};
 pub use observed::{
     Cursor, DiskSpace, GitlabFacts, ListFacts, Listed, MoveRecord, MoveState, Observed, PoolFacts, Reading, Repository,
@@ -31,3 +34,4 @@ pub use release::{
     Concurrency, Freeze, Gate, Hook, HookEvent, Hours, MetricsQuestion, Profile, PrometheusConnection, Question,
     SourceFsck, Veto, VetoSource, Window,
 };
+pub use zone::zone;

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::cluster::ClusterFacts;
-use super::{Bytes, Container, ContainerKind, StorageName, Weight};
+use super::{Bytes, Container, ContainerKind, GateFacts, StorageName, Weight};
 
 /// A fact that was read, or why it could not be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +59,10 @@ pub struct Observed {
     pub cluster: Option<Reading<ClusterFacts>>,
     /// Moves that have not ended, anybody's; sorted by container.
     pub moves: Vec<MoveRecord>,
+    /// What gates' questions are answered now.
+    pub gates: GateFacts,
+    /// The project that `rollout.probe` names, where it names one.
+    pub probe: Option<Reading<Repository>>,
 }
 
 /// An object pool: what forks have in common, stored once.

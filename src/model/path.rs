@@ -24,6 +24,8 @@ pub enum PathClass {
     Container(ContainerKind),
     /// An object pool, which forks share. GitLab deletes it in the background after its last member left.
     Pool,
+    /// What Gitaly keeps for itself (`+gitaly/…`): temporary copies and the like, which it clears away.
+    Own,
     /// Anything else.
     Other,
 }
@@ -31,7 +33,9 @@ pub enum PathClass {
 /// Tells what lies at a path of a storage, with or without `.git`.
 pub fn class_of(path: &str) -> PathClass {
     let under = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
-    if under("@pools") || under("@cluster/pools") {
+    if path.starts_with('+') {
+        PathClass::Own
+    } else if under("@pools") || under("@cluster/pools") {
         PathClass::Pool
     } else if under("@hashed") {
         PathClass::Container(ContainerKind::Project)
@@ -56,6 +60,7 @@ mod tests {
         }
         assert_eq!(class_of("@pools/6b/86/6b86.git"), PathClass::Pool);
         assert_eq!(class_of("@cluster/pools/6b/86/1"), PathClass::Pool);
+        assert_eq!(class_of("+gitaly/tmp/x"), PathClass::Own);
         for other in ["web/shop.git", "@poolside/x.git", "", "@hashed"] {
             assert_eq!(class_of(other), PathClass::Other, "{other}");
         }

@@ -37,7 +37,7 @@ pub struct Gate {
 #[derive(Debug, Clone)]
 pub enum Question {
     /// Prometheus.
-    Metrics(MetricsQuestion),
+    Metrics(Box<MetricsQuestion>),
     /// A person.
     Approval,
 }
@@ -130,7 +130,7 @@ pub struct Hours {
     pub days: BTreeSet<u8>,
     /// When it begins: minutes after midnight, by the clock of its time zone.
     pub start: u16,
-    /// When it ends; at or before `start`: on the next day.
+    /// When it ends; at or before `start`: on the next day, so that the same as `start` is a whole day.
     pub end: u16,
     /// An IANA time zone.
     pub timezone: String,

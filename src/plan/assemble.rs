@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
+use super::balance::Spread;
 use super::diff::{self, WeightStep};
 use super::drain::Sources;
 use super::estimate::estimate;
@@ -14,11 +15,11 @@ use super::preflight::Preflight;
 use super::select::moves_address;
 use super::waves::Waves;
 use super::{
-    Action, Change, ConcurrencyPlan, FreezePlan, Level, Plan, PlannedMove, Quarantined, StoragePlan, WeightChange,
+    Action, Change, ConcurrencyPlan, Level, PlacementPlan, Plan, PlannedMove, Quarantined, StoragePlan, WeightChange,
     basis, policy,
 };
 use crate::diag::Diagnostics;
-use crate::model::{Address, Bytes, DesiredStorage, StorageName, Weight};
+use crate::model::{Address, Bytes, DesiredStorage, Hook, Hours, Profile, StorageName, Weight};
 
 impl<'a> Planner<'a, '_> {
     /// Makes the actions; items are sorted by wave and source.
@@ -46,7 +47,8 @@ impl<'a> Planner<'a, '_> {
                     wave: wave.to_owned(),
                     position: first.wave,
                     source: source.clone(),
-                    window: None,
+                    window: self.window_of(wave).cloned(),
+                    order: waves.order(first.wave),
                     first: 0,
                     count: 0,
                     bytes: Bytes(0),
@@ -82,27 +84,35 @@ impl<'a> Planner<'a, '_> {
         graph: Graph,
         items: Vec<Item<'a>>,
         waves: Waves,
+        spreads: &[Spread],
         sources: &Sources<'a>,
     ) -> Result<Plan, Diagnostics> {
         let (mut actions, edges) = graph.order().map_err(|cycle| Diagnostics::from(*cycle))?;
         set_ranges(&mut actions, &items);
-        let estimate = estimate(&items, self.names, self.desired);
+        let estimate = estimate(&items, self.names, self.desired, &waves, &self.timing);
+        let freeze = self.freeze_plan(&items);
         let pairs: BTreeSet<(u32, u32)> =
             items.iter().filter_map(|item| Some((item.source, item.destination?))).collect();
         let touched: BTreeSet<&StorageName> =
             pairs.iter().flat_map(|(from, to)| [*from, *to]).filter_map(|number| self.names.name(number)).collect();
+        let mut by_name = BTreeSet::new();
         for (from, to) in pairs {
             if let (Some(from), Some(to)) = (self.names.name(from), self.names.name(to)) {
                 self.preflight.versions(from, to);
+                by_name.insert((from, to));
             }
         }
         let weights = self.weights(&actions);
-        let managed: BTreeSet<&StorageName> = actions.iter().filter_map(|a| weight_of(&a.change)).collect();
-        let basis = basis::basis(&self.desired.digest, self.state, self.observed, &managed, &touched);
+        let managed: BTreeSet<&StorageName> = actions.iter().flat_map(|a| weights_of(&a.change)).collect();
+        let basis = basis::basis(&self.desired.digest, self.recorded, self.observed, &managed, &touched);
         self.look(&actions, &items, &weights, estimate.duration_seconds);
+        let windows = self.windows(&actions);
+        let durations = self.timing.durations.among(&by_name);
+        self.try_gates(&managed, &touched)?;
         let storages = self.storages(&items);
         let moves = self.moves(&items);
         drop(items);
+        let concurrency = self.concurrency(&touched)?;
         let preflight =
             std::mem::replace(&mut self.preflight, Preflight::new(self.desired, self.observed, self.state, self.pods));
         let mut plan = Plan {
@@ -120,19 +130,59 @@ impl<'a> Planner<'a, '_> {
             quarantined: self.quarantined(),
             weights,
             storages,
+            placement: spreads.iter().filter_map(|spread| self.spread(spread)).collect(),
             max_moves: self.desired.max_moves.max(1),
-            concurrency: ConcurrencyPlan::default(),
-            windows: BTreeMap::new(),
-            freeze: FreezePlan::default(),
+            concurrency,
+            windows,
+            freeze,
             source_fsck: self.desired.source_fsck,
-            hooks: Vec::new(),
-            durations: super::durations::Durations::default(),
+            hooks: self.runtime_hooks(),
+            durations,
             estimate,
             policies: Vec::new(),
             samples: waves.samples,
+            renames: std::mem::take(&mut self.renames),
         };
         plan.policies = policy::verdicts(self.desired, &plan);
         Ok(plan)
+    }
+
+    /// The hours of the windows that moves or the freeze budget name.
+    fn windows(&self, actions: &[Action]) -> BTreeMap<String, Hours> {
+        let moves = |action: &'_ Action| match &action.change {
+            Change::Moves { window, .. } => Some(window.clone()),
+            _ => None,
+        };
+        let mut named: BTreeSet<String> = actions.iter().filter_map(moves).flatten().collect();
+        if actions.iter().any(|action| matches!(action.change, Change::Moves { .. })) {
+            named.extend(self.desired.freeze.window.clone());
+        }
+        let hours = |name: String| Some((self.desired.windows.get(&name)?.hours.clone(), name));
+        named.into_iter().filter_map(hours).map(|(hours, name)| (name, hours)).collect()
+    }
+
+    /// How many moves run at once; nothing is asked where nothing moves.
+    fn concurrency(&self, touched: &BTreeSet<&StorageName>) -> Result<ConcurrencyPlan, Diagnostics> {
+        let desired = &self.desired.concurrency;
+        let mut signals = BTreeMap::new();
+        let adapts = desired.profile != Profile::Fixed;
+        for storage in touched.iter().filter(|_| adapts && !desired.signals.is_empty()) {
+            let (checks, _) = super::checks::checks(self.desired, &desired.signals, [*storage])?;
+            signals.insert((*storage).clone(), checks);
+        }
+        Ok(ConcurrencyPlan {
+            profile: desired.profile,
+            interval_seconds: desired.interval_seconds,
+            deadline_seconds: desired.deadline_seconds,
+            signals,
+            vetoes: desired.vetoes.clone(),
+        })
+    }
+
+    /// The programs that run on what happens, not by an action of their own.
+    fn runtime_hooks(&self) -> Vec<Hook> {
+        let happens = |hook: &&Hook| hook.on.iter().any(|event| !super::release::planned(*event));
+        self.desired.hooks.values().filter(happens).cloned().collect()
     }
 
     fn weights(&self, actions: &[Action]) -> BTreeMap<StorageName, WeightChange> {
@@ -142,10 +192,15 @@ impl<'a> Planner<'a, '_> {
         let known = actions.iter().filter(|action| matches!(action.change, Change::AwaitKnown { .. }));
         weights.extend(known.filter_map(|action| Some(same((action.change.storage()?, &Weight::ZERO)))));
         for action in actions {
-            if let Change::SetWeight { storage, to, .. } = &action.change
-                && let Some(change) = weights.get_mut(storage)
-            {
-                change.after = *to;
+            let set: Vec<(&StorageName, Weight)> = match &action.change {
+                Change::SetWeight { storage, to, .. } => vec![(storage, *to)],
+                Change::Ramp { weights, .. } => weights.iter().map(|(name, change)| (name, change.after)).collect(),
+                _ => continue,
+            };
+            for (storage, to) in set {
+                if let Some(change) = weights.get_mut(storage) {
+                    change.after = to;
+                }
             }
         }
         weights
@@ -177,9 +232,10 @@ impl<'a> Planner<'a, '_> {
             let help = "Give at least one storage that stays a `weight` above 0.";
             self.preflight.add(Level::Error, "all-weights-zero", "weights", message.to_owned(), help);
         }
-        if !items.is_empty() && !self.desired.rollout.backup_declined {
+        let backup = self.desired.rollout.backup_declined || self.desired.rollout.backup.is_some();
+        if !items.is_empty() && !backup {
             let message = "The source's copy is deleted by GitLab after each move; nothing here makes a backup.";
-            let help = "Make a backup first. To say that you have one otherwise, set rollout.backup = \"none\".";
+            let help = "Make a backup first. Name the hook that makes it, rollout.backup = hook.NAME; or, to say that you have one otherwise, \"none\".";
             self.preflight.add(Level::Danger, "no-backup", "moves", message.to_owned(), help);
         }
         let sizeless = items.iter().filter(|item| item.bytes == Bytes(0) && item.repository.size.is_none()).count();
@@ -209,6 +265,8 @@ impl<'a> Planner<'a, '_> {
                 capacity: disk.map(|disk| Bytes(disk.used.0.saturating_add(disk.available.0))),
                 incoming: Bytes(0),
                 outgoing: Bytes(0),
+                growth: self.growth.get(name).copied().unwrap_or_default(),
+                bandwidth: storage.limits.bandwidth,
                 incoming_count: 0,
                 outgoing_count: 0,
             };
@@ -243,7 +301,35 @@ impl<'a> Planner<'a, '_> {
         storages
     }
 
+    /// How evenly one family of storages was filled, by name.
+    fn spread(&self, spread: &Spread) -> Option<PlacementPlan> {
+        let bytes = |bytes: u128| Bytes(u64::try_from(bytes).unwrap_or(u64::MAX));
+        let (fewest, most) = spread.members;
+        Some(PlacementPlan {
+            destinations: spread.bins.iter().filter_map(|bin| self.names.name(*bin)).cloned().collect(),
+            fullest: self.names.name(spread.fullest)?.clone(),
+            level: bytes(spread.level),
+            bound: bytes(spread.bound),
+            ratio_permille: spread.permille(),
+            fewest,
+            most,
+        })
+    }
+
+    /// The networks whose members all leave a storage by this plan: the last of them goes alone.
+    fn leaving_whole(&self, items: &[Item<'a>]) -> BTreeSet<(u32, NonZeroU64)> {
+        let mut leaving: BTreeMap<(u32, NonZeroU64), u32> = BTreeMap::new();
+        for item in items {
+            if let Some(network) = item.network {
+                *leaving.entry((item.source, network)).or_default() += 1;
+            }
+        }
+        leaving.retain(|key, number| *number > 1 && self.members.get(key) == Some(number));
+        leaving.into_keys().collect()
+    }
+
     fn moves(&self, items: &[Item<'a>]) -> Vec<PlannedMove> {
+        let whole = self.leaving_whole(items);
         let mut moves = Vec::with_capacity(items.len());
         moves.extend(items.iter().filter_map(|item| {
             let repository = item.repository;
@@ -255,6 +341,7 @@ impl<'a> Planner<'a, '_> {
                 assignment: item.claimer.assignment.address.clone(),
                 bytes: item.bytes,
                 shared: item.shared,
+                pool: item.network.filter(|network| whole.contains(&(item.source, *network))),
                 empty: repository.empty == Some(true),
             })
         }));
@@ -279,10 +366,11 @@ impl<'a> Planner<'a, '_> {
     }
 }
 
-fn weight_of(change: &Change) -> Option<&StorageName> {
+fn weights_of(change: &Change) -> Vec<&StorageName> {
     match change {
-        Change::SetWeight { storage, .. } => Some(storage),
-        _ => None,
+        Change::SetWeight { storage, .. } => vec![storage],
+        Change::Ramp { weights, .. } => weights.keys().collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -81,6 +81,8 @@ pub fn stale(plan: &Plan, configuration: &str, state: &State, observed: &Observe
     for action in &plan.actions {
         if let Change::SetWeight { storage, from, .. } = &action.change {
             weights.insert(storage);
+            // Of a ramp's last step, what GitLab had before the first.
+            let from = plan.weights.get(storage).map_or(from, |change| &change.before);
             match observed.gitlab.weights.get(storage) {
                 Some(now) if now == from => {}
                 Some(now) => reasons.push(format!("the weight of {storage} was {from} and is now {now}")),

@@ -1,6 +1,8 @@
 //! A linter over finished plans: what must hold of every plan, whoever made it. The planner's own output has no
 //! faults (a property test), and a plan that is read from a file must have none either.
 
+mod released;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Change, Plan, pods};
@@ -18,6 +20,7 @@ pub fn faults(plan: &Plan) -> Vec<String> {
         order(plan, &mut faults);
         room(plan, &mut faults);
         let before = Ancestors::new(plan);
+        released::faults(plan, &before, &mut faults);
         pods::check::faults(plan, |id| before.of(id), &mut faults);
     }
     faults
@@ -62,6 +65,11 @@ fn moves(plan: &Plan, faults: &mut Vec<String>) {
             faults.push(format!("{} names moves that do not exist", action.address));
             continue;
         };
+        if let Change::Moves { window: Some(window), .. } = &action.change
+            && !plan.windows.contains_key(window)
+        {
+            faults.push(format!("{} names the window {window}, whose hours the plan lacks", action.address));
+        }
         if *count == 0 {
             faults.push(format!("{} has no moves", action.address));
         }
@@ -118,9 +126,15 @@ fn pair(plan: &Plan, source: &StorageName, destination: &StorageName, faults: &m
 fn weights(plan: &Plan, faults: &mut Vec<String>) {
     let mut expected: BTreeMap<&StorageName, Weight> = plan.weights.iter().map(|(n, c)| (n, c.before)).collect();
     for action in &plan.actions {
-        let Change::SetWeight { storage, from, to } = &action.change else { continue };
-        if expected.insert(storage, *to) != Some(*from) || from == to {
-            faults.push(format!("{} does not start from the weight that GitLab has", action.address));
+        let set: Vec<(&StorageName, Weight, Weight)> = match &action.change {
+            Change::SetWeight { storage, from, to } => vec![(storage, *from, *to)],
+            Change::Ramp { weights, .. } => weights.iter().map(|(name, c)| (name, c.before, c.after)).collect(),
+            _ => continue,
+        };
+        for (storage, from, to) in set {
+            if expected.insert(storage, to) != Some(from) || from == to {
+                faults.push(format!("{} does not start from the weight that GitLab has", action.address));
+            }
         }
     }
     if plan.weights.iter().any(|(name, change)| expected.get(name) != Some(&change.after)) {
@@ -204,7 +218,7 @@ fn room(plan: &Plan, faults: &mut Vec<String>) {
             continue;
         };
         let ceiling = u128::from(capacity.0) * u128::from(storage.disk_ceiling_permille) / 1000;
-        if u128::from(used.0) + u128::from(storage.incoming.0) > ceiling {
+        if u128::from(used.0) + u128::from(storage.incoming.0) + u128::from(storage.growth.0) > ceiling {
             faults.push(format!("{name} would go above its ceiling"));
         }
     }

@@ -2,16 +2,43 @@
 
 use std::collections::BTreeMap;
 
-use super::Check;
+use super::{Check, pods};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::expr::{Expression, Value};
-use crate::model::{Address, Desired, Question, StorageName};
+use crate::model::{Address, Connection, Desired, Question, StorageName};
 
-/// The labels that select a storage's server in PromQL: `instance="gitaly-01:9236"`.
+/// The labels that select a storage's server in PromQL: `instance="gitaly-01:9236"`. A pod without any has its namespace
+/// and name, as Prometheus' operator labels them; the sandbox's own Prometheus knows a storage without any by its name.
 fn selector(desired: &Desired, storage: &StorageName) -> String {
-    let labels = desired.storages.get(storage).map(|storage| &storage.metrics);
-    let labels = labels.into_iter().flatten().map(|(name, value)| format!("{name}={value:?}"));
-    labels.collect::<Vec<_>>().join(",")
+    let declared = desired.storages.get(storage);
+    let mut labels = declared.map(|storage| storage.metrics.clone()).unwrap_or_default();
+    let pod = declared.is_some_and(|storage| storage.pod.is_some());
+    if labels.is_empty() {
+        match (&desired.connection, &desired.cluster) {
+            (Connection::Sandbox(_), _) => drop(labels.insert("storage".to_owned(), storage.to_string())),
+            (_, Some(cluster)) if pod => {
+                labels.insert("namespace".to_owned(), cluster.namespace.clone());
+                labels.insert("pod".to_owned(), pods::pod_name(storage.as_str()));
+            }
+            _ => {}
+        }
+    }
+    labels.iter().map(|(name, value)| format!("{name}={}", text(value))).collect::<Vec<_>>().join(",")
+}
+
+/// A string as PromQL reads it.
+fn text(value: &str) -> String {
+    let mut text = String::from("\"");
+    for character in value.chars() {
+        match character {
+            '"' | '\\' => text.extend(['\\', character]),
+            '\n' => text.push_str("\\n"),
+            '\t' => text.push_str("\\t"),
+            '\r' => text.push_str("\\r"),
+            other => text.push(other),
+        }
+    }
+    text + "\""
 }
 
 fn query(desired: &Desired, query: &Expression, storage: &StorageName) -> Result<String, Box<Diagnostic>> {

@@ -9,8 +9,8 @@ use super::report::Report;
 use super::select::Selection;
 use super::unlisted::unlisted;
 use crate::model::{
-    Address, Container, ContainerKind, Desired, ListFacts, MoveRecord, Observed, PathClass, Reading, StorageName,
-    class_of,
+    Address, Container, ContainerKind, Desired, ListFacts, MoveRecord, Observed, PathClass, Reading, RepositoryRole,
+    StorageName, class_of, relative_path,
 };
 use crate::state::State;
 
@@ -51,12 +51,25 @@ pub(super) fn proofs<'a>(
             && !occupied
         {
             let doubt = kinds_in_doubt(observed, name);
-            let (pools, others): (Vec<&String>, Vec<&String>) = paths
-                .iter()
-                .filter(|path| !matches!(class_of(path), PathClass::Container(kind) if doubt.contains(&kind)))
-                .partition(|path| class_of(path) == PathClass::Pool);
-            // Pools go by themselves: the proof waits for them. Nothing else does.
-            for (paths, blocks, reason) in [(others, true, WaitingOn::Leftovers), (pools, false, WaitingOn::Pools)] {
+            let copies = copies(state, name);
+            let (mut pools, mut own, mut left, mut others) = (vec![], vec![], vec![], vec![]);
+            for path in paths {
+                match class_of(path) {
+                    PathClass::Container(kind) if doubt.contains(&kind) => {}
+                    PathClass::Pool => pools.push(path),
+                    PathClass::Own => own.push(path),
+                    _ if copies.contains(path) => left.push(path),
+                    _ => others.push(path),
+                }
+            }
+            // Pools go by themselves: the proof waits for them. Gitaly clears away what is its own. Nothing else goes.
+            let classes = [
+                (others, true, WaitingOn::Leftovers),
+                (left, true, WaitingOn::Copies),
+                (pools, false, WaitingOn::Pools),
+                (own, false, WaitingOn::Temporary),
+            ];
+            for (paths, blocks, reason) in classes {
                 if !paths.is_empty() {
                     report.storage(name, blocks, reason, paths.len() as u64, paths.into_iter().cloned());
                 }
@@ -80,6 +93,13 @@ pub(super) fn proofs<'a>(
         }
     }
     proofs
+}
+
+/// Where the copies lie that GitLab left on a storage when their containers moved off it.
+fn copies(state: &State, name: &StorageName) -> BTreeSet<String> {
+    let left = state.storage(name).into_iter().flat_map(|record| &record.left);
+    left.flat_map(|container| RepositoryRole::of(container.kind).iter().map(|role| relative_path(*container, *role)))
+        .collect()
 }
 
 /// Kinds of which GitLab's list is not whole: what Gitaly has of them may be what is missing there, and is told already.
@@ -303,6 +323,28 @@ mod tests {
         let plan = empty(Some(Reading::Known(vec!["@hashed/6b/86/x.git".to_owned(), pool]))).plan();
         assert!(!proves(&plan) && plan.drain_is_stuck());
         assert_eq!(reasons(&plan), [WaitingOn::Leftovers, WaitingOn::Pools]);
+    }
+
+    #[test]
+    fn what_is_left_is_told_by_class() {
+        let moved = Container { kind: ContainerKind::Project, id: 7 };
+        let copy = relative_path(moved, RepositoryRole::Wiki);
+        let paths = ["+gitaly/tmp/x", "@hashed/6b/86/x.git", copy.as_str(), "@pools/6b/86/x.git"].map(str::to_owned);
+        let mut world = empty(Some(Reading::Known(paths.to_vec())));
+        world.state.storage_mut(&name("old")).left.insert(moved);
+        let plan = world.plan();
+        assert!(!proves(&plan) && plan.drain_is_stuck());
+        let told: Vec<_> = plan.report.iter().map(|row| (row.reason.clone(), row.count, row.blocks_drain)).collect();
+        for expected in [
+            (WaitingOn::Leftovers, 1, true),
+            (WaitingOn::Copies, 1, true),
+            (WaitingOn::Pools, 1, false),
+            (WaitingOn::Temporary, 1, false),
+        ] {
+            assert!(told.contains(&expected), "{told:?}");
+        }
+        let own = Some(Reading::Known(vec!["+gitaly/tmp/x".to_owned()]));
+        assert!(proves(&empty(own).plan()), "Gitaly's own clutter keeps nothing from being empty");
     }
 
     #[test]

@@ -180,6 +180,8 @@ impl World {
                 listed: None,
                 cluster: None,
                 moves: Vec::new(),
+                gates: Default::default(),
+                probe: None,
             },
             state: State::new("test"),
             cluster: super::pods::world::Cluster::default(),
@@ -316,6 +318,9 @@ impl World {
     pub(super) fn apply(&mut self, plan: &Plan) {
         use crate::plan::Change;
         use crate::state::{Record, WaveRecord};
+        for one in &plan.renames {
+            self.state.rename(&one.from, &one.to);
+        }
         for action in &plan.actions {
             match &action.change {
                 Change::SetWeight { storage, to, .. } => {
@@ -351,11 +356,24 @@ impl World {
                     self.state.records.remove(&State::storage_address(storage));
                 }
                 Change::Ramp { weights, .. } => {
+                    self.state.begin_ramp();
                     for (storage, change) in weights {
                         self.observed.gitlab.weights.insert(storage.clone(), change.after);
+                        self.state.storage_mut(storage).weight = Some(change.after);
                     }
                 }
-                Change::Probe { .. } | Change::Hold { .. } | Change::RunHook { .. } => {}
+                Change::Hold { after, storages, .. } => {
+                    if matches!(after, crate::plan::After::Ramp { .. }) {
+                        self.state.begin_ramp();
+                    }
+                    let record = self.state.hold_mut(&crate::plan::hold_address(after));
+                    (record.storages, record.passed) = (storages.clone(), true);
+                }
+                Change::Probe { storage, .. } => {
+                    let id = self.server(storage.as_str()).filesystem_id.clone();
+                    self.state.storage_mut(storage).probed = Some(id);
+                }
+                Change::RunHook { .. } => {}
             }
         }
         for (wave, threshold) in &plan.samples {

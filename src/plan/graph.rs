@@ -1,6 +1,8 @@
 //! The actions as a graph: edges with reasons, what a selection takes along, a topological order that is the same
 //! for the same plan, and cycles, should there ever be one.
 
+mod released;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
@@ -105,6 +107,8 @@ pub(super) struct Graph {
     graph: DiGraph<Action, Link>,
     /// Where the moves of a wave off a storage go.
     towards: BTreeMap<(u32, StorageName), BTreeSet<StorageName>>,
+    /// Wave names by position, of those without moves too.
+    positions: BTreeMap<String, u32>,
 }
 
 impl Graph {
@@ -114,9 +118,24 @@ impl Graph {
         for action in actions {
             graph.add_node(action);
         }
-        let mut this = Self { graph, towards };
+        let mut this = Self { graph, towards, positions: BTreeMap::new() };
         this.connect();
         this
+    }
+
+    /// Gives the actions, in no order that matters.
+    pub(super) fn take(&mut self) -> Vec<Action> {
+        let graph = std::mem::take(&mut self.graph);
+        graph.into_nodes_edges().0.into_iter().map(|node| node.weight).collect()
+    }
+
+    /// The graph of these actions instead; `positions`: of all waves by their names.
+    pub(super) fn put(&mut self, actions: Vec<Action>, positions: BTreeMap<String, u32>) {
+        for action in actions {
+            self.graph.add_node(action);
+        }
+        self.positions = positions;
+        self.connect();
     }
 
     fn connect(&mut self) {
@@ -176,6 +195,7 @@ impl Graph {
             edges.extend(nodes.map(|node| (*node, proof, Link::need(reason.clone()))));
         }
         edges.extend(self.pod_edges());
+        edges.extend(self.release_edges());
         for (from, to, link) in edges {
             self.graph.add_edge(from, to, link);
         }
@@ -396,7 +416,7 @@ impl Graph {
         let actions = order.iter().filter_map(|node| {
             let placeholder = Action {
                 address: crate::model::Address::new("", ""),
-                change: Change::ProveEmpty { storage: self.graph.node_weight(*node)?.change.storage()?.clone() },
+                change: Change::Ramp { percent: 0, share_permille: 0, weights: BTreeMap::new() },
                 reason: String::new(),
             };
             Some(std::mem::replace(self.graph.node_weight_mut(*node)?, placeholder))
@@ -469,6 +489,7 @@ mod tests {
             position,
             source: name(source),
             window: None,
+            order: crate::plan::MoveOrder::TwoEnded,
             first: 0,
             count: 1,
             bytes: crate::model::Bytes(1),

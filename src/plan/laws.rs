@@ -24,12 +24,30 @@ struct Recipe {
     weights: [Option<u64>; 3],
     disks: [u64; 3],
     sample: Option<u64>,
+    batch: Option<u64>,
     quarantined: BTreeSet<u64>,
     moving: BTreeSet<u64>,
     unknown_to_gitlab: Option<usize>,
     pods: [Kind; 3],
     edit: Edit,
     learns: bool,
+    release: Release,
+}
+
+/// How it is released.
+#[derive(Debug, Clone)]
+struct Release {
+    ramp: BTreeSet<u8>,
+    soak: bool,
+    gate: bool,
+    probe: bool,
+    hook: bool,
+    rollback: bool,
+}
+
+fn release() -> impl Strategy<Value = Release> {
+    (prop::collection::btree_set(1u8..=100, 0..5), any::<[bool; 5]>())
+        .prop_map(|(ramp, [soak, gate, probe, hook, rollback])| Release { ramp, soak, gate, probe, hook, rollback })
 }
 
 /// What a target is.
@@ -75,14 +93,25 @@ fn recipe() -> impl Strategy<Value = Recipe> {
         prop::collection::vec((some(), some()), 0..4),
         prop::array::uniform3(prop::option::of(0u64..=100)),
         prop::array::uniform3(1..200 * GIB),
-        prop::option::of(0u64..10),
+        (prop::option::of(0u64..10), prop::option::of(1u64..10)),
         prop::collection::btree_set(1u64..40, 0..3),
         prop::collection::btree_set(1u64..40, 0..3),
-        (prop::option::weighted(0.2, 0usize..3), pods()),
+        (prop::option::weighted(0.2, 0usize..3), pods(), release()),
     )
         .prop_map(
-            |(repositories, drains, assignments, weights, disks, sample, quarantined, moving, (unknown, pods))| {
+            |(
+                repositories,
+                drains,
+                assignments,
+                weights,
+                disks,
+                sample,
+                quarantined,
+                moving,
+                (unknown, pods, release),
+            )| {
                 let (pods, edit, learns) = pods;
+                let (sample, batch) = sample;
                 Recipe {
                     repositories,
                     drains,
@@ -90,12 +119,14 @@ fn recipe() -> impl Strategy<Value = Recipe> {
                     weights,
                     disks,
                     sample,
+                    batch,
                     quarantined,
                     moving,
                     unknown_to_gitlab: unknown,
                     pods,
                     edit,
                     learns,
+                    release,
                 }
             },
         )
@@ -132,7 +163,10 @@ fn world(recipe: &Recipe) -> World {
     for one in world.observed.repositories.iter_mut().filter(|one| one.container.id % 3 == 0) {
         one.fork_parent = Some(one.container.id / 3);
     }
-    world.desired.rollout.waves = vec![wave("sample", recipe.sample)];
+    let mut rest = wave("rest", None);
+    (rest.batch, rest.growth) = (recipe.batch, 2);
+    world.desired.rollout.waves = vec![wave("sample", recipe.sample), rest];
+    released(&mut world, &recipe.release);
     for id in &recipe.quarantined {
         let container = Container { kind: crate::model::ContainerKind::Project, id: *id };
         let record = QuarantineRecord {
@@ -164,6 +198,32 @@ fn world(recipe: &Recipe) -> World {
         world.observed.gitlab.weights.remove(&name(TARGETS[target]));
     }
     world
+}
+
+fn released(world: &mut World, release: &Release) {
+    use crate::model::{Gate, Hook, HookEvent, Question};
+    let Release { ramp, soak, gate, probe, hook, rollback } = release;
+    let rollout = &mut world.desired.rollout;
+    rollout.ramp = ramp.iter().copied().collect();
+    rollout.soak_seconds = if *soak { 900 } else { 0 };
+    rollout.rollback = *rollback;
+    if *gate {
+        let address = crate::model::Address::new("gate", "go");
+        rollout.gates = vec![address.clone()];
+        let gate = Gate { address: address.clone(), question: Question::Approval, span: super::fixture::span(0) };
+        world.desired.gates.insert(address, gate);
+    }
+    if *probe {
+        let mut project = super::fixture::repository(1_000, "spare", 5);
+        project.path = "tranship/canary".into();
+        world.desired.rollout.probe = Some("tranship/canary".to_owned());
+        world.observed.probe = Some(Reading::Known(project));
+    }
+    if *hook {
+        let on = BTreeSet::from([HookEvent::WaveStart, HookEvent::WaveDone, HookEvent::Gate]);
+        let hook = Hook { name: "h".to_owned(), exec: vec!["./h".to_owned()], on, timeout_seconds: 1 };
+        world.desired.hooks.insert("h".to_owned(), hook);
+    }
 }
 
 /// Turns targets into pods, those that were made by a plan of their own.
@@ -215,6 +275,14 @@ fn touches_only_what_is_declared(world: &World, plan: &Plan) {
             }
             Change::Moves { source, .. } => assert!(world.desired.storages.contains_key(source)),
             Change::ProveEmpty { storage } => assert!(world.desired.storages[storage].drain),
+            Change::Ramp { weights, .. } => {
+                for storage in weights.keys() {
+                    let declared = &world.desired.storages[storage];
+                    assert!(declared.drain || declared.weight.is_some(), "{storage} is not managed");
+                }
+            }
+            Change::Probe { storage, .. } => assert!(world.desired.storages.contains_key(storage)),
+            Change::Hold { .. } | Change::RunHook { .. } => {}
             other => {
                 let storage = other.storage().expect("of one storage");
                 assert!(world.desired.storages[storage].pod.is_some());

@@ -1,11 +1,15 @@
 //! Makes the plan, step by step: claims, placement, waves, actions, order, and what must be said about it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 
 use super::assign::{Claim, Claimer, Claims, Faults};
+use super::balance::Spread;
 use super::diff;
 use super::drain::{self, Sources};
+use super::freeze::Timing;
 use super::graph::Graph;
+use super::moved;
 use super::networks;
 use super::placement::{Item, Names, Room, need};
 use super::pods::Pods;
@@ -13,7 +17,7 @@ use super::preflight::Preflight;
 use super::report::Report;
 use super::select::Selection;
 use super::waves::Waves;
-use super::{Change, Level, MISSING_REFERENCE, Options, Plan, WaitingOn};
+use super::{Change, Level, MoveOrder, Options, Plan, Rename, WaitingOn, growth, is_possible_loss};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::model::{Bytes, Container, Desired, DiskSpace, MoveRecord, Observed, Repository, StorageName};
 use crate::state::State;
@@ -28,6 +32,9 @@ pub fn make(desired: &Desired, observed: &Observed, state: &State, options: &Opt
     if !later.is_empty() {
         return Err(Diagnostics { items: later });
     }
+    let (followed, renames, taken) = moved::follow(state, &desired.moved);
+    let recorded = state;
+    let state = &followed;
     let selection = Selection::new(desired, options)?;
     let claims = Claims::new(desired, observed)?;
     let live = live_moves(observed);
@@ -38,6 +45,8 @@ pub fn make(desired: &Desired, observed: &Observed, state: &State, options: &Opt
         desired,
         observed,
         state,
+        recorded,
+        renames,
         selection: &selection,
         claims: &claims,
         names: &names,
@@ -46,7 +55,11 @@ pub fn make(desired: &Desired, observed: &Observed, state: &State, options: &Opt
         pods: &pods,
         preflight: Preflight::new(desired, observed, state, &pods),
         report: Report::default(),
+        members: BTreeMap::new(),
+        growth: BTreeMap::new(),
+        timing: Timing::new(desired, options, &names),
     };
+    planner.preflight.taken(&taken);
     planner.run()
 }
 
@@ -87,9 +100,13 @@ struct Place<'b, 'a> {
 pub(super) struct Planner<'a, 'b> {
     pub(super) desired: &'a Desired,
     pub(super) observed: &'a Observed,
+    /// As its records stand once they have followed all moves of addresses.
     pub(super) state: &'a State,
+    /// As it was read.
+    pub(super) recorded: &'a State,
+    pub(super) renames: Vec<Rename>,
     selection: &'b Selection<'a>,
-    claims: &'b Claims<'a>,
+    pub(super) claims: &'b Claims<'a>,
     pub(super) names: &'b Names<'a>,
     pub(super) live: &'a BTreeMap<Container, &'a MoveRecord>,
     /// Sources of an unreleased possible loss.
@@ -97,6 +114,11 @@ pub(super) struct Planner<'a, 'b> {
     pub(super) pods: &'a Pods<'a>,
     pub(super) preflight: Preflight<'a>,
     pub(super) report: Report<'a>,
+    /// How many members of each fork network are on each storage, by number.
+    pub(super) members: BTreeMap<(u32, NonZeroU64), u32>,
+    /// What new repositories bring to each storage while the plan is carried out.
+    pub(super) growth: BTreeMap<&'a StorageName, Bytes>,
+    pub(super) timing: Timing,
 }
 
 impl<'a> Planner<'a, '_> {
@@ -107,10 +129,12 @@ impl<'a> Planner<'a, '_> {
         let mut sources =
             Sources { occupied: BTreeMap::new(), leaving: BTreeSet::new(), live: self.live, told: BTreeSet::new() };
         let mut items = self.movable(&ordered, &weights.held, &mut sources)?;
-        self.place(&mut items, &ordered);
+        let spreads = self.place(&mut items, &ordered);
         let mut faults = Faults::default();
         let waves = Waves::sort(&mut items, self.desired, self.state, self.claims, &mut faults);
         faults.check()?;
+        self.empty_waves(&ordered, &items);
+        self.within_budget(&mut items, |wave| waves.name(wave).to_owned());
         self.narrow(&mut items, &waves);
         sources.leaving =
             items.chunk_by(|a, b| a.source == b.source).filter_map(|g| Some(&g.first()?.repository.storage)).collect();
@@ -125,7 +149,15 @@ impl<'a> Planner<'a, '_> {
         );
         let mut graph = Graph::new(self.actions(&weights.steps, &items, &waves, &proofs), self.towards(&items));
         self.leave_out(&mut graph, &mut items);
-        self.assemble(graph, items, waves, &sources)
+        let (mut actions, towards) = (graph.take(), self.towards(&items));
+        self.release(&mut actions, &towards)?;
+        graph.put(actions, self.positions());
+        self.assemble(graph, items, waves, &spreads, &sources)
+    }
+
+    /// True when all of the configuration is planned for.
+    pub(super) fn selection_is_all(&self) -> bool {
+        self.selection.is_all()
     }
 
     /// True for a storage that is to be emptied.
@@ -158,6 +190,10 @@ impl<'a> Planner<'a, '_> {
                 continue;
             }
             place.count += 1;
+            let network = self.claims.networks.among(repository);
+            if let Some(network) = network {
+                *self.members.entry((number, network)).or_default() += 1;
+            }
             let claim = self.claims.claim(place.claimers, repository, &mut faults);
             let wait = match claim {
                 Claim::InPlace => continue,
@@ -172,7 +208,6 @@ impl<'a> Planner<'a, '_> {
                     match route {
                         Some(wait) => wait.clone(),
                         None => {
-                            let network = self.claims.networks.among(repository);
                             let bytes = repository.size.unwrap_or_default();
                             let shared =
                                 network.map_or(Bytes(0), |network| networks::pool_of(self.observed, source, network));
@@ -234,7 +269,7 @@ impl<'a> Planner<'a, '_> {
     /// Says which storages lost something on the way off: nothing more leaves them before a person released it.
     fn losses(&mut self) {
         let mut losses: BTreeMap<&'a StorageName, Vec<(Container, &str)>> = BTreeMap::new();
-        for (container, record) in self.state.quarantined().filter(|(_, record)| record.cause == MISSING_REFERENCE) {
+        for (container, record) in self.state.quarantined().filter(|(_, record)| is_possible_loss(&record.cause)) {
             losses.entry(&record.source).or_default().push((container, &record.path));
         }
         for (source, lost) in &losses {
@@ -257,12 +292,14 @@ impl<'a> Planner<'a, '_> {
     }
 
     /// Gives each item a destination, and takes those away that fit nowhere.
-    fn place(&mut self, items: &mut Vec<Item<'a>>, ordered: &[&'a Repository]) {
+    fn place(&mut self, items: &mut Vec<Item<'a>>, ordered: &[&'a Repository]) -> Vec<Spread> {
+        self.growth = growth::expected(self.desired, self.observed, items);
         let mut room = Room::new(self.names);
         for name in self.observed.storages.keys().chain(self.pods.coming.keys().copied()) {
             if let Some(disk) = self.disk(name) {
                 let limits = self.desired.storages.get(name).map(|s| s.limits).unwrap_or_default();
-                room.add(name, disk, limits.disk_ceiling_permille);
+                let growth = self.growth.get(name).copied().unwrap_or_default();
+                room.add(name, disk, limits.disk_ceiling_permille, growth);
             }
         }
         // What is on its way to a disk will be on it.
@@ -274,7 +311,7 @@ impl<'a> Planner<'a, '_> {
             }
         }
         let homes = networks::homes(ordered, self.claims, self.names);
-        room.place(items, self.claims.groups, &homes, self.desired.max_moves.max(1));
+        let spreads = room.place(items, self.claims.groups, &homes, self.desired.max_moves.max(1));
         self.networks(items, &homes);
         let mut homeless: BTreeMap<(u32, u32), Vec<Item<'a>>> = BTreeMap::new();
         for item in items.iter().filter(|item| item.destination.is_none()) {
@@ -292,6 +329,7 @@ impl<'a> Planner<'a, '_> {
             let repositories = items.into_iter().map(|item| item.repository).collect();
             self.report.repositories(source, drains, reason, repositories);
         }
+        spreads
     }
 
     /// The disk of a storage when moves to it begin: of one that this plan makes, its empty volume.
@@ -324,10 +362,15 @@ impl<'a> Planner<'a, '_> {
                 let source = &item.repository.storage;
                 *wanted
                     .entry((source, item.claimer.ordinal, item.wave))
-                    .or_insert_with(|| selection.wants_move(source, item.claimer.assignment, waves.name(item.wave)))
+                    .or_insert_with(|| selection.wants_move(source, item.claimer.assignment, waves.names(item.wave)))
             });
         }
-        items.sort_by_cached_key(|item| (item.wave, item.source, item.largest_first()));
+        // Where the smallest go first, what nobody works on goes before those.
+        items.sort_by_cached_key(|item| {
+            let idle = item.repository.archived == Some(true) || item.repository.empty == Some(true);
+            let idle = idle && waves.order(item.wave) == MoveOrder::SmallFirst;
+            (item.wave, item.source, idle, item.largest_first())
+        });
     }
 
     /// Keeps the items that are wanted and reports the others as not selected.

@@ -5,42 +5,59 @@
 
 mod assemble;
 mod assign;
+pub mod balance;
 mod basis;
 pub mod check;
 mod checks;
 mod diff;
+mod doubt;
 mod drain;
 pub mod durations;
 mod estimate;
+mod fit;
 #[cfg(test)]
 mod fixture;
+pub mod freeze;
+mod gates;
 mod graph;
+mod growth;
+pub mod judge;
 #[cfg(test)]
 mod laws;
 mod make;
+mod moved;
 mod networks;
+pub mod order;
 mod placement;
 pub mod pods;
 mod policy;
 mod preflight;
+mod ramp;
 pub mod ready;
+mod release;
 mod report;
+pub mod room;
 mod row;
 pub mod saved;
 mod select;
 mod sizes;
 mod unlisted;
 mod waves;
+pub mod window;
 
 pub use basis::{stale, state_digest};
+pub use fit::Observations;
+pub use gates::gates_wanted;
 pub use make::make;
 pub use networks::pools_wanted;
 pub use placement::need;
 pub use policy::FIELDS as POLICY_FIELDS;
 pub(crate) use preflight::version;
+pub use release::hold_address;
 pub use sizes::unmeasured;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -56,6 +73,13 @@ use pods::{ChangeClass, FieldChange};
 /// The cause of a quarantine that may have lost something: a tip that the frozen source had is missing on the
 /// destination. While such a record stands, nothing is planned off its source.
 pub const MISSING_REFERENCE: &str = "missing reference";
+/// The same for objects behind the references: the source was whole, its copy is not.
+pub const MISSING_OBJECTS: &str = "missing objects";
+
+/// True for the cause of a quarantine that may have lost something.
+pub fn is_possible_loss(cause: &str) -> bool {
+    [MISSING_REFERENCE, MISSING_OBJECTS].contains(&cause)
+}
 
 /// The whole plan. `apply` sees only this and the ports.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,6 +114,9 @@ pub struct Plan {
     pub weights: BTreeMap<StorageName, WeightChange>,
     /// Per storage: room and limits that the mover keeps.
     pub storages: BTreeMap<StorageName, StoragePlan>,
+    /// How evenly destinations are filled: one entry for each family of storages that assignments share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placement: Vec<PlacementPlan>,
     /// Moves outstanding at once, over all storages.
     pub max_moves: u32,
     /// How many run at once, and what stops them.
@@ -114,8 +141,21 @@ pub struct Plan {
     pub estimate: Estimate,
     /// Policies that were asked, each with its verdict.
     pub policies: Vec<PolicyVerdict>,
-    /// Thresholds of waves with a sample, fixed by this plan: wave name → 16 hex digits.
+    /// Thresholds of waves with a sample, and of batches, fixed by this plan: wave name → parts like `p2:16 hex digits`,
+    /// for a kind and size, and `to:16 hex digits`, for a batch.
     pub samples: BTreeMap<String, String>,
+    /// Records of the state that get another address, by their old one; before everything else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub renames: Vec<Rename>,
+}
+
+/// A record of the state that gets another address, as a `moved` block says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rename {
+    /// Where it stands.
+    pub from: Address,
+    /// Where it will stand; there is none yet.
+    pub to: Address,
 }
 
 impl Plan {
@@ -124,7 +164,7 @@ impl Plan {
 
     /// The one definition of "anything to do".
     pub fn is_empty(&self) -> bool {
-        self.actions.is_empty()
+        self.actions.is_empty() && self.renames.is_empty()
     }
 
     /// True when an apply must not begin.
@@ -214,6 +254,9 @@ pub enum Change {
         /// They start only inside this window: a key of [`Plan::windows`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         window: Option<String>,
+        /// Which of them goes next.
+        #[serde(default)]
+        order: MoveOrder,
         /// First index into [`Plan::moves`].
         first: u32,
         /// How many.
@@ -326,8 +369,13 @@ pub enum Change {
     Hold {
         /// After what.
         after: After,
+        /// The storages that take more: gates are asked about each of them.
+        storages: BTreeSet<StorageName>,
         /// Seconds of watching before the gates are asked.
         soak_seconds: u64,
+        /// When there is no watching any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        calm: Option<Calm>,
         /// What Prometheus is asked.
         checks: Vec<Check>,
         /// Gates that a person must approve.
@@ -344,6 +392,26 @@ pub enum Change {
         /// The wave.
         wave: String,
     },
+}
+
+/// Which move of a wave goes next, off one storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MoveOrder {
+    /// A few slots take the largest that waits, the others the smallest: the shortest way through.
+    #[default]
+    TwoEnded,
+    /// What is archived or empty, then the smallest: what is tried out shows its faults where they hurt least.
+    SmallFirst,
+}
+
+/// When holds stop watching: the criterion has held so often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calm {
+    /// After so many holds in a row whose gates said yes when they were first asked.
+    pub after: u32,
+    /// So many in a row when the plan was made.
+    pub so_far: u32,
 }
 
 /// What a hold comes after.
@@ -417,6 +485,16 @@ pub struct FreezePlan {
     pub per_day: Option<u64>,
     /// For what would exceed `per_repository`: a window's label.
     pub window: Option<String>,
+    /// The time zone whose calendar says what a day is.
+    #[serde(default = "utc")]
+    pub timezone: String,
+    /// What is predicted for the plan's moves.
+    #[serde(default)]
+    pub forecast: freeze::Forecast,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
 }
 
 impl Change {
@@ -469,6 +547,10 @@ pub struct PlannedMove {
     /// Of the object pool that it borrows from: its copy brings them along, until Gitaly's housekeeping takes them out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub shared: Bytes,
+    /// Its fork network, where all members on the source leave by this plan: the last of them waits until all others
+    /// have ended, or GitLab may leave their object pool behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<NonZeroU64>,
     /// GitLab says that it has no commit: absence on Gitaly is then no surprise.
     pub empty: bool,
 }
@@ -591,10 +673,37 @@ pub enum WaitingOn {
         /// What it answered.
         cause: String,
     },
+    /// No opening of its window is long enough for it.
+    Window {
+        /// The window's label, or both labels.
+        window: String,
+        /// How long it is open at most, seconds.
+        longest_seconds: u64,
+        /// How long the move of the largest takes at p95, seconds.
+        needed_seconds: u64,
+    },
+    /// It would be read-only for longer than `freeze.per_repository` allows, and there is no window for that.
+    FreezePerRepository {
+        /// What is allowed, seconds.
+        budget_seconds: u64,
+        /// What the largest needs at p95, seconds.
+        needed_seconds: u64,
+    },
+    /// It alone would be read-only for longer than `freeze.per_day` allows to all of its group.
+    FreezePerDay {
+        /// What is allowed, seconds.
+        budget_seconds: u64,
+        /// What the largest needs at p95, seconds.
+        needed_seconds: u64,
+    },
     /// Left out by `--target` or `--exclude`.
     Selection,
     /// Repositories that Gitaly has on the storage and GitLab does not know there.
     Leftovers,
+    /// Copies that GitLab left when it could not delete them after their move.
+    Copies,
+    /// Gitaly's own temporary folders, which it clears away.
+    Temporary,
     /// Object pools that nobody uses there any more: GitLab deletes them by a background job.
     Pools,
     /// The storage, or one its moves need, cannot be reached or cannot be trusted; the findings say why.
@@ -645,10 +754,36 @@ pub struct StoragePlan {
     pub incoming: Bytes,
     /// What the plan takes away.
     pub outgoing: Bytes,
+    /// What new repositories are expected to bring meanwhile.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub growth: Bytes,
+    /// Bytes per second that it gives to copies, if declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<u64>,
     /// Repositories brought.
     pub incoming_count: u64,
     /// Repositories taken away.
     pub outgoing_count: u64,
+}
+
+/// How evenly a family of storages is filled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacementPlan {
+    /// The storages, sorted.
+    pub destinations: Vec<StorageName>,
+    /// The fullest of those that get something.
+    pub fullest: StorageName,
+    /// Bytes that the fullest will have above what the emptiest has now, with inflation: all it gets, where they begin
+    /// alike.
+    pub level: Bytes,
+    /// No placement could have the fullest below that.
+    pub bound: Bytes,
+    /// Level over bound in thousandths, rounded up; at least 1000.
+    pub ratio_permille: u64,
+    /// Repositories that one of them gets, at least.
+    pub fewest: u64,
+    /// And at most.
+    pub most: u64,
 }
 
 /// How long the plan may take. Seconds of the fleet's clock.
@@ -662,8 +797,53 @@ pub struct Estimate {
     pub longest_freeze_seconds: u64,
     /// The repository with the longest.
     pub longest: Option<Container>,
+    /// Seconds of the duration that are watching between waves.
+    #[serde(default)]
+    pub soak_seconds: u64,
+    /// What keeps it from being shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
     /// The assumption, in words: seconds per move and bytes per second.
     pub assumption: String,
+}
+
+/// What keeps a plan from being carried out sooner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Binding {
+    /// Moves at once from or to these storages.
+    Slots {
+        /// Which.
+        storages: Vec<StorageName>,
+        /// Seconds that two more on each would save.
+        saves_seconds: u64,
+    },
+    /// Moves at once over all storages: GitLab's workers.
+    Workers {
+        /// Seconds that two more would save.
+        saves_seconds: u64,
+    },
+    /// What a storage can read or write, as declared.
+    Bandwidth {
+        /// Which.
+        storage: StorageName,
+        /// Seconds that half as much again would save.
+        saves_seconds: u64,
+    },
+    /// One repository that takes longer than all others together.
+    Repository {
+        /// Which.
+        container: Container,
+    },
+    /// A fork network whose last member leaves a storage alone.
+    Network {
+        /// Its smallest project's id.
+        network: u64,
+        /// The storage.
+        storage: StorageName,
+    },
+    /// Watching between waves takes more than half of it.
+    Soak,
 }
 
 /// Three-valued: no `bool` crosses a policy, a gate, a verification or a proof.
@@ -698,4 +878,8 @@ pub struct Options {
     pub exclude: Vec<String>,
     /// Take over objects and fields in the cluster that others own.
     pub adopt: bool,
+    /// How long moves take, as far as finished ones taught it.
+    pub durations: durations::Durations,
+    /// What earlier runs of this day have spent of the freeze budget: top-level group → milliseconds.
+    pub frozen_today: BTreeMap<String, u64>,
 }

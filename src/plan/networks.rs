@@ -87,10 +87,11 @@ impl<'a> Planner<'a, '_> {
     /// Says which networks come to lie apart, and what forks share.
     pub(super) fn networks(&mut self, items: &[Item<'a>], homes: &Homes) {
         self.shared(items);
-        let mut ends: BTreeMap<NonZeroU64, (BTreeSet<u32>, BTreeSet<u32>, u64)> = BTreeMap::new();
+        let mut ends: BTreeMap<NonZeroU64, (BTreeSet<u32>, BTreeSet<u32>, u64, Bytes)> = BTreeMap::new();
         for item in items {
             if let (Some(network), Some(destination)) = (item.network, item.destination) {
-                let (storages, groups, members) = ends.entry(network).or_default();
+                let (storages, groups, members, shared) = ends.entry(network).or_default();
+                *shared = item.shared.max(*shared);
                 storages.insert(destination);
                 groups.insert(item.claimer.group);
                 *members += 1;
@@ -100,15 +101,20 @@ impl<'a> Planner<'a, '_> {
                 storages.extend(settled.filter(|n| self.names.name(**n).is_some_and(|s| to.binary_search(s).is_ok())));
             }
         }
-        let mut splits: BTreeMap<Split, Vec<String>> = BTreeMap::new();
-        for (network, (storages, groups, members)) in ends.iter().filter(|(_, (storages, ..))| storages.len() > 1) {
+        let mut splits: BTreeMap<Split, (Vec<String>, u64)> = BTreeMap::new();
+        for (network, (storages, groups, members, shared)) in
+            ends.iter().filter(|(_, (storages, ..))| storages.len() > 1)
+        {
             let why = if groups.len() > 1 { Split::Assignments } else { Split::Room };
             let names: Vec<&str> =
                 storages.iter().filter_map(|n| self.names.name(*n)).map(StorageName::as_str).collect();
             let text = format!("that of project-{network} ({members} to move) over {}", names.join(", "));
-            splits.entry(why).or_default().push(text);
+            let (networks, lost) = splits.entry(why).or_default();
+            networks.push(text);
+            // Each storage but the first holds the pool once more.
+            *lost = lost.saturating_add(shared.0.saturating_mul(storages.len() as u64 - 1));
         }
-        for (why, networks) in splits {
+        for (why, (networks, lost)) in splits {
             let more = if networks.len() > EXAMPLES { ", …" } else { "" };
             let examples: Vec<&str> = networks.iter().take(EXAMPLES).map(String::as_str).collect();
             let (number, split) = match networks.len() {
@@ -119,8 +125,12 @@ impl<'a> Planner<'a, '_> {
                 Split::Room => "because no storage that the assignment names has room for the whole",
                 Split::Assignments => "because assignments send members to different storages",
             };
+            let lost = match lost {
+                0 => String::new(),
+                lost => format!(": {} more in all, as far as pools are known", Bytes(lost)),
+            };
             let message = format!(
-                "{number} {split} {because}: {}{more}. What members share is stored once on each.",
+                "{number} {split} {because}: {}{more}. What members share is stored once on each{lost}.",
                 examples.join("; ")
             );
             let help = match why {

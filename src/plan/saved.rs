@@ -90,8 +90,8 @@ fn write_plan(
 fn without_moves(plan: &Plan) -> serde_json::Map<String, Value> {
     let moves = Vec::new();
     let Plan { format, environment, as_of, basis, actions, edges, moves: _, drift, findings, report, .. } = plan;
-    let Plan { listed, quarantined, weights, storages, max_moves, estimate, policies, samples, .. } = plan;
-    let Plan { concurrency, windows, freeze, source_fsck, hooks, durations, .. } = plan;
+    let Plan { listed, quarantined, weights, storages, max_moves, estimate, policies, samples, renames, .. } = plan;
+    let Plan { placement, concurrency, windows, freeze, source_fsck, hooks, durations, .. } = plan;
     let rest = Plan {
         format: *format,
         environment: environment.clone(),
@@ -107,6 +107,7 @@ fn without_moves(plan: &Plan) -> serde_json::Map<String, Value> {
         quarantined: quarantined.clone(),
         weights: weights.clone(),
         storages: storages.clone(),
+        placement: placement.clone(),
         max_moves: *max_moves,
         concurrency: concurrency.clone(),
         windows: windows.clone(),
@@ -117,6 +118,7 @@ fn without_moves(plan: &Plan) -> serde_json::Map<String, Value> {
         estimate: estimate.clone(),
         policies: policies.clone(),
         samples: samples.clone(),
+        renames: renames.clone(),
     };
     // Serialising plain data to a value fails for no plan: its maps' keys are strings and its numbers whole.
     match serde_json::to_value(rest) {

@@ -84,13 +84,18 @@ impl<'a> Selection<'a> {
         self.target.is_empty() || any(self.target, &names)
     }
 
-    /// Asks whether a move is wanted.
-    pub(super) fn wants_move(&self, source: &StorageName, assignment: &Assignment, wave: &str) -> bool {
+    /// Asks whether a move is wanted; `waves`: the names of its wave.
+    pub(super) fn wants_move<'w>(
+        &self,
+        source: &StorageName,
+        assignment: &Assignment,
+        waves: impl IntoIterator<Item = &'w str>,
+    ) -> bool {
         if self.is_all() {
             return true;
         }
         let mut names = self.move_names(source, assignment);
-        names.push(moves_address(source, wave).to_string());
+        names.extend(waves.into_iter().map(|wave| moves_address(source, wave).to_string()));
         if any(self.exclude, &names) {
             return false;
         }
@@ -237,11 +242,11 @@ mod tests {
             let target = Options { target: vec![pattern.to_owned()], ..Options::default() };
             let selection = Selection::new(&world.desired, &target).expect("names something");
             assert_eq!(selection.may_move(&name("old"), assignment), wanted, "{pattern}");
-            assert_eq!(selection.wants_move(&name("old"), assignment, "rest"), wanted, "{pattern}");
+            assert_eq!(selection.wants_move(&name("old"), assignment, ["rest"]), wanted, "{pattern}");
             let exclude = Options { exclude: vec![pattern.to_owned()], ..Options::default() };
             let selection = Selection::new(&world.desired, &exclude).expect("names something");
             let stays = !wanted || pattern == "drain.old";
-            assert_eq!(selection.wants_move(&name("old"), assignment, "rest"), stays, "{pattern}");
+            assert_eq!(selection.wants_move(&name("old"), assignment, ["rest"]), stays, "{pattern}");
         }
         let exclude = Options { exclude: vec!["storage.new".to_owned()], ..Options::default() };
         let selection = Selection::new(&world.desired, &exclude).expect("names something");

@@ -12,6 +12,12 @@ use crate::model::{Container, ContainerKind, RepositoryRole, SandboxConnection, 
 #[derive(Debug, Clone)]
 pub(super) struct Draw(u64);
 
+/// A seed for what has a name.
+pub(super) fn seed_of(seed: u64, name: &str) -> u64 {
+    let purpose = name.bytes().fold(11, |hash: u64, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    Draw::new(seed, purpose).next()
+}
+
 impl Draw {
     /// A stream of draws for one purpose: equal arguments give equal streams.
     pub(super) fn new(seed: u64, purpose: u64) -> Self {

@@ -12,6 +12,7 @@ mod gitaly;
 pub mod kubernetes;
 pub mod memory;
 mod process;
+pub mod prometheus;
 mod rest;
 pub mod synthetic;
 pub mod world;
@@ -47,6 +48,8 @@ pub struct Endpoints {
     pub kubernetes_url: String,
     /// Its administrator's token.
     pub kubernetes_token: String,
+    /// `http://127.0.0.1:PORT` of its Prometheus, which asks for no token.
+    pub prometheus_url: String,
     /// The fleet's time at `real_epoch`.
     pub fleet_epoch: jiff::Timestamp,
     /// Real time.
@@ -113,6 +116,25 @@ pub async fn expect_pods(endpoints: &Endpoints, needs: &PodNeeds) -> Result<Endp
 pub async fn relay(endpoints: &Endpoints, pods: BTreeMap<StorageName, PodFacts>) -> Result<(), SandboxError> {
     let endpoints = endpoints.clone();
     tokio::task::spawn_blocking(move || process::relay(&endpoints, &pods)).await?
+}
+
+/// Tells a running fleet's Prometheus which labels the servers of storages have; one that is not named has its name.
+///
+/// # Errors
+/// [`SandboxError`].
+pub async fn label(
+    endpoints: &Endpoints,
+    labels: BTreeMap<StorageName, BTreeMap<String, String>>,
+) -> Result<(), SandboxError> {
+    let endpoints = endpoints.clone();
+    tokio::task::spawn_blocking(move || process::label(&endpoints, &labels)).await?
+}
+
+/// Tells a running fleet that somebody still waits, so that it does not end for want of questions.
+pub async fn touch(endpoints: &Endpoints) {
+    let endpoints = endpoints.clone();
+    // A fleet that is gone is found gone by the next question.
+    drop(tokio::task::spawn_blocking(move || process::touch(&endpoints)).await);
 }
 
 /// Has a running fleet's GitLab learn of a storage, as a change of its configuration would.

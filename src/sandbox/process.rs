@@ -14,7 +14,7 @@ use fs_err as fs;
 
 use super::fleet::{Fleet, LOG, SNAPSHOT, STORAGES, write_private};
 use super::kubernetes::PodFacts;
-use super::{Endpoints, PodNeeds, SandboxError, gitaly, kubernetes, lock, rest};
+use super::{Endpoints, PodNeeds, SandboxError, gitaly, kubernetes, lock, prometheus, rest};
 use crate::model::{Container, SandboxConnection, StorageName};
 
 const ENDPOINT: &str = "endpoint.json";
@@ -257,6 +257,19 @@ pub(super) fn relay(endpoints: &Endpoints, pods: &BTreeMap<StorageName, PodFacts
     told(endpoints, "relay", pods).map(drop)
 }
 
+/// Tells a running fleet's Prometheus the labels of storages' servers.
+pub(super) fn label(
+    endpoints: &Endpoints,
+    labels: &BTreeMap<StorageName, BTreeMap<String, String>>,
+) -> Result<(), SandboxError> {
+    told(endpoints, "labels", labels).map(drop)
+}
+
+/// Says that somebody still waits.
+pub(super) fn touch(endpoints: &Endpoints) {
+    drop(ask(endpoints, "GET", "/-/sandbox/alive", b""));
+}
+
 /// Has a running fleet's GitLab learn of a storage.
 pub(super) fn know(endpoints: &Endpoints, storage: &StorageName) -> Result<(), SandboxError> {
     told(endpoints, "know", storage).map(drop)
@@ -354,6 +367,7 @@ pub(super) async fn serve(
     let fleet = Arc::new(opened.map_err(|e| failed("the sandbox's world", e))??);
     let (listener, address) = listen().await?;
     let (cluster, cluster_address) = listen().await?;
+    let (metrics, metrics_address) = listen().await?;
     let endpoints = Endpoints {
         pid: std::process::id(),
         gitlab_url: format!("http://{address}"),
@@ -362,6 +376,7 @@ pub(super) async fn serve(
         gitaly_token: fleet.gitaly_token.clone(),
         kubernetes_url: format!("http://{cluster_address}"),
         kubernetes_token: fleet.cluster_token.clone(),
+        prometheus_url: format!("http://{metrics_address}"),
         fleet_epoch: fleet.fleet_epoch,
         real_epoch: fleet.real_epoch,
         speed: fleet.world(|w| w.spec.speed.max(1)),
@@ -369,6 +384,7 @@ pub(super) async fn serve(
     let post = Arc::new(Post { dir: dir.to_owned(), endpoints: Mutex::new(endpoints), expected: Mutex::default() });
     let gitlab = tokio::spawn(rest::serve(Arc::clone(&fleet), Arc::clone(&post), listener));
     tokio::spawn(kubernetes::serve(Arc::clone(&fleet), cluster));
+    tokio::spawn(prometheus::serve(Arc::clone(&fleet), metrics));
     tokio::spawn(Arc::clone(&fleet).drive());
     post.serve_storages(&fleet).await?;
     announce(&post.endpoints());

@@ -195,6 +195,11 @@ impl Synthetic {
         self.update(storage, path, |r| r.dropped.push(name.to_vec()))
     }
 
+    /// Forgets all repositories.
+    pub(super) fn clear(&self) {
+        lock(&self.inner).repositories.clear();
+    }
+
     /// All repositories, as changes.
     pub fn as_changes(&self) -> Vec<Change> {
         let inner = lock(&self.inner);

@@ -143,14 +143,16 @@ pub fn check_place(address: &Address, record: &Record) -> Result<(), String> {
     let keyless = address.key.is_none();
     match record {
         Record::Assignment(_) => Ok(()),
+        Record::Hold(_) if !keyless && matches!(&*address.label, "wave" | "ramp") => Ok(()),
+        Record::Hold(_) => Err("a hold's address is `hold.wave[\"name\"]` or `hold.ramp[\"per cent\"]`".to_owned()),
         Record::Wave(_) if keyless => Ok(()),
         Record::Storage(_) if keyless => {
             StorageName::new(&*address.label).map(|_| ()).map_err(|error| error.to_string())
         }
-        Record::Quarantine(_) if keyless => {
+        Record::Quarantine(_) | Record::Probe(_) if keyless => {
             Container::try_from(address.label.to_string()).map(|_| ()).map_err(|error| error.to_string())
         }
-        Record::Storage(_) | Record::Wave(_) | Record::Quarantine(_) => {
+        Record::Storage(_) | Record::Wave(_) | Record::Quarantine(_) | Record::Probe(_) => {
             Err(format!("a `{kind}` has no key in brackets: its label is the name itself"))
         }
     }
@@ -329,7 +331,9 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::{AssignmentRecord, QuarantineRecord, StorageRecord, Tenths, WaveRecord};
+    use super::super::{
+        ApprovalRecord, AssignmentRecord, HoldRecord, ProbeRecord, QuarantineRecord, StorageRecord, Tenths, WaveRecord,
+    };
     use super::*;
     use crate::model::Weight;
 
@@ -470,6 +474,23 @@ mod tests {
                     )
                 }
             ),
+            (any::<[bool; 2]>(), ".{0,12}", ".{1,12}", any::<u64>()).prop_map(|([passed, at_once], key, by, id)| {
+                let storage = StorageName::new("gitaly-01").expect("name");
+                let approval = ApprovalRecord { by, reason: key.clone() };
+                if id % 5 == 0 {
+                    let record = ProbeRecord { home: storage.clone(), storage };
+                    return (Address::new("probe", format!("project-{id}")), Record::Probe(record));
+                }
+                let label = if at_once { "ramp" } else { "wave" };
+                let record = HoldRecord {
+                    storages: BTreeSet::from([storage.clone()]),
+                    passed,
+                    at_once,
+                    approvals: BTreeMap::from([(Address::new("gate", "go"), approval)]),
+                    rollback: BTreeMap::from([(storage, Weight::ZERO)]),
+                };
+                (Address::new("hold", label).with_key(key), Record::Hold(record))
+            }),
             (any::<u64>(), ".{0,30}", prop::collection::vec(".{0,30}", 0..3)).prop_map(|(id, path, evidence)| (
                 Address::new("quarantine", format!("project-{id}")),
                 Record::Quarantine(QuarantineRecord {

@@ -17,12 +17,14 @@ use crate::model::{Address, Bytes, Container, RefDigest, RefSnapshot, Reference,
 
 /// The name of the journal in a run's folder.
 pub const FILE: &str = "journal";
+/// And of the journal of a run that is finished.
+const PACKED: &str = "journal.gz";
 /// The version of the records below. A reader refuses newer ones.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// References above this are journaled as their digest only: a journal is for recovery, not a second copy.
 const MOST_REFERENCES: usize = 50_000;
 /// A length above this is damage, not a record.
-const MOST_BYTES: u32 = 64 << 20;
+pub(super) const MOST_BYTES: u32 = 64 << 20;
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +64,24 @@ pub enum Record {
         verdict: String,
         /// Digest over the destination's repositories.
         destination: String,
+        /// Whether the destination is whole, where that was looked at: `pass`, `unknown`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        whole: Option<String>,
+        /// GitLab left the copy on the source.
+        #[serde(default)]
+        left: bool,
+    },
+    /// A move that GitLab had taken has ended, or is given up: its repository's read-only time is over, or was at least so
+    /// long.
+    Thawed {
+        /// What moved.
+        container: Container,
+        /// Its path: its top-level group bears the time.
+        path: String,
+        /// When the freeze began, at most: just before the POST.
+        at: Timestamp,
+        /// Milliseconds from there to the end as it was seen.
+        frozen_ms: u64,
     },
     /// The repository was set aside.
     Quarantined {
@@ -98,6 +118,35 @@ pub enum Record {
         digest: String,
         /// Of the live object.
         uid: Option<String>,
+    },
+    /// How many moves may be in flight was changed.
+    Throttled {
+        /// Of what: a storage as source or destination, GitLab's workers.
+        what: String,
+        /// Slots before.
+        from: u32,
+        /// Slots since.
+        to: u32,
+        /// Why.
+        why: String,
+    },
+    /// The watching of a hold began, or ended for good.
+    Soak {
+        /// The hold's address.
+        hold: Address,
+        /// Since when it is watched, by the fleet's clock; `None`: a later watching begins anew.
+        since: Option<Timestamp>,
+    },
+    /// The probe's project leaves home, or is back.
+    Probe {
+        /// The project.
+        container: Container,
+        /// Where it belongs.
+        home: StorageName,
+        /// The storage that is tried.
+        storage: StorageName,
+        /// It is back.
+        back: bool,
     },
     /// The state file is about to be replaced.
     Checkpoint {
@@ -140,6 +189,9 @@ pub struct Intent {
     pub before_read: bool,
     /// The filesystem ids of source and destination differ, as seen in this run.
     pub disks_differ: bool,
+    /// Whether the source was whole, object by object, where that was looked at: `pass`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<String>,
 }
 
 /// One repository of a container at one moment.
@@ -228,7 +280,7 @@ pub fn encode(records: &[Record], into: &mut Vec<u8>) {
     }
 }
 
-fn crc(bytes: &[u8]) -> u32 {
+pub(super) fn crc(bytes: &[u8]) -> u32 {
     let mut crc = flate2::Crc::new();
     crc.update(bytes);
     crc.sum()
@@ -245,6 +297,12 @@ pub fn decode(mut bytes: &[u8]) -> (Vec<Record>, usize) {
 }
 
 fn decode_one(bytes: &[u8]) -> Option<(Record, &[u8])> {
+    let (payload, rest) = frame(bytes)?;
+    Some((serde_json::from_slice(payload).ok()?, rest))
+}
+
+/// The payload of the first record, if that is whole, and what follows.
+fn frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (sum, rest) = rest.split_first_chunk::<4>()?;
     let length = u32::from_be_bytes(*length);
@@ -255,7 +313,7 @@ fn decode_one(bytes: &[u8]) -> Option<(Record, &[u8])> {
     if crc(payload) != u32::from_be_bytes(*sum) {
         return None;
     }
-    Some((serde_json::from_slice(payload).ok()?, rest.get(length as usize..)?))
+    Some((payload, rest.get(length as usize..)?))
 }
 
 /// An open journal. Every append is durable when it returns.
@@ -339,6 +397,15 @@ pub enum ObjectFate {
     },
 }
 
+/// What a verified move showed beside its verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Beside {
+    /// Whether the destination is whole, where that was looked at.
+    pub whole: Option<String>,
+    /// GitLab left the copy on the source.
+    pub left: bool,
+}
+
 /// A journal, folded.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Folded {
@@ -350,10 +417,14 @@ pub struct Folded {
     pub doubts: BTreeMap<Container, Doubt>,
     /// Verified moves that the state file does not hold yet: intent, verdict, frozen digest, destination's digest.
     pub verified: Vec<(Intent, String, Vec<Side>, String)>,
+    /// What else each of them showed, in the same order.
+    pub beside: Vec<Beside>,
     /// Quarantines that the state file does not hold yet, each with whether a reference tip is missing.
     pub quarantined: Vec<(Container, QuarantineRecord, bool)>,
     /// Objects that were applied, or may have been; by storage and key.
     pub objects: BTreeMap<(StorageName, String), ObjectFate>,
+    /// Projects of probes that are away from home: home, and the storage that was tried.
+    pub probes: BTreeMap<Container, (StorageName, StorageName)>,
     /// Written by a newer tranship.
     pub newer: bool,
 }
@@ -399,12 +470,13 @@ pub fn fold(records: &[Record], state_digest: &str) -> Folded {
                     doubt.frozen = Some(sides.clone());
                 }
             }
-            Record::Verified { container, verdict, destination } => {
+            Record::Verified { container, verdict, destination, whole, left } => {
                 if let Some(doubt) = folded.doubts.remove(container)
                     && !held.contains(container)
                 {
                     let frozen = doubt.frozen.unwrap_or(doubt.intent.before.clone());
                     folded.verified.push((doubt.intent, verdict.clone(), frozen, destination.clone()));
+                    folded.beside.push(Beside { whole: whole.clone(), left: *left });
                 }
             }
             Record::Quarantined { container, quarantine, loss } => {
@@ -425,7 +497,14 @@ pub fn fold(records: &[Record], state_digest: &str) -> Folded {
                 let fate = ObjectFate::Applied { digest: digest.clone(), uid: uid.clone() };
                 folded.objects.insert((storage.clone(), key.clone()), fate);
             }
-            Record::Checkpoint { .. } => {}
+            Record::Probe { container, home, storage, back } => {
+                if *back {
+                    folded.probes.remove(container);
+                } else {
+                    folded.probes.insert(*container, (home.clone(), storage.clone()));
+                }
+            }
+            Record::Checkpoint { .. } | Record::Thawed { .. } | Record::Throttled { .. } | Record::Soak { .. } => {}
             Record::Ended => folded.ended = true,
         }
     }
@@ -456,6 +535,53 @@ pub fn unfinished(runs: &Utf8Path) -> std::io::Result<Vec<(Utf8PathBuf, Vec<Reco
     Ok(found)
 }
 
+/// Since when each hold is watched, by its address: the newest word of all runs that are kept, finished or not. A run that
+/// cannot be read counts for nothing: its holds are watched anew.
+///
+/// # Errors
+/// The file system's, with the path.
+pub fn soaks(runs: &Utf8Path) -> std::io::Result<BTreeMap<Address, Timestamp>> {
+    use std::io::Read as _;
+    // The tag comes first in a record: only these are parsed, of millions.
+    const TAG: &[u8] = br#"{"record":"soak""#;
+    let mut folders = Vec::new();
+    if runs.exists() {
+        for entry in runs.read_dir_utf8()? {
+            folders.push(entry?.into_path());
+        }
+    }
+    folders.sort();
+    let mut found = BTreeMap::new();
+    for folder in folders {
+        let (open, packed) = (folder.join(FILE), folder.join(PACKED));
+        let bytes = if open.is_file() {
+            fs::read(&open)?
+        } else if packed.is_file() {
+            let mut bytes = Vec::new();
+            match flate2::read::GzDecoder::new(fs::File::open(&packed)?).read_to_end(&mut bytes) {
+                Ok(_) => bytes,
+                Err(_) => continue,
+            }
+        } else {
+            continue;
+        };
+        let mut rest = bytes.as_slice();
+        while let Some((payload, after)) = frame(rest) {
+            rest = after;
+            if !payload.starts_with(TAG) {
+                continue;
+            }
+            if let Ok(Record::Soak { hold, since }) = serde_json::from_slice(payload) {
+                match since {
+                    Some(since) => drop(found.insert(hold, since)),
+                    None => drop(found.remove(&hold)),
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Packs the journal of a finished run and deletes the oldest packed ones above `keep`.
 ///
 /// # Errors
@@ -463,7 +589,7 @@ pub fn unfinished(runs: &Utf8Path) -> std::io::Result<Vec<(Utf8PathBuf, Vec<Reco
 pub fn pack(runs: &Utf8Path, run: &str, keep: usize) -> std::io::Result<()> {
     use std::io::Write as _;
     let folder = runs.join(run);
-    let packed = folder.join("journal.gz");
+    let packed = folder.join(PACKED);
     let mut gz = flate2::write::GzEncoder::new(fs::File::create(&packed)?, flate2::Compression::default());
     gz.write_all(&fs::read(folder.join(FILE))?)?;
     gz.finish()?.sync_all()?;
@@ -471,7 +597,7 @@ pub fn pack(runs: &Utf8Path, run: &str, keep: usize) -> std::io::Result<()> {
     let mut finished: Vec<_> = runs
         .read_dir_utf8()?
         .filter_map(|e| e.ok().map(camino::Utf8DirEntry::into_path))
-        .filter(|p| p.join("journal.gz").is_file() && !p.join(FILE).exists())
+        .filter(|p| p.join(PACKED).is_file() && !p.join(FILE).exists())
         .collect();
     finished.sort();
     let surplus = finished.len().saturating_sub(keep);
@@ -514,6 +640,7 @@ mod tests {
                 )],
                 before_read: true,
                 disks_differ: true,
+                whole: None,
             }),
         }
     }
@@ -523,7 +650,13 @@ mod tests {
     }
 
     fn verified(id: u64) -> Record {
-        Record::Verified { container: container(id), verdict: "attested".into(), destination: "d".into() }
+        Record::Verified {
+            container: container(id),
+            verdict: "attested".into(),
+            destination: "d".into(),
+            whole: None,
+            left: false,
+        }
     }
 
     #[test]
@@ -578,6 +711,27 @@ mod tests {
         let (records, torn) = decode(&fs::read(run.join(FILE)).expect("read"));
         assert_eq!((records.len(), torn), (2, 0));
         assert_eq!(records[1], Record::Ended);
+    }
+
+    #[test]
+    fn the_clock_of_a_hold_outlives_its_run_and_ends_when_it_was_passed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let runs = Utf8Path::from_path(folder.path()).expect("UTF-8");
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let soak = |key: &str, since: Option<i64>| Record::Soak {
+            hold: Address::new("hold", "wave").with_key(key),
+            since: since.map(at),
+        };
+        let write = |run: &str, records: &[Record]| {
+            JournalFile::create(&runs.join(run)).expect("made").append(records).expect("written");
+        };
+        assert_eq!(soaks(&runs.join("none")).expect("read"), BTreeMap::new());
+        write("1", &[soak("a", Some(10)), intent(1), soak("b", Some(20)), Record::Ended]);
+        pack(runs, "1", 5).expect("packed");
+        write("2", &[soak("b", None), soak("c", Some(30))]);
+        let found = soaks(runs).expect("read");
+        let found: Vec<_> = found.iter().map(|(a, t)| (a.key.as_deref().expect("keyed"), *t)).collect();
+        assert_eq!(found, [("a", at(10)), ("c", at(30))]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod edit;
 pub mod format;
+pub mod frozen;
 pub mod inventory;
 pub mod journal;
 pub mod lock;
@@ -35,6 +36,10 @@ pub enum Record {
     Wave(WaveRecord),
     /// `quarantine.<container>`.
     Quarantine(QuarantineRecord),
+    /// `hold.wave["<name>"]` and `hold.ramp["<per cent>"]`: what was done, and whether what it had to wait for was passed.
+    Hold(HoldRecord),
+    /// `probe.<container>`: the probe's project is away from home.
+    Probe(ProbeRecord),
 }
 
 /// Seconds, kept in tenths: `7.4`.
@@ -95,9 +100,15 @@ pub struct StorageRecord {
     /// `metadata.uid` of its volume's claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_uid: Option<String>,
+    /// The filesystem id of the disk behind it when it was last probed and found right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probed: Option<String>,
     /// How long the last restart that was measured kept it away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation_seconds: Option<Tenths>,
+    /// Containers that moved off it and whose copies GitLab left there; until it is proven empty.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left: BTreeSet<Container>,
 }
 
 /// What was moved for one assignment, cumulative; changed by verified moves only.
@@ -116,15 +127,60 @@ pub struct AssignmentRecord {
     pub verification: String,
     /// Waves that were passed, by name.
     pub waves: BTreeSet<String>,
+    /// Destinations that were checked object by object, by verdict: `pass`, `unknown`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub whole: BTreeMap<String, u64>,
 }
 
 /// What was fixed when a wave was first planned.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WaveRecord {
-    /// A repository is in the sample when its seeded hash (hex, 16 digits) is at most this.
+    /// A repository is drawn when its seeded hash is at most this: 16 hex digits, or parts with such a number each,
+    /// `p2:…` for those of a kind and size, `to:…` for the end of a batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample_threshold: Option<String>,
+}
+
+/// A hold after a wave or a step of the ramp, from the first change that it follows on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldRecord {
+    /// The storages that take more by it: gates are asked about them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub storages: BTreeSet<StorageName>,
+    /// What came after may begin.
+    pub passed: bool,
+    /// All of its gates said yes when they were first asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_once: bool,
+    /// Who approved, by gate.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub approvals: BTreeMap<Address, ApprovalRecord>,
+    /// Weights that are set when a gate says no; empty: all stay.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rollback: BTreeMap<StorageName, Weight>,
+}
+
+/// A person's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalRecord {
+    /// Who.
+    pub by: String,
+    /// Why; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// A probe that was begun and whose project was not brought back yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeRecord {
+    /// Where the project belongs.
+    pub home: StorageName,
+    /// The storage that was being tried.
+    pub storage: StorageName,
 }
 
 /// One repository that is set aside until a person releases it.
@@ -155,6 +211,8 @@ impl Record {
             Self::Assignment(_) => "assignment",
             Self::Wave(_) => "wave",
             Self::Quarantine(_) => "quarantine",
+            Self::Hold(_) => "hold",
+            Self::Probe(_) => "probe",
         }
     }
 }
@@ -169,6 +227,15 @@ impl State {
     pub fn digest(&self) -> String {
         use sha2::Digest as _;
         hex::encode(sha2::Sha256::digest(format::encode(self)))
+    }
+
+    /// Puts a record under another address; false, and nothing changes, when there is none or its new place is taken.
+    pub fn rename(&mut self, from: &Address, to: &Address) -> bool {
+        if self.records.contains_key(to) {
+            return false;
+        }
+        let record = self.records.remove(from);
+        record.is_some_and(|record| self.records.insert(to.clone(), record).is_none())
     }
 
     /// The address of a storage's record.
@@ -201,6 +268,56 @@ impl State {
     pub fn wave(&self, name: &str) -> Option<&WaveRecord> {
         match self.records.get(&Address::new("wave", name)) {
             Some(Record::Wave(record)) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// A hold's record, if there is one.
+    pub fn hold(&self, address: &Address) -> Option<&HoldRecord> {
+        match self.records.get(address) {
+            Some(Record::Hold(record)) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// A hold's record, made if there is none.
+    pub fn hold_mut(&mut self, address: &Address) -> &mut HoldRecord {
+        let entry = self.records.entry(address.clone());
+        let record = entry.or_insert_with(|| Record::Hold(HoldRecord::default()));
+        if !matches!(record, Record::Hold(_)) {
+            *record = Record::Hold(HoldRecord::default());
+        }
+        match record {
+            Record::Hold(record) => record,
+            _ => unreachable!("made a hold's record above"),
+        }
+    }
+
+    /// The holds after waves (`wave`) or after steps of the ramp (`ramp`), each with its key.
+    pub fn holds<'a>(&'a self, label: &'a str) -> impl Iterator<Item = (&'a str, &'a HoldRecord)> {
+        self.records.iter().filter_map(move |(address, record)| match (record, &address.key) {
+            (Record::Hold(record), Some(key)) if *address.label == *label => Some((&**key, record)),
+            _ => None,
+        })
+    }
+
+    /// Forgets the ramp that came to its end, so that another can begin.
+    pub fn begin_ramp(&mut self) {
+        let last = Address::new("hold", "ramp").with_key("100");
+        if self.hold(&last).is_some_and(|record| record.passed) {
+            self.records.retain(|address, _| (&*address.kind, &*address.label) != ("hold", "ramp"));
+        }
+    }
+
+    /// The address of a probe's record.
+    pub fn probe_address(container: Container) -> Address {
+        Address::new("probe", container.to_string())
+    }
+
+    /// The record of a probe whose project is away.
+    pub fn probe(&self, container: Container) -> Option<&ProbeRecord> {
+        match self.records.get(&Self::probe_address(container)) {
+            Some(Record::Probe(record)) => Some(record),
             _ => None,
         }
     }

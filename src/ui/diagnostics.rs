@@ -9,8 +9,8 @@ use crate::diag::{Diagnostic, Diagnostics, Severity, SourceId, SourceMap, Span};
 
 /// Lines shown before and after the line at fault.
 const CONTEXT: usize = 1;
-/// Wide enough for any line when nobody told the width: a pipe gets whole lines.
-const UNBOUNDED: usize = 10_000;
+/// Wide enough for what people write when nobody told the width: a pipe gets whole lines, but not those of a program.
+const UNBOUNDED: usize = 500;
 
 /// Diagnostics as text with snippets, and their number at the end. Empty when there is none.
 ///

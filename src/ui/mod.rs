@@ -11,7 +11,9 @@
 //! | `plan`, `pods`, `graph` | a plan |
 //! | `state` | a state and its records |
 //! | `progress`, `streams` | a run as it goes |
+//! | `metrics` | the same, for Prometheus |
 //! | `summary` | the end of a run |
+//! | `rotation` | a measured restart of a pod |
 //! | `value`, `reference` | a value of the language; the language itself |
 //! | `approval` | the question before it |
 //! | `yaml` | values for files of others |
@@ -20,11 +22,15 @@
 mod approval;
 mod diagnostics;
 mod graph;
+mod hours;
+mod metrics;
 mod overview;
 mod plan;
 mod pods;
 mod progress;
 pub mod reference;
+mod release;
+mod rotation;
 mod state;
 mod streams;
 mod summary;
@@ -36,13 +42,16 @@ mod yaml;
 pub use approval::{Answer, approval_question, parse_answer};
 pub use diagnostics::{diagnostics, diagnostics_json};
 pub use graph::{graph_dot, graph_json};
+pub use metrics::Metrics;
 pub use overview::{
-    DrainRow, EstimateRow, ListedRow, MoveRef, NotPlannedRow, Overview, PlanSummary, RoomRow, Route, WaveRow, WeightRow,
+    ConcurrencyRow, DrainRow, EstimateRow, ListedRow, MoveRef, NotPlannedRow, Overview, PlanSummary, RoomRow, Route,
+    WaveRow, WeightRow,
 };
 pub use plan::{plan, plan_json};
 pub use pods::{ChangedField, PodActionRow, PodClass, PodRow, PodTotals};
 pub use progress::{Progress, Said};
 pub use reference::{reference_markdown, topic, topic_json};
+pub use rotation::{over as over_budget, rotation, rotation_json};
 pub use state::{state, state_list, state_show};
 pub use streams::{json_line, json_lines, people};
 pub use summary::summary;

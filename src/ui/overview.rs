@@ -5,11 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::hours::{self, FreezeRow, WindowRow};
 use super::pods::{self, PodRow, PodTotals};
+use super::release::Release;
 use super::text;
 use super::words::{self, Advice};
-use crate::model::{Address, Bytes, Container, ContainerKind, Listed, StorageName, Weight};
-use crate::plan::{Action, Change, Estimate, Level, NotPlanned, Plan, StoragePlan, Verdict, WeightChange};
+use crate::model::{Address, Bytes, Container, ContainerKind, Listed, Profile, StorageName, Weight};
+use crate::plan::room::RoomLevel;
+use crate::plan::{
+    Action, Change, Check, ConcurrencyPlan, Estimate, Level, MoveOrder, NotPlanned, Plan, StoragePlan, Verdict,
+    WeightChange,
+};
 
 /// A plan's totals, groups and what to do next.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,12 +32,20 @@ pub struct Overview {
     pub routes: Vec<Route>,
     /// Moves by wave, in the order of the rollout.
     pub waves: Vec<WaveRow>,
+    /// Windows in which moves start.
+    pub windows: Vec<WindowRow>,
+    /// The freeze budget; `None` without one.
+    pub freeze: Option<FreezeRow>,
     /// Storages that get or lose repositories.
     pub rooms: Vec<RoomRow>,
+    /// How weights and moves are released.
+    pub release: Release,
     /// Storages to prove empty.
     pub drains: Vec<DrainRow>,
     /// What was not planned, in words.
     pub not_planned: Vec<NotPlannedRow>,
+    /// How many moves run at once; `None` where nothing but the declared limits says that.
+    pub concurrency: Option<ConcurrencyRow>,
     /// The estimate in words; `None` without moves.
     pub estimate: Option<EstimateRow>,
     /// What to do next, a line each.
@@ -64,6 +78,8 @@ pub struct PlanSummary {
     pub drains: u64,
     /// Actions in all.
     pub actions: u64,
+    /// Records of the state that get another address.
+    pub renames: u64,
     /// Facts that changed outside of tranship.
     pub drift: u64,
     /// Findings that forbid an apply.
@@ -145,8 +161,12 @@ pub struct WaveRow {
     pub repositories: u64,
     /// Sum of their sizes.
     pub bytes: Bytes,
-    /// The threshold of the wave's sample, if it has one.
+    /// They start only inside this window.
+    pub window: Option<String>,
+    /// The thresholds of the wave's sample or batch, if it has any.
     pub sample: Option<String>,
+    /// Which of them goes next.
+    pub order: MoveOrder,
     /// Why.
     pub reason: String,
 }
@@ -172,6 +192,10 @@ pub struct RoomRow {
     pub used_permille: Option<u64>,
     /// Used when everything has come and, at worst, nothing has gone yet; thousandths of the disk.
     pub full_permille: Option<u64>,
+    /// Bytes that new repositories are expected to bring meanwhile.
+    pub growth: Bytes,
+    /// How full that is.
+    pub level: RoomLevel,
     /// No move may take it above this, thousandths of the disk.
     pub disk_ceiling_permille: u64,
     /// Moves in flight towards or from it.
@@ -205,6 +229,19 @@ pub struct NotPlannedRow {
     pub blocks_drain: bool,
 }
 
+/// How many moves run at once, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConcurrencyRow {
+    /// The profile's name, as it is written.
+    pub profile: String,
+    /// What it does.
+    pub text: String,
+    /// What each storage is asked, beside what is always watched: its gates.
+    pub signals: BTreeMap<StorageName, Vec<String>>,
+    /// What stops all of it: name and source.
+    pub vetoes: Vec<String>,
+}
+
 /// The estimate in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EstimateRow {
@@ -214,12 +251,20 @@ pub struct EstimateRow {
     pub frozen: String,
     /// Read-only time of the longest.
     pub longest: String,
+    /// Read-only time that half of the repositories do not exceed; `None`: not predicted.
+    pub half: Option<String>,
+    /// That 99 of 100 do not exceed.
+    pub nearly_all: Option<String>,
     /// The repository with the longest.
     pub longest_repository: Option<Container>,
     /// Its path, where it is among the moves.
     pub longest_path: Option<String>,
     /// Moves outstanding at once.
     pub max_moves: u32,
+    /// How much of it is watching between waves; `None`: nothing.
+    pub soak: Option<String>,
+    /// What keeps it from being shorter, and what would help.
+    pub binding: Option<String>,
     /// The assumption.
     pub assumption: String,
 }
@@ -243,9 +288,13 @@ impl Overview {
             weights: weights(plan),
             routes,
             waves,
+            windows: hours::windows(plan),
+            freeze: hours::freeze(plan),
             rooms: plan.storages.iter().filter_map(|(name, storage)| room(name, storage)).collect(),
+            release: Release::of(plan),
             drains,
             not_planned,
+            concurrency: concurrency(plan),
             estimate: estimate(plan),
             next: next(plan),
         }
@@ -278,6 +327,7 @@ fn summary(plan: &Plan) -> PlanSummary {
         bytes: Bytes(0),
         drains: 0,
         actions: plan.actions.len() as u64,
+        renames: plan.renames.len() as u64,
         drift: plan.drift.len() as u64,
         errors: level(Level::Error),
         dangers: level(Level::Danger),
@@ -290,7 +340,7 @@ fn summary(plan: &Plan) -> PlanSummary {
     for action in &plan.actions {
         match &action.change {
             Change::SetWeight { storage: _, from: _, to: _ } => s.weights += 1,
-            Change::Moves { wave: _, position: _, source: _, window: _, first: _, count, bytes } => {
+            Change::Moves { wave: _, position: _, source: _, window: _, order: _, first: _, count, bytes } => {
                 s.moves = s.moves.saturating_add(u64::from(*count));
                 s.bytes = Bytes(s.bytes.0.saturating_add(bytes.0));
             }
@@ -305,12 +355,16 @@ fn summary(plan: &Plan) -> PlanSummary {
 fn sentence(plan: &Plan, s: &PlanSummary) -> String {
     if !plan.is_empty() {
         let mut parts = s.pods.parts();
+        if s.renames > 0 {
+            parts.push(format!("{} to rename", text::count(s.renames, "record", "records")));
+        }
         if s.weights > 0 {
             parts.push(format!("{} to set", text::count(s.weights, "weight", "weights")));
         }
         if s.moves > 0 {
             parts.push(format!("{} to move ({})", text::repositories(s.moves), s.bytes));
         }
+        parts.extend(Release::of(plan).parts());
         if s.drains > 0 {
             parts.push(format!("{} to prove empty", text::count(s.drains, "storage", "storages")));
         }
@@ -383,7 +437,9 @@ fn moves(plan: &Plan) -> (Vec<Route>, Vec<WaveRow>) {
     let mut routes: BTreeMap<(&StorageName, &StorageName), Gathered<'_>> = BTreeMap::new();
     let mut waves = Vec::new();
     for (number, action) in plan.actions.iter().enumerate() {
-        let Change::Moves { wave, position, source, window: _, first, count, bytes } = &action.change else { continue };
+        let Change::Moves { wave, position, source, window, order, first, count, bytes } = &action.change else {
+            continue;
+        };
         waves.push(WaveRow {
             position: *position,
             wave: wave.clone(),
@@ -391,7 +447,9 @@ fn moves(plan: &Plan) -> (Vec<Route>, Vec<WaveRow>) {
             source: source.clone(),
             repositories: u64::from(*count),
             bytes: *bytes,
+            window: window.clone(),
             sample: plan.samples.get(wave).cloned(),
+            order: *order,
             reason: action.reason.clone(),
         });
         for (offset, item) in plan.moves_of(action).iter().enumerate() {
@@ -424,6 +482,8 @@ fn room(name: &StorageName, storage: &StoragePlan) -> Option<RoomRow> {
         capacity,
         incoming,
         outgoing,
+        growth,
+        bandwidth: _,
         incoming_count,
         outgoing_count,
     } = storage;
@@ -444,7 +504,12 @@ fn room(name: &StorageName, storage: &StoragePlan) -> Option<RoomRow> {
         used: *used,
         capacity: *capacity,
         used_permille: used_bytes.and_then(share),
-        full_permille: used_bytes.and_then(|u| share(u + u128::from(incoming.0))),
+        full_permille: used_bytes.and_then(|u| share(u + u128::from(incoming.0) + u128::from(growth.0))),
+        growth: *growth,
+        level: used.zip(*capacity).map_or(RoomLevel::Open, |(used, capacity)| {
+            let full = used.0.saturating_add(incoming.0).saturating_add(growth.0);
+            RoomLevel::of(Bytes(full), capacity, *disk_ceiling_permille)
+        }),
         disk_ceiling_permille: u64::from(*disk_ceiling_permille),
         max_moves: *max_moves,
     })
@@ -461,19 +526,44 @@ fn not_planned(item: &NotPlanned) -> NotPlannedRow {
     }
 }
 
+fn concurrency(plan: &Plan) -> Option<ConcurrencyRow> {
+    let ConcurrencyPlan { profile, interval_seconds: _, deadline_seconds: _, signals, vetoes } = &plan.concurrency;
+    if plan.moves.is_empty() || (*profile == Profile::Fixed && vetoes.is_empty()) {
+        return None;
+    }
+    let (profile, text) = words::profile(*profile);
+    let gates = |checks: &Vec<Check>| {
+        let names =
+            checks.iter().map(|check| format!("{}{}", check.gate, if check.dry_run { " (only told)" } else { "" }));
+        names.collect::<Vec<_>>()
+    };
+    Some(ConcurrencyRow {
+        profile: profile.to_owned(),
+        text: text.to_owned(),
+        signals: signals.iter().map(|(storage, checks)| (storage.clone(), gates(checks))).collect(),
+        vetoes: vetoes.iter().map(words::veto).collect(),
+    })
+}
+
 fn estimate(plan: &Plan) -> Option<EstimateRow> {
-    let Estimate { duration_seconds, freeze_seconds, longest_freeze_seconds, longest, assumption } = &plan.estimate;
+    let Estimate { duration_seconds, freeze_seconds, longest_freeze_seconds, longest, assumption, .. } = &plan.estimate;
+    let Estimate { soak_seconds, binding, .. } = &plan.estimate;
     if plan.moves.is_empty() && *duration_seconds == 0 {
         return None;
     }
+    let quantile = |ms: u64| (ms > 0).then(|| text::duration(ms.div_ceil(1000)));
     let path = longest.and_then(|c| plan.moves.iter().find(|m| m.container == c)).map(|m| m.path.to_string());
     Some(EstimateRow {
         duration: text::duration(*duration_seconds),
         frozen: text::duration(*freeze_seconds),
         longest: text::duration(*longest_freeze_seconds),
+        half: quantile(plan.freeze.forecast.p50_ms),
+        nearly_all: quantile(plan.freeze.forecast.p99_ms),
         longest_repository: *longest,
         longest_path: path,
         max_moves: plan.max_moves,
+        soak: (*soak_seconds > 0).then(|| text::duration(*soak_seconds)),
+        binding: binding.as_ref().map(|binding| words::binding(binding, plan)),
         assumption: assumption.clone(),
     })
 }

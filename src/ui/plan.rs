@@ -7,12 +7,17 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Style;
-use super::overview::{EstimateRow, ListedRow, MoveRef, NotPlannedRow, Overview, RoomRow, Route, WeightRow};
+use super::hours::{FreezeRow, WindowRow};
+use super::overview::{
+    ConcurrencyRow, EstimateRow, ListedRow, MoveRef, NotPlannedRow, Overview, RoomRow, Route, WeightRow,
+};
 use super::pods::{ChangedField, PodActionRow, PodClass, PodRow};
 use super::text::{self, Paint, Table, escape, escape_lines, percent, prose, repositories};
 use super::words;
 use crate::model::Address;
-use crate::plan::{Basis, Drift, Finding, Level, Plan, PlannedMove, PolicyVerdict, Quarantined, Verdict};
+use crate::plan::{
+    Basis, Drift, Finding, Level, PlacementPlan, Plan, PlannedMove, PolicyVerdict, Quarantined, Rename, Verdict,
+};
 
 /// Rows of a table that are shown without `-v`.
 const ROWS: usize = 20;
@@ -25,8 +30,9 @@ const MOVES_IN_ALL: usize = 20;
 
 /// A plan as text; `verbose` lists every move, every weight and what the plan was made from.
 pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
-    let Overview { summary, listed, pods, weights, routes, waves, rooms, drains, not_planned, estimate, next } =
+    let Overview { summary, listed, pods, weights, routes, waves, windows, freeze, rooms, release, .. } =
         &Overview::of(plan);
+    let Overview { drains, not_planned, concurrency, estimate, next, .. } = &Overview::of(plan);
     // Every field is named, so that a new one cannot be forgotten.
     let Plan {
         format: _, // the JSON's
@@ -41,18 +47,20 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
         findings,
         report: _, // in words: `not_planned`
         quarantined,
-        weights: _,   // in the overview
-        storages: _,  // `rooms`
-        max_moves: _, // in the estimate
-        concurrency: _,
-        windows: _,
-        freeze: _,
+        weights: _,  // in the overview
+        storages: _, // `rooms`
+        placement,
+        max_moves: _,   // in the estimate
+        concurrency: _, // in words
+        windows: _,     // in the overview
+        freeze: _,      // in the overview
         source_fsck: _,
-        hooks: _,
+        hooks: _, // `release`
         durations: _,
         estimate: _, // in words
         policies,
         samples: _, // with the waves
+        renames,
     } = plan;
     let mut page = Page { out: String::new(), paint: Paint::new(style), style, verbose };
     let headline = page.paint.bold(&summary.text);
@@ -73,15 +81,24 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
     }
     page.quarantined(quarantined);
     page.drift(drift);
+    page.renames(renames);
     page.findings("Danger", findings.iter().filter(|f| f.level != Level::Notice));
     page.pods(pods);
+    page.probes(&release.probes);
+    page.ramp(&release.ramp);
     page.weights(weights);
     page.routes(plan, routes);
     page.waves(waves);
+    page.windows(windows);
+    page.freeze(freeze.as_ref());
+    page.holds(&release.holds);
+    page.hooks(&release.hooks);
     page.rooms(rooms);
+    page.placement(placement);
     page.drains(drains);
     page.not_planned(not_planned);
     page.policies(policies);
+    page.concurrency(concurrency.as_ref());
     page.estimate(estimate.as_ref());
     page.findings("Notices", findings.iter().filter(|f| f.level == Level::Notice));
     if verbose {
@@ -98,25 +115,25 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
 }
 
 /// The text as it grows.
-struct Page {
-    out: String,
-    paint: Paint,
-    style: Style,
-    verbose: bool,
+pub(super) struct Page {
+    pub(super) out: String,
+    pub(super) paint: Paint,
+    pub(super) style: Style,
+    pub(super) verbose: bool,
 }
 
 impl Page {
-    fn heading(&mut self, title: &str, rest: &str) {
+    pub(super) fn heading(&mut self, title: &str, rest: &str) {
         let title = self.paint.bold(title);
         let _ = writeln!(self.out, "\n{title}{rest}");
     }
 
     /// How many rows of a table are shown.
-    fn shown(&self, rows: usize) -> usize {
+    pub(super) fn shown(&self, rows: usize) -> usize {
         if self.verbose { rows } else { rows.min(ROWS) }
     }
 
-    fn more(&mut self, left: usize, what: &str) {
+    pub(super) fn more(&mut self, left: usize, what: &str) {
         if left > 0 {
             let _ = writeln!(self.out, "    and {left} more {what} (`-v` lists all)");
         }
@@ -132,11 +149,11 @@ impl Page {
         }
     }
 
-    fn address(&self, address: &Address) -> String {
+    pub(super) fn address(&self, address: &Address) -> String {
         self.paint.change(&escape(&address.to_string()))
     }
 
-    fn reason(&self, reason: &str) -> String {
+    pub(super) fn reason(&self, reason: &str) -> String {
         if reason.is_empty() { String::new() } else { self.paint.dim(&format!("# {}", escape(reason))) }
     }
 
@@ -182,6 +199,18 @@ impl Page {
         }
         self.out.push_str(&table.render(2));
         self.more(items.len() - shown, "changes");
+    }
+
+    fn renames(&mut self, items: &[Rename]) {
+        if items.is_empty() {
+            return;
+        }
+        self.heading("Renamed", ": records of the state, as `moved` blocks say; nothing else changes");
+        let shown = self.shown(items.len());
+        for Rename { from, to } in items.iter().take(shown) {
+            let _ = writeln!(self.out, "  {} {from} -> {}", self.paint.warning("~"), self.address(to));
+        }
+        self.more(items.len() - shown, "records");
     }
 
     fn findings<'a>(&mut self, title: &str, items: impl Iterator<Item = &'a Finding>) {
@@ -367,7 +396,7 @@ impl Page {
 
     /// One line, complete on its own.
     fn one_move(&mut self, item: &PlannedMove, action: &Address) {
-        let PlannedMove { container, path, source, destination, assignment, bytes, shared, empty } = item;
+        let PlannedMove { container, path, source, destination, assignment, bytes, shared, pool: _, empty } = item;
         let mut size = if *empty { "empty".to_owned() } else { bytes.to_string() };
         if shared.0 > 0 {
             let _ = write!(size, " and {shared} of its pool");
@@ -390,10 +419,22 @@ impl Page {
         let shown = self.shown(rows.len());
         let mut table = Table::new(self.style, &[2, 3]);
         for row in rows.iter().take(shown) {
-            let super::overview::WaveRow { position, wave, address, source, repositories: n, bytes, sample, reason } =
-                row;
+            let super::overview::WaveRow {
+                position,
+                wave,
+                address,
+                source,
+                repositories: n,
+                bytes,
+                window,
+                sample,
+                order: _, // follows from the kind of wave
+                reason,
+            } = row;
+            let inside = window.as_ref().map_or_else(String::new, |window| format!(", inside {}", escape(window)));
             let sampled = match sample {
-                Some(threshold) if self.verbose => format!(" (sample up to {})", escape(threshold)),
+                Some(threshold) if self.verbose => format!(" (drawn up to {})", escape(threshold)),
+                Some(threshold) if threshold.starts_with("to:") => String::new(),
                 Some(_) => " (sample)".to_owned(),
                 None => String::new(),
             };
@@ -403,13 +444,40 @@ impl Page {
                     format!("{}. {}{sampled}", u64::from(*position) + 1, escape(wave)),
                     repositories(*n),
                     bytes.to_string(),
-                    format!("off {source}"),
+                    format!("off {source}{inside}"),
                 ],
                 self.reason(reason),
             );
         }
         self.out.push_str(&table.render(2));
         self.more(rows.len() - shown, "waves");
+    }
+
+    fn windows(&mut self, rows: &[WindowRow]) {
+        if rows.is_empty() {
+            return;
+        }
+        self.heading("Windows", ": moves start only inside, where 95 of 100 end before it closes");
+        let mut table = Table::new(self.style, &[]);
+        for WindowRow { name, hours, next } in rows {
+            table.row([escape(name).into_owned(), format!("{hours}:"), next.clone()]);
+        }
+        self.out.push_str(&table.render(4));
+    }
+
+    fn freeze(&mut self, row: Option<&FreezeRow>) {
+        let Some(FreezeRow { per_repository, per_day, groups }) = row else { return };
+        self.heading("Freeze budget", ": read-only time that users may be made to bear");
+        let mut table = Table::new(self.style, &[]);
+        for (name, budget) in [("per repository", per_repository), ("per day", per_day)] {
+            if let Some(budget) = budget {
+                table.row([name.to_owned(), escape(budget).into_owned()]);
+            }
+        }
+        for (group, line) in groups {
+            table.row([format!("  group {}", escape(group)), line.clone()]);
+        }
+        self.out.push_str(&table.render(4));
     }
 
     fn rooms(&mut self, rows: &[RoomRow]) {
@@ -430,6 +498,8 @@ impl Page {
                 capacity,
                 used_permille,
                 full_permille,
+                growth,
+                level,
                 disk_ceiling_permille,
                 max_moves,
             } = row;
@@ -440,14 +510,46 @@ impl Page {
                 storage.to_string(),
                 if *incoming_count > 0 { format!("+ {incoming_count} ({incoming})") } else { String::new() },
                 if *outgoing_count > 0 { format!("- {outgoing_count} ({outgoing})") } else { String::new() },
-                format!("used {} of {}:", bytes(*used), bytes(*capacity)),
+                format!(
+                    "used {} of {}{}:",
+                    bytes(*used),
+                    bytes(*capacity),
+                    match growth.0 {
+                        0 => String::new(),
+                        _ => format!(", new {growth}"),
+                    }
+                ),
                 format!("{} -> {}", share(*used_permille), share(*full_permille)),
                 format!("ceiling {},", percent(*disk_ceiling_permille)),
                 format!("{} at once", text::count(u64::from(*max_moves), "move", "moves")),
+                match words::level(*level, *disk_ceiling_permille) {
+                    text if text.is_empty() => text,
+                    text => self.paint.warning(&format!("! {text}")),
+                },
             ]);
         }
         self.out.push_str(&table.render(4));
         self.more(rows.len() - shown, "storages");
+    }
+
+    /// How even it is, where there was a choice.
+    fn placement(&mut self, items: &[PlacementPlan]) {
+        let chosen: Vec<&PlacementPlan> = items.iter().filter(|one| one.destinations.len() > 1).collect();
+        let shown = self.shown(chosen.len());
+        for PlacementPlan { destinations, fullest, level, bound, ratio_permille, fewest, most } in
+            chosen.iter().take(shown)
+        {
+            let each =
+                if fewest == most { repositories(*most) } else { format!("{fewest} to {}", repositories(*most)) };
+            let (whole, part) = (ratio_permille / 1000, ratio_permille % 1000);
+            let line = format!(
+                "spread over {}: {each} each; the fullest, {fullest}, at {level}, {whole}.{part:03} x the least possible \
+                 ({bound})",
+                words::together(destinations)
+            );
+            self.out.push_str(&prose(self.style, 4, &line));
+        }
+        self.more(chosen.len() - shown, "families of storages");
     }
 
     fn drains(&mut self, rows: &[super::overview::DrainRow]) {
@@ -506,12 +608,32 @@ impl Page {
         }
     }
 
+    fn concurrency(&mut self, row: Option<&ConcurrencyRow>) {
+        let Some(ConcurrencyRow { profile, text, signals, vetoes }) = row else { return };
+        self.heading("Concurrency", &format!(": {profile}: {text}"));
+        let mut groups: std::collections::BTreeMap<&[String], Vec<&str>> = std::collections::BTreeMap::new();
+        for (storage, gates) in signals {
+            groups.entry(gates).or_default().push(storage.as_str());
+        }
+        for (gates, storages) in groups {
+            let _ = writeln!(self.out, "    asked about {}: {}", storages.join(", "), escape(&gates.join(", ")));
+        }
+        for veto in vetoes {
+            let _ = writeln!(self.out, "    nothing new begins while this holds: {}", escape(veto));
+        }
+    }
+
     fn estimate(&mut self, row: Option<&EstimateRow>) {
         let Some(row) = row else { return };
-        let EstimateRow { duration, frozen, longest, longest_repository, longest_path, max_moves, assumption } = row;
+        let EstimateRow { duration, frozen, longest, half, nearly_all, longest_repository, longest_path, .. } = row;
+        let EstimateRow { max_moves, soak, binding, assumption, .. } = row;
         self.heading("Estimate", "");
         let at_once = text::count(u64::from(*max_moves), "move", "moves");
-        let _ = writeln!(self.out, "    about {duration}, with {at_once} at once");
+        let soak = soak.as_ref().map_or_else(String::new, |soak| format!(", {soak} of it watching between waves"));
+        let _ = writeln!(self.out, "    about {duration}, with {at_once} at once{soak}");
+        if let Some(binding) = binding {
+            self.out.push_str(&prose(self.style, 4, &escape_lines(binding)));
+        }
         let which = longest_repository
             .map(|c| format!(" ({})", escape(&words::named(c, longest_path.as_deref().unwrap_or("")))));
         let _ = writeln!(
@@ -519,6 +641,9 @@ impl Page {
             "    each repository is read-only while it moves: {frozen} in all, {longest} at most{}",
             which.unwrap_or_default()
         );
+        if let (Some(half), Some(nearly_all)) = (half, nearly_all) {
+            let _ = writeln!(self.out, "    half of them for at most {half}, 99 of 100 for at most {nearly_all}");
+        }
         if !assumption.is_empty() {
             self.out.push_str(&prose(self.style, 4, &format!("assumes {}", escape_lines(assumption))));
         }

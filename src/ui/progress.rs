@@ -54,6 +54,10 @@ pub struct Progress {
     set_aside: u64,
     said_at: Option<Timestamp>,
     samples: VecDeque<Sample>,
+    /// When the engine last said how long the rest takes: most likely, at least, at most.
+    predicted: Option<(Timestamp, [u64; 3])>,
+    /// What keeps new moves from beginning.
+    held: Option<String>,
 }
 
 impl Progress {
@@ -92,11 +96,18 @@ impl Progress {
                 self.set_aside = self.set_aside.saturating_add(1);
                 self.sample(at);
             }
+            Event::Eta { seconds, low, high } => {
+                always = false;
+                self.predicted = Some((at, [*seconds, *low, *high]));
+            }
+            Event::Held { by } => self.held.clone_from(by),
             Event::Resumed { .. }
+            | Event::Throttled { .. }
             | Event::ActionStarted { .. }
             | Event::ActionEnded { .. }
             | Event::MoveRetried { .. }
             | Event::Waiting { .. }
+            | Event::HookEnded { .. }
             | Event::Warning { .. }
             | Event::Stopping { .. } => {}
             Event::RunEnded { .. } => {
@@ -167,9 +178,20 @@ impl Progress {
             if let Some(rate) = last.bytes.saturating_sub(first.bytes).checked_div(seconds) {
                 parts.push(format!("{}/s", Bytes(rate)));
             }
-            if let Some(eta) = self.eta(*first, *last, seconds) {
-                parts.push(format!("ETA {}", text::eta(eta)));
+            match self.predicted.filter(|_| self.handled() < self.moves) {
+                Some((at, figures)) => {
+                    let passed = seconds_between(at, last.at);
+                    let [eta, low, high] = figures.map(|figure| text::eta(figure.saturating_sub(passed)));
+                    parts.push(if low == high { format!("ETA {eta}") } else { format!("ETA {eta} ({low} to {high})") });
+                }
+                None => {
+                    let eta = self.eta(*first, *last, seconds);
+                    parts.extend(eta.map(|eta| format!("ETA {}", text::eta(eta))));
+                }
             }
+        }
+        if let Some(by) = &self.held {
+            parts.push(format!("held: {}", escape(by)));
         }
         parts.join(" · ")
     }

@@ -10,7 +10,7 @@ use crate::model::{Address, Bytes, Container, ContainerKind, StorageName, Weight
 use crate::plan::pods::{ChangeClass, FieldChange};
 use crate::plan::{
     Action, ActionId, Basis, Change, Drift, Edge, Estimate, Finding, Level, NotPlanned, Plan, PlannedMove,
-    PolicyVerdict, Quarantined, StoragePlan, Verdict, WaitingOn, WeightChange,
+    PolicyVerdict, Quarantined, Rename, StoragePlan, Verdict, WaitingOn, WeightChange,
 };
 
 pub(super) fn storage(name: &str) -> StorageName {
@@ -51,6 +51,7 @@ pub(super) fn empty() -> Plan {
         quarantined: Vec::new(),
         weights: BTreeMap::new(),
         storages: BTreeMap::new(),
+        placement: Vec::new(),
         max_moves: 8,
         concurrency: Default::default(),
         windows: Default::default(),
@@ -63,10 +64,13 @@ pub(super) fn empty() -> Plan {
             freeze_seconds: 0,
             longest_freeze_seconds: 0,
             longest: None,
+            soak_seconds: 0,
+            binding: None,
             assumption: String::new(),
         },
         policies: Vec::new(),
         samples: BTreeMap::new(),
+        renames: Vec::new(),
     }
 }
 
@@ -87,6 +91,7 @@ pub(super) fn first_move(n: u64) -> Plan {
             assignment: address("assignment.everything"),
             bytes: Bytes((id % 7) << 20),
             shared: Bytes(0),
+            pool: None,
             empty: id % 7 == 0,
         })
         .collect();
@@ -97,6 +102,7 @@ pub(super) fn first_move(n: u64) -> Plan {
         position,
         source: storage("default"),
         window: None,
+        order: crate::plan::MoveOrder::TwoEnded,
         first: u32::try_from(first).expect("few"),
         count: u32::try_from(moves.len()).expect("few"),
         bytes: sum(moves),
@@ -134,6 +140,8 @@ pub(super) fn first_move(n: u64) -> Plan {
         capacity: Some(Bytes(20 << 30)),
         incoming,
         outgoing,
+        growth: Bytes(0),
+        bandwidth: None,
         incoming_count: if incoming.0 > 0 { n } else { 0 },
         outgoing_count: if outgoing.0 > 0 { n } else { 0 },
     };
@@ -146,6 +154,8 @@ pub(super) fn first_move(n: u64) -> Plan {
         freeze_seconds: 9000,
         longest_freeze_seconds: 65,
         longest: Some(project(6)),
+        soak_seconds: 0,
+        binding: Some(crate::plan::Binding::Slots { storages: vec![storage("default")], saves_seconds: 2501 }),
         assumption: "2 s a move and 100 MiB/s".into(),
     };
     plan.policies =
@@ -312,6 +322,8 @@ pub(super) fn everything() -> Plan {
         WaitingOn::Reading { kind: ContainerKind::Snippet, cause: "GET /snippets/all: 500".into() },
         WaitingOn::Selection,
         WaitingOn::Leftovers,
+        WaitingOn::Copies,
+        WaitingOn::Temporary,
         WaitingOn::Pools,
         WaitingOn::Storage { storage: storage("third") },
     ];
@@ -348,6 +360,7 @@ pub(super) fn everything() -> Plan {
     });
     plan.drift = drifted().drift;
     plan.quarantined = quarantined().quarantined;
+    plan.renames.push(Rename { from: address("assignment.rest"), to: address("assignment.everything-else") });
     plan
 }
 

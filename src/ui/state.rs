@@ -5,9 +5,12 @@ use std::fmt::Write as _;
 use super::Style;
 use super::text::{self, Paint, Table, escape, prose, repositories};
 use crate::model::{Address, Bytes};
-use crate::state::{AssignmentRecord, QuarantineRecord, Record, State, StorageRecord, WaveRecord};
+use crate::state::{
+    ApprovalRecord, AssignmentRecord, HoldRecord, ProbeRecord, QuarantineRecord, Record, State, StorageRecord,
+    WaveRecord,
+};
 
-/// A state as text: quarantined repositories first, then storages, assignments and waves.
+/// A state as text: quarantined repositories first, then storages, assignments, waves, and what was passed.
 pub fn state(state: &State, style: Style) -> String {
     let State { environment, records } = state;
     let paint = Paint::new(style);
@@ -22,6 +25,7 @@ pub fn state(state: &State, style: Style) -> String {
     let mut storages = Table::new(style, &[]);
     let mut assignments = Table::new(style, &[1, 2]);
     let mut waves = Table::new(style, &[]);
+    let mut holds = Table::new(style, &[]);
     for (at, record) in records {
         match record {
             Record::Quarantine(record) => {
@@ -47,7 +51,9 @@ pub fn state(state: &State, style: Style) -> String {
                 // `state show` has them.
                 statefulset_uid: _,
                 claim_uid: _,
+                probed,
                 rotation_seconds,
+                left,
             }) => storages.row([
                 address(at),
                 weight.map_or_else(|| "weight not set".to_owned(), |w| format!("weight {w}")),
@@ -57,16 +63,23 @@ pub fn state(state: &State, style: Style) -> String {
                     0 => String::new(),
                     number => text::count(number as u64, "object", "objects"),
                 },
+                if probed.is_some() { "probed".to_owned() } else { String::new() },
                 rotation_seconds.map_or_else(String::new, |seconds| format!("last restart {seconds}")),
+                match left.len() {
+                    0 => String::new(),
+                    number => format!("{} left by GitLab", text::count(number as u64, "copy", "copies")),
+                },
             ]),
-            Record::Assignment(AssignmentRecord { count, bytes, verdicts, digest, verification, waves }) => {
+            Record::Assignment(AssignmentRecord { count, bytes, verdicts, digest, verification, waves, whole }) => {
+                let checked: Vec<String> =
+                    whole.iter().map(|(v, n)| format!("{n} checked whole: {}", escape(v))).collect();
                 let verdicts: Vec<String> = verdicts.iter().map(|(v, n)| format!("{n} {}", escape(v))).collect();
                 let waves: Vec<_> = waves.iter().map(|w| escape(w)).collect();
                 assignments.row([
                     address(at),
                     format!("{} moved", repositories(*count)),
                     Bytes(*bytes).to_string(),
-                    verdicts.join(", "),
+                    verdicts.into_iter().chain(checked).collect::<Vec<_>>().join(", "),
                     if waves.is_empty() { String::new() } else { format!("waves passed: {}", waves.join(", ")) },
                     format!("moves {}", short(digest)),
                     format!("verification {}", short(verification)),
@@ -74,8 +87,24 @@ pub fn state(state: &State, style: Style) -> String {
             }
             Record::Wave(WaveRecord { sample_threshold }) => waves.row([
                 address(at),
-                sample_threshold.as_ref().map_or_else(String::new, |t| format!("sample up to {}", escape(t))),
+                sample_threshold.as_ref().map_or_else(String::new, |t| match t.strip_prefix("to:") {
+                    Some(end) => format!("batch up to {}", escape(end)),
+                    None => format!("sample up to {}", escape(t)),
+                }),
             ]),
+            // `state show` has the rest.
+            Record::Hold(HoldRecord { storages: _, passed, at_once: _, approvals, rollback: _ }) => {
+                let approved = approvals.iter().map(|(gate, ApprovalRecord { by, reason })| {
+                    let why = if reason.is_empty() { String::new() } else { format!(" ({})", escape(reason)) };
+                    format!("{} approved by {}{why}", escape(&gate.to_string()), escape(by))
+                });
+                let approved: Vec<String> = approved.collect();
+                let word = if *passed { "passed" } else { "not passed yet" };
+                holds.row([address(at), word.to_owned(), approved.join(", ")]);
+            }
+            Record::Probe(ProbeRecord { home, storage }) => {
+                holds.row([address(at), format!("begun on {storage}; the project belongs on {home}"), String::new()]);
+            }
         }
     }
     let groups = [
@@ -83,6 +112,7 @@ pub fn state(state: &State, style: Style) -> String {
         ("Storages", storages.render(2)),
         ("Assignments", assignments.render(2)),
         ("Waves", waves.render(2)),
+        ("Release", holds.render(2)),
     ];
     for (title, body) in groups.iter().filter(|(_, body)| !body.is_empty()) {
         let _ = write!(out, "\n{}\n{body}", paint.bold(title));

@@ -27,18 +27,21 @@ pub(super) fn is_clean(summary: &Summary) -> bool {
         advanced: _,
         bracketed: _,
         unknown,
+        whole: _,
+        whole_unknown,
         moves_skipped,
         moves_moot,
         quarantined,
         lost,
         bytes: _,
         seconds: _,
+        time: _,
         interrupted,
         remarks: _,
     } = summary;
     let open =
         [*failed, *skipped, *stale, *not_started, *refused, *gates_closed, *paused, *unknown, *quarantined, *lost];
-    open.iter().all(|n| *n == 0) && moves_skipped <= moves_moot && !interrupted
+    open.iter().all(|n| *n == 0) && *whole_unknown == 0 && moves_skipped <= moves_moot && !interrupted
 }
 
 /// The end of a run as text.
@@ -56,12 +59,15 @@ pub fn summary(summary: &Summary, style: Style) -> String {
         advanced,
         bracketed,
         unknown,
+        whole,
+        whole_unknown,
         moves_skipped,
         moves_moot,
         quarantined,
         lost,
         bytes,
         seconds,
+        time,
         interrupted,
         remarks,
     } = summary;
@@ -134,6 +140,13 @@ pub fn summary(summary: &Summary, style: Style) -> String {
         ],
     );
     rows(
+        "Checked",
+        &[
+            (*whole, "whole", "every object is on the destination, by Gitaly's own check"),
+            (*whole_unknown, "unknown", "were to be checked so and could not be: not a pass"),
+        ],
+    );
+    rows(
         "Set aside",
         &[
             (quarantined.saturating_sub(*lost), "quarantined", "not tried again until a person releases them"),
@@ -141,6 +154,9 @@ pub fn summary(summary: &Summary, style: Style) -> String {
         ],
     );
     out.push_str(&table.render(2));
+    for line in super::hours::spent(time) {
+        out.push_str(&prose(style, 2, &escape(&line)));
+    }
     for remark in remarks {
         out.push_str(&prose(style, 2, &format!("{} {}", paint.warning("!"), escape(remark))));
     }
@@ -170,6 +186,9 @@ fn next(summary: &Summary) -> Vec<&'static str> {
     }
     let undone = [summary.failed, summary.skipped, summary.stale, summary.not_started, summary.refused];
     let skipped = summary.moves_skipped > summary.moves_moot;
+    if summary.paused > 0 {
+        lines.push("- Come back when it says above: what is paused goes on from there, and repeats nothing.");
+    }
     if summary.interrupted || skipped || undone.iter().any(|n| *n > 0) {
         lines.push("- Run it again: it takes up from here and repeats nothing that is done:");
         lines.push("    tranship apply");

@@ -22,6 +22,59 @@ fn plans() -> Vec<crate::plan::Plan> {
     vec![empty(), first_move(24), first_move(1000), everything(), quarantined(), drifted(), pods()]
 }
 
+/// A plan whose slots are found while it runs.
+fn paced() -> crate::plan::Plan {
+    use crate::model::{Profile, Veto, VetoSource};
+    let check = |target: &str| crate::plan::Check {
+        gate: address("gate.latency"),
+        target: storage(target),
+        query: "p95".into(),
+        max: Some(0.5),
+        min: None,
+        for_seconds: 0,
+        baseline: Default::default(),
+        max_ratio: None,
+        dry_run: false,
+        interval_seconds: 15,
+        deadline_seconds: 300,
+    };
+    let mut plan = first_move(4);
+    plan.concurrency.profile = Profile::Balanced;
+    plan.concurrency.signals =
+        ["default", "second"].into_iter().map(|name| (storage(name), vec![check(name)])).collect();
+    plan.concurrency.vetoes = vec![
+        Veto { name: "alerts".into(), source: VetoSource::Query("ALERTS{alertstate=\"firing\"}".into()) },
+        Veto { name: "stop".into(), source: VetoSource::File("STOP".into()) },
+    ];
+    plan
+}
+
+#[test]
+fn how_many_moves_run_at_once_stands_in_the_plan() {
+    let text = plan(&paced(), PIPE, false);
+    let found: Vec<&str> =
+        text.lines().skip_while(|line| !line.starts_with("Concurrency")).take_while(|line| !line.is_empty()).collect();
+    assert_eq!(
+        found,
+        [
+            "Concurrency: balanced: from half of the declared limits, up and down as the fleet bears it",
+            "    asked about default, second: gate.latency",
+            "    nothing new begins while this holds: alerts (query ALERTS{alertstate=\"firing\"})",
+            "    nothing new begins while this holds: stop (file STOP)",
+        ]
+    );
+    assert!(!plan(&first_move(4), PIPE, false).contains("Concurrency"), "declared limits stand with the storages");
+}
+
+#[test]
+fn what_holds_new_moves_stands_in_the_totals() {
+    let mut progress = Progress::new();
+    lines(&mut progress, &Event::Held { by: Some("veto stop: no".into()) }, 0);
+    assert!(progress.totals().ends_with("held: veto stop: no"), "{}", progress.totals());
+    lines(&mut progress, &Event::Held { by: None }, 1);
+    assert!(!progress.totals().contains("held"));
+}
+
 #[test]
 fn plans_as_text() {
     assert_snapshot!("plan_empty", plan(&empty(), PIPE, false));
@@ -322,6 +375,7 @@ fn recorded() -> State {
         digest: "cd".repeat(32),
         verification: "ef".repeat(32),
         waves: ["archived".to_owned(), "rest".to_owned()].into(),
+        ..AssignmentRecord::default()
     };
     state.records.insert(address("assignment.everything"), Record::Assignment(assignment));
     let wave = WaveRecord { sample_threshold: Some("00ff00ff00ff00ff".into()) };
@@ -443,6 +497,22 @@ fn events() -> Vec<Event> {
             loss: true,
         },
         Event::Waiting { what: "5 m of soak".into() },
+        Event::Throttled {
+            what: "second as destination".into(),
+            storage: Some(storage("second")),
+            from: 4,
+            to: 2,
+            why: "gate.latency: 0.9 s, at most 0.5 s".into(),
+        },
+        Event::Throttled {
+            what: "second as destination".into(),
+            storage: Some(storage("second")),
+            from: 2,
+            to: 0,
+            why: "second does not answer".into(),
+        },
+        Event::Held { by: Some("veto incidents: a release is\nunder way".into()) },
+        Event::Held { by: None },
         Event::Warning { message: "the token ends soon".into() },
         Event::Stopping { in_flight: 3, expected_seconds: 125 },
         Event::RunEnded { summary: runs().remove(2).0 },
@@ -558,4 +628,54 @@ fn a_clock_that_goes_back_does_no_harm() {
     lines(&mut progress, &verified(2, u64::MAX), -100);
     lines(&mut progress, &verified(3, u64::MAX), 200);
     assert!(progress.totals().starts_with("moved 3/2"));
+}
+
+#[test]
+fn room_placement_and_what_binds_are_told() {
+    use crate::plan::{Binding, PlacementPlan, Plan};
+    let mut plan = first_move(4);
+    let second = plan.storages.keys().last().expect("two").clone();
+    let full = plan.storages.get_mut(&second).expect("declared");
+    (full.used, full.growth) = (Some(crate::model::Bytes(16 << 30)), crate::model::Bytes(1 << 20));
+    let first = plan.storages.keys().next().expect("two").clone();
+    plan.placement = vec![PlacementPlan {
+        destinations: vec![first.clone(), second.clone()],
+        fullest: second.clone(),
+        level: crate::model::Bytes(1001 << 20),
+        bound: crate::model::Bytes(1000 << 20),
+        ratio_permille: 1001,
+        fewest: 1,
+        most: 3,
+    }];
+    let told = |plan: &Plan, line: &str| {
+        let text = super::plan::plan(plan, PIPE, false);
+        assert!(text.contains(line), "{line:?} in:\n{text}");
+    };
+    told(&plan, "used 16 GiB of 20 GiB, new 1 MiB:");
+    told(&plan, "! above 75 %: only what fits nowhere else goes there");
+    told(
+        &plan,
+        "spread over default and second: 1 to 3 repositories each; the fullest, second, at 1001 MiB, 1.001 x the least",
+    );
+    let project = plan.moves[0].container;
+    for (binding, line) in [
+        (
+            Binding::Workers { saves_seconds: 60 },
+            "GitLab's workers bind, with 8 moves at once: two more would save about 1 m",
+        ),
+        (
+            Binding::Slots { storages: vec![first.clone(), second], saves_seconds: 60 },
+            "slots on default and second bind: two more on each would save about 1 m",
+        ),
+        (Binding::Bandwidth { storage: first.clone(), saves_seconds: 0 }, "the bandwidth of default binds\n"),
+        (Binding::Repository { container: project }, "alone takes as long: only a smaller repository"),
+        (
+            Binding::Network { network: 7, storage: first },
+            "the fork network of project-7 binds: its last member leaves default",
+        ),
+        (Binding::Soak, "the watching between waves binds"),
+    ] {
+        plan.estimate.binding = Some(binding);
+        told(&plan, line);
+    }
 }

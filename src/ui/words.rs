@@ -8,9 +8,11 @@ use serde::Serialize;
 use super::text::{self, milliseconds};
 use super::yaml::yaml;
 use crate::apply::event::{Event, Outcome};
-use crate::model::{Container, ContainerKind, StorageName};
+use crate::model::{Container, ContainerKind, Profile, StorageName, Veto, VetoSource};
+use crate::plan::freeze::spell;
 use crate::plan::pods::{ChangeClass, declare, touches_template};
-use crate::plan::{Action, After, Change, Verdict, WaitingOn};
+use crate::plan::room::{RoomLevel, SOFT_BELOW};
+use crate::plan::{Action, After, Binding, Change, Plan, Verdict, WaitingOn};
 use crate::state::State;
 
 /// What is the matter and what to do.
@@ -69,6 +71,30 @@ pub(super) fn waiting_on(reason: &WaitingOn, subject: &str) -> Advice {
             format!("GitLab fails to show {} in its list ({cause}): not planned, whatever it is", one_of(*kind)),
             "Look for it in GitLab's log `exceptions_json.log`, mend or delete it, then plan again.".into(),
         ),
+        WaitingOn::Window { window, longest_seconds, needed_seconds } => (
+            format!(
+                "too long for its hours: the largest needs {} at p95, and window {window} is open for {} at most",
+                spell(*needed_seconds),
+                spell(*longest_seconds)
+            ),
+            "Make the window longer, or give these repositories a wave with a longer one.".into(),
+        ),
+        WaitingOn::FreezePerRepository { budget_seconds, needed_seconds } => (
+            format!(
+                "read-only for too long: {} at p95 for the largest, and freeze.per_repository allows {}",
+                spell(*needed_seconds),
+                spell(*budget_seconds)
+            ),
+            "Raise per_repository, or name a window for what exceeds it: freeze { window = window.NAME }.".into(),
+        ),
+        WaitingOn::FreezePerDay { budget_seconds, needed_seconds } => (
+            format!(
+                "read-only for too long: {} at p95 for the largest, and freeze.per_day allows {} to all of a group",
+                spell(*needed_seconds),
+                spell(*budget_seconds)
+            ),
+            "Raise per_day: what one move needs cannot be spread over days.".into(),
+        ),
         WaitingOn::Selection => (
             "left out by --target or --exclude, or because the weight that must be 0 first was".into(),
             "Plan without them, or select it too.".into(),
@@ -76,6 +102,14 @@ pub(super) fn waiting_on(reason: &WaitingOn, subject: &str) -> Advice {
         WaitingOn::Leftovers => (
             "Gitaly holds repositories here that GitLab does not know on this storage".into(),
             "Find out what each is (a copy that a move left) and remove it by hand once that is sure.".into(),
+        ),
+        WaitingOn::Copies => (
+            "copies are left here that GitLab did not delete after their move (`cleanup failed`)".into(),
+            "Nothing uses them any more: each container lives elsewhere. Remove them through Gitaly, then plan again.".into(),
+        ),
+        WaitingOn::Temporary => (
+            "Gitaly's own temporary folders are left here".into(),
+            "Nothing: Gitaly clears them away within a week, and they keep nothing from being empty.".into(),
         ),
         WaitingOn::Pools => (
             "object pools are left here, which GitLab deletes by a background job after their last member has left".into(),
@@ -116,12 +150,88 @@ fn one_of(kind: ContainerKind) -> String {
     format!("a {}", kind.word())
 }
 
+/// Storages that something is said of together: a few by name.
+pub(super) fn together(storages: &[StorageName]) -> String {
+    const NAMED: usize = 4;
+    let names: Vec<&str> = storages.iter().take(NAMED).map(StorageName::as_str).collect();
+    match (names.as_slice(), storages.len().saturating_sub(NAMED)) {
+        ([first @ .., last], 0) if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        (names, 0) => names.join(", "),
+        (names, more) => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
 fn list(names: &[&str]) -> String {
     match names {
         [] => "any storage".to_owned(),
         [one] => (*one).to_owned(),
         [first @ .., last] => format!("{} or {last}", first.join(", ")),
     }
+}
+
+/// What keeps a plan from being carried out sooner, and what would help.
+pub(super) fn binding(binding: &Binding, plan: &Plan) -> String {
+    let saves = |seconds: u64, what: &str| match seconds {
+        0 => String::new(),
+        seconds => format!(": {what} would save about {}", text::duration(seconds)),
+    };
+    match binding {
+        Binding::Slots { storages, saves_seconds } => {
+            let more = if storages.len() == 1 { "two more slots" } else { "two more on each" };
+            format!("slots on {} bind{}", together(storages), saves(*saves_seconds, more))
+        }
+        Binding::Workers { saves_seconds } => {
+            let at_once = text::count(u64::from(plan.max_moves), "move", "moves");
+            format!("GitLab's workers bind, with {at_once} at once{}", saves(*saves_seconds, "two more"))
+        }
+        Binding::Bandwidth { storage, saves_seconds } => {
+            format!("the bandwidth of {storage} binds{}", saves(*saves_seconds, "half as much again"))
+        }
+        Binding::Repository { container } => {
+            let path = plan.moves.iter().find(|one| one.container == *container).map(|one| &*one.path);
+            let name = named(*container, path.unwrap_or(""));
+            format!("{name} alone takes as long: only a smaller repository or a faster copy would help")
+        }
+        Binding::Network { network, storage } => {
+            format!("the fork network of project-{network} binds: its last member leaves {storage} after all others")
+        }
+        Binding::Soak => {
+            "the watching between waves binds: fewer waves, a shorter soak or `calm` would help".to_owned()
+        }
+    }
+}
+
+/// What is to be said of a disk that is not well below its ceiling.
+pub(super) fn level(level: RoomLevel, ceiling_permille: u64) -> String {
+    match level {
+        RoomLevel::Open => String::new(),
+        RoomLevel::Soft => {
+            let soft = ceiling_permille.saturating_sub(u64::from(SOFT_BELOW));
+            format!("above {}: only what fits nowhere else goes there", text::percent(soft))
+        }
+        RoomLevel::Hard => "at its ceiling: nothing goes there".to_owned(),
+        RoomLevel::Panic => "far above its ceiling: nothing goes there".to_owned(),
+    }
+}
+
+/// A profile as it is written, and what it does.
+pub(super) fn profile(profile: Profile) -> (&'static str, &'static str) {
+    match profile {
+        Profile::Fixed => ("fixed", "the declared limits"),
+        Profile::Gentle => ("gentle", "from one move at once up to the declared limits, as the fleet bears it"),
+        Profile::Balanced => ("balanced", "from half of the declared limits, up and down as the fleet bears it"),
+        Profile::Window => ("window", "from the declared limits down, as the fleet bears it"),
+    }
+}
+
+/// `incidents (file STOP)`.
+pub(super) fn veto(veto: &Veto) -> String {
+    let source = match &veto.source {
+        VetoSource::Query(query) => format!("query {query}"),
+        VetoSource::Url(url) => format!("url {url}"),
+        VetoSource::File(file) => format!("file {file}"),
+    };
+    format!("{} ({source})", veto.name)
 }
 
 /// The word for a policy's answer.
@@ -137,8 +247,9 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
 pub(super) fn action(action: &Action) -> String {
     match &action.change {
         Change::SetWeight { storage, from, to } => format!("set the weight of {storage}: {from} -> {to}"),
-        Change::Moves { wave, position: _, source, window: _, first: _, count, bytes } => {
-            format!("move {} ({bytes}) off {source}, wave {wave}", text::repositories(u64::from(*count)))
+        Change::Moves { wave, position: _, source, window, order: _, first: _, count, bytes } => {
+            let inside = window.as_ref().map_or_else(String::new, |window| format!(", inside window {window}"));
+            format!("move {} ({bytes}) off {source}, wave {wave}{inside}", text::repositories(u64::from(*count)))
         }
         Change::ProveEmpty { storage } => format!("prove {storage} empty"),
         Change::ApplyObject { manifest, class, force, .. } => {
@@ -171,21 +282,30 @@ pub(super) fn action(action: &Action) -> String {
             let share = format!("{}.{} %", share_permille / 10, share_permille % 10);
             format!("set weights for {percent} % of new repositories, in fact {share}: {}", set.join(", "))
         }
-        Change::Hold { after, soak_seconds, checks, approvals, rollback: _ } => {
-            let after = match after {
-                After::Ramp { percent } => format!("{percent} % of new repositories"),
-                After::Wave { wave } => format!("wave {wave}"),
-            };
+        Change::Hold { after, storages: _, soak_seconds, calm: _, checks, approvals, rollback: _ } => {
+            let after = self::after(after);
             let gates: std::collections::BTreeSet<String> = checks
                 .iter()
                 .map(|check| check.gate.to_string())
                 .chain(approvals.iter().map(ToString::to_string))
                 .collect();
             let gates: Vec<String> = gates.into_iter().collect();
-            let asked = if gates.is_empty() { String::new() } else { format!(", then ask {}", gates.join(", ")) };
-            format!("after {after}, watch for {soak_seconds} s{asked}")
+            let watch =
+                if *soak_seconds > 0 { format!("watch for {}", text::eta(*soak_seconds)) } else { String::new() };
+            let asked = if gates.is_empty() { String::new() } else { format!("ask {}", gates.join(", ")) };
+            let then = if watch.is_empty() || asked.is_empty() { "" } else { ", then " };
+            format!("after {after}: {watch}{then}{asked}")
         }
         Change::RunHook { hook, on, wave } => format!("run the hook {} ({on}) for wave {wave}", hook.name),
+    }
+}
+
+/// What a hold comes after.
+pub(super) fn after(after: &After) -> String {
+    match after {
+        After::Ramp { percent: 100 } => "the last weights".to_owned(),
+        After::Ramp { percent } => format!("{percent} % of new repositories"),
+        After::Wave { wave } => format!("wave {wave}"),
     }
 }
 
@@ -218,7 +338,17 @@ pub(super) fn gravity(event: &Event) -> Gravity {
         | Event::Resumed { .. }
         | Event::ActionStarted { .. }
         | Event::MoveScheduled { .. }
-        | Event::Waiting { .. } => Gravity::Info,
+        | Event::Waiting { .. }
+        | Event::Eta { .. }
+        | Event::Held { by: None } => Gravity::Info,
+        Event::Throttled { from, to, .. } => {
+            if to < from {
+                Gravity::Warn
+            } else {
+                Gravity::Info
+            }
+        }
+        Event::Held { by: Some(_) } => Gravity::Warn,
         Event::ActionEnded { outcome, .. } => match outcome {
             Outcome::Done { .. } => Gravity::Info,
             Outcome::NotStarted | Outcome::Skipped { .. } | Outcome::Stale { .. } => Gravity::Warn,
@@ -240,6 +370,13 @@ pub(super) fn gravity(event: &Event) -> Gravity {
             }
         }
         Event::MoveRetried { .. } | Event::Warning { .. } | Event::Stopping { .. } => Gravity::Warn,
+        Event::HookEnded { well, .. } => {
+            if *well {
+                Gravity::Info
+            } else {
+                Gravity::Warn
+            }
+        }
         Event::Quarantined { .. } => Gravity::Error,
         Event::RunEnded { summary } => {
             if summary.lost > 0 || summary.failed > 0 {
@@ -303,6 +440,24 @@ pub(super) fn event(event: &Event) -> String {
             format!("{word} {}: {cause}", named(*container, path))
         }
         Event::Waiting { what } => format!("waiting: {what}"),
+        Event::Eta { seconds, low, high } => {
+            let [about, low, high] = [seconds, low, high].map(|seconds| text::eta(*seconds));
+            format!("about {about} left, between {low} and {high} 80 times of 100")
+        }
+        Event::Throttled { what, storage: _, from, to: 0, why } => {
+            format!("paused: {what}: {from} -> 0 at once: {why}")
+        }
+        Event::Throttled { what, storage: _, from, to, why } => {
+            format!("slots: {what}: {from} -> {} at once: {why}", text::count(u64::from(*to), "move", "moves"))
+        }
+        Event::Held { by: Some(by) } => format!("held: {by}"),
+        Event::Held { by: None } => "held no more: moves begin again".to_owned(),
+        Event::HookEnded { hook, on, well, how, output } => {
+            let word = if *well { "ended well" } else { "failed" };
+            let last = output.lines().rfind(|line| !line.trim().is_empty());
+            let last = last.map_or_else(String::new, |line| format!("; it said: {line}"));
+            format!("hook {hook} ({on}) {word}: {how}{last}")
+        }
         Event::Warning { message } => format!("warning: {message}"),
         Event::Stopping { in_flight, expected_seconds } => format!(
             "stopping: nothing new is scheduled; following {} in flight for at most about {}. \
@@ -315,9 +470,13 @@ pub(super) fn event(event: &Event) -> String {
             let skipped = summary.moves_skipped.saturating_sub(summary.moves_moot);
             let mut line =
                 format!("run ended: {} done, {} failed, {} skipped", summary.done, summary.failed, summary.skipped);
-            for (number, word) in
-                [(summary.refused, "refused"), (summary.stale, "stale"), (summary.not_started, "not started")]
-            {
+            for (number, word) in [
+                (summary.refused, "refused"),
+                (summary.gates_closed, "stopped by a gate"),
+                (summary.stale, "stale"),
+                (summary.paused, "paused"),
+                (summary.not_started, "not started"),
+            ] {
                 if number > 0 {
                     let _ = write!(line, ", {number} {word}");
                 }

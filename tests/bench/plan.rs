@@ -235,6 +235,8 @@ fn fleet(kept: &[StorageName], draining: &[StorageName]) -> Outcome<(Desired, Ob
         listed: None,
         cluster: None,
         moves: Vec::new(),
+        gates: Default::default(),
+        probe: None,
     };
     let mut storages = BTreeMap::new();
     for (name, drain) in kept.iter().map(|n| (n, false)).chain(draining.iter().map(|n| (n, true))) {

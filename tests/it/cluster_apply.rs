@@ -212,7 +212,7 @@ fn a_volume_made_by_hand_cannot_grow_and_the_reading_says_so() {
         assert!(facts.surroundings.priority_classes.known().expect("readable").contains("gitaly"));
         let nodes = facts.surroundings.nodes.known().expect("readable");
         assert!(nodes.len() >= 3 && nodes.iter().all(|node| node.ready && node.cpu_millis == 1_000_000), "{nodes:?}");
-        assert_eq!(facts.surroundings.has_quota, Reading::Known(false));
+        assert_eq!(facts.surroundings.quotas, Reading::Known(Vec::new()));
         let keys = facts.surroundings.secrets["gitaly-token"].known().cloned().flatten();
         assert_eq!(keys, Some(BTreeSet::from(["token".to_owned()])));
         assert!(!format!("{facts:?}").contains("canary"));
@@ -479,7 +479,8 @@ fn what_only_a_pod_is_refused_for_is_seen_before() {
         ));
         let Reading::Known(Answer::Refused(refusal)) = &facts.pods[&name("gitaly-a")] else { panic!("{facts:?}") };
         assert!(refusal.message.contains("exceeded quota: quota"), "{refusal:?}");
-        assert_eq!(facts.surroundings.has_quota, Reading::Known(true));
+        let Reading::Known(quotas) = &facts.surroundings.quotas else { panic!("{:?}", facts.surroundings) };
+        assert_eq!(quotas[0].left.get("requests.cpu"), Some(&500));
     });
 }
 

@@ -319,7 +319,7 @@ fn values_are_printed_as_terraforms_console_does() {
 fn the_language_explains_itself() {
     let home = Home::new();
     let list = home.tranship(&["explain"]);
-    assert!(list.code == 0 && list.out.contains("\n  storage     A Gitaly storage"), "{list:?}");
+    assert!(list.code == 0 && list.out.contains("\n  storage      A Gitaly storage"), "{list:?}");
     assert!(home.tranship(&["explain", "storage"]).out.starts_with("storage \"NAME\"  (any number of them)\n"));
     assert_eq!(home.tranship(&["explain", "--functions"]).out, home.tranship(&["explain", "functions"]).out);
     let json = home.tranship(&["explain", "--json", "storage.weight"]).out;

@@ -31,7 +31,7 @@ const ONLY: &[(&str, &[&str])] = &[
     (r"\b(kube|k8s_openapi)::", &["live"]),
     (r"\btonic(_prost)?::", &["live", "sandbox", "lib"]),
     (r"\bprost::", &["live", "sandbox", "lib"]),
-    (r"\baxum::", &["sandbox"]),
+    (r"\baxum::", &["sandbox", "cli"]),
     (r"\bhcl::", &["config"]),
     (r"\bpetgraph::", &["plan", "config"]),
     (r"\bclap(_complete)?::", &["cli"]),

@@ -104,7 +104,7 @@ async fn the_answers_become_facts() {
     assert_eq!(gitaly.size(&default, "a.git").await.expect("well"), Bytes(1144));
     assert!(gitaly.exists(&default, "a.git").await.expect("well"));
     assert!(!gitaly.exists(&default, "absent.git").await.expect("well"));
-    assert_eq!(gitaly.walk(&default).await.expect("well"), ["@hashed/a.git", "@hashed/b.git"]);
+    assert_eq!(gitaly.walk(&default).await.expect("well"), ["+gitaly/tmp/x", "@hashed/a.git", "@hashed/b.git"]);
     let tokens = fake.tokens.lock().expect("unpoisoned").clone();
     assert!(tokens.iter().all(Option::is_none), "no token is configured: {tokens:?}");
 }

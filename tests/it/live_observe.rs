@@ -71,6 +71,7 @@ fn ports(http: &Http, gitalys: &[(&str, &str)]) -> Ports {
         gitlab_ca: None,
         gitaly,
         cluster: None,
+        prometheus: None,
         clock: None,
     };
     assert!(!format!("{target:?}").contains("canary"));

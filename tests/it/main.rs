@@ -10,6 +10,8 @@ mod cluster_crash;
 mod common;
 mod config;
 mod control_plane;
+#[cfg(feature = "sandbox")]
+mod failures;
 mod first_move;
 mod fmt;
 #[cfg(feature = "sandbox")]
@@ -18,6 +20,8 @@ mod inventory;
 mod laws;
 #[cfg(feature = "sandbox")]
 mod laws_kinds;
+#[cfg(feature = "sandbox")]
+mod laws_order;
 mod layers;
 #[cfg(feature = "sandbox")]
 mod live_fake;
@@ -31,9 +35,18 @@ mod live_gitlab;
 mod live_kubernetes;
 #[cfg(feature = "sandbox")]
 mod live_observe;
+mod metrics;
+#[cfg(feature = "sandbox")]
+mod pace;
 #[cfg(feature = "sandbox")]
 mod pod_laws;
+#[cfg(feature = "sandbox")]
+mod prometheus;
 mod readme;
+#[cfg(feature = "sandbox")]
+mod release;
+#[cfg(feature = "sandbox")]
+mod rotate;
 #[cfg(feature = "sandbox")]
 mod sandbox_both;
 #[cfg(feature = "sandbox")]
@@ -43,5 +56,7 @@ mod sandbox_rest;
 #[cfg(feature = "sandbox")]
 mod sandbox_wire;
 mod scripts;
+#[cfg(feature = "sandbox")]
+mod time;
 #[cfg(feature = "sandbox")]
 mod vm_to_pods;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tranship::apply::port::{Cursor, PortError, PortResult, Ports};
-use tranship::live::{GitalyTarget, ScaledClock, Target, connect};
+use tranship::live::{GitalyTarget, PrometheusTarget, ScaledClock, Target, connect};
 use tranship::model::{
     Bytes, Container, ContainerKind, Endpoint, MoveRecord, MoveState, RepositoryRole, SandboxConnection, SandboxFault,
     SandboxStorage, Scheme, StorageName, Weight, relative_path,
@@ -207,6 +207,7 @@ fn target(fleet: &Endpoints) -> Target {
         gitlab_ca: None,
         gitaly: gitaly.collect::<BTreeMap<_, _>>(),
         cluster: None,
+        prometheus: Some(PrometheusTarget { url: fleet.prometheus_url.clone(), token: None, ca: None }),
         clock: Some(ScaledClock { fleet_epoch, real_epoch, speed }),
     }
 }

@@ -22,6 +22,20 @@ fn run(scripts: impl IntoIterator<Item = (Utf8PathBuf, Home)>) {
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 
+/// Stories below `testdata/scripts/both`: the same text over sockets and in memory, each in a copy of the first example.
+#[test]
+fn stories_over_sockets() {
+    let home = |file: Utf8PathBuf| (file, Home::of_example("first-move"));
+    run(files("testdata/scripts/both", "txt").into_iter().map(home));
+}
+
+#[cfg(feature = "sandbox")]
+#[test]
+fn stories_in_memory() {
+    let home = |file: Utf8PathBuf| (file, Home::of_example("first-move").in_memory());
+    run(files("testdata/scripts/both", "txt").into_iter().map(home));
+}
+
 /// The stories, each with the example that its first line names (`## example: first-move`), if it names one.
 fn stories() -> Vec<(Utf8PathBuf, Option<String>)> {
     let example = |file: &Utf8PathBuf| {

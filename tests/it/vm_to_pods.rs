@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::common::cluster::{bound, kubeconfig, on_cluster};
 use super::common::home::Home;
@@ -150,6 +150,60 @@ fn the_pods_may_be_in_a_real_cluster() {
         unchanged(&home, &image);
         assert_eq!(disks(&home), before);
     });
+}
+
+#[test]
+fn what_others_made_is_named_and_taken_over_only_when_asked() {
+    let home = home();
+    let plan = |more: &[&str], code: i32| {
+        let plan = home.tranship(&[&["plan", "--detailed-exitcode"], more].concat());
+        assert_eq!(plan.code, code, "{}\n{}", plan.out, plan.err);
+        plan.out
+    };
+    plan(&[], 2);
+    // The fleet serves this process as well; who writes under another name is somebody else.
+    let write = |manager: &str, body: Value| {
+        let endpoint: Value = serde_json::from_str(&home.read(ENDPOINT)).expect("JSON");
+        let (url, token) = (endpoint["kubernetes_url"].as_str(), endpoint["kubernetes_token"].as_str());
+        let mut config = kube::Config::new(url.expect("a URL").parse().expect("a URL"));
+        config.auth_info.token = Some(token.expect("a token").to_owned().into());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let client = kube::Client::try_from(config).expect("a client");
+            let how = kube::api::PatchParams::apply(manager).force();
+            if body["kind"] == "ConfigMap" {
+                let api = kube::Api::<k8s_openapi::api::core::v1::ConfigMap>::namespaced(client, "gitaly");
+                api.patch("gitaly-a", &how, &kube::api::Patch::Apply(&body)).await.expect("written");
+            } else {
+                let api = kube::Api::<PodDisruptionBudget>::namespaced(client, "gitaly");
+                api.patch("gitaly-a", &how, &kube::api::Patch::Apply(&body)).await.expect("written");
+            }
+        });
+    };
+    let meta = json!({ "name": "gitaly-a", "namespace": "gitaly" });
+    write("helm", json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": { "x": "y" } }));
+    // 7 before 1: what drains would have nowhere to go.
+    let out = plan(&[], 7);
+    assert!(out.contains("ConfigMap/gitaly-a exists already, and tranship did not make it: it was written by helm."));
+    assert!(out.contains("tranship plan --adopt") && out.contains("import { to = storage.gitaly[\"a\"] }"), "{out}");
+    let out = plan(&["--adopt"], 2);
+    assert!(out.contains("[object-adopted] ConfigMap/gitaly-a"), "{out}");
+    let refused = home.tranship(&["apply", "--auto-approve"]);
+    assert_eq!(refused.code, 7, "{refused:?}");
+    applied(&home, &["--adopt"]);
+    unchanged(&home, &[]);
+    // A field of ours is taken: named with its owner, and taken back for good by an `import` block.
+    let spec = json!({ "maxUnavailable": 0 });
+    write("flux", json!({ "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta, "spec": spec }));
+    let out = plan(&[], 1);
+    assert!(out.contains("fields that others own and that would change: .spec.maxUnavailable (flux)"), "{out}");
+    home.write("import.hcl", "import {\n  to = storage.gitaly[\"a\"]\n}\n");
+    let out = plan(&[], 2);
+    assert!(out.contains(".spec.maxUnavailable: 0 -> 1") && out.contains("taken over from its owner"), "{out}");
+    applied(&home, &[]);
+    unchanged(&home, &[]);
+    home.sh("rm import.hcl");
+    unchanged(&home, &[]);
 }
 
 #[test]

@@ -27,6 +27,8 @@ use crate::model::{Address, StorageName};
 use crate::plan::Change;
 use crate::state::journal::Record as Entry;
 pub(crate) use object::applied;
+pub(super) use object::is_ours;
+pub(super) use ready::{Look, condition, judge, list, see};
 pub(crate) use ready::{Neighbours, same_disk};
 
 /// How long an action sits out an API server that is away, by the fleet's clock: the restart of a control plane.
@@ -102,17 +104,17 @@ fn stale<T>(cause: impl Into<String>) -> Step<T> {
 }
 
 /// An error with what to do about it, in a line.
-fn told(error: &PortError) -> String {
+pub(super) fn told(error: &PortError) -> String {
     error.help.as_ref().map_or_else(|| error.to_string(), |help| format!("{error}. {help}"))
 }
 
 /// May pass by itself, or be found out by reading back.
-fn passes(error: &PortError) -> bool {
+pub(super) fn passes(error: &PortError) -> bool {
     matches!(error.kind, PortErrorKind::Transient | PortErrorKind::Ambiguous)
 }
 
 /// A refusal in a line, with the ways out where fields have other owners.
-fn no(refusal: &Refusal) -> String {
+pub(super) fn no(refusal: &Refusal) -> String {
     if refusal.why != Why::Conflict || refusal.conflicts.is_empty() {
         return refusal.message.clone();
     }
@@ -124,12 +126,19 @@ fn no(refusal: &Refusal) -> String {
     )
 }
 
-fn uid_of(object: &Value) -> Option<&str> {
+pub(super) fn uid_of(object: &Value) -> Option<&str> {
     object.pointer("/metadata/uid").and_then(Value::as_str)
 }
 
-fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The newest event of an object that tells of trouble, to say why something does not come.
+pub(super) async fn newest_event(ports: &Ports, key: &ObjectKey) -> Option<String> {
+    const FINE: [&str; 7] = ["Successful", "Scheduled", "Pull", "Created", "Started", "Killing", "Provisioning"];
+    let events = ports.cluster.as_ref()?.events(key).await.ok()?;
+    events.into_iter().next_back().filter(|event| !FINE.iter().any(|reason| event.starts_with(reason)))
 }
 
 /// What one action works with.
@@ -282,11 +291,8 @@ impl Hand {
         self.journal.append(vec![record]).await.map_err(|error| Halt::Fatal(error.to_string()))
     }
 
-    /// The newest event of an object that tells of trouble, to say why something does not come.
     async fn newest_event(&self, key: &ObjectKey) -> Option<String> {
-        const FINE: [&str; 7] = ["Successful", "Scheduled", "Pull", "Created", "Started", "Killing", "Provisioning"];
-        let events = self.ports.cluster.as_ref()?.events(key).await.ok()?;
-        events.into_iter().next_back().filter(|event| !FINE.iter().any(|reason| event.starts_with(reason)))
+        newest_event(&self.ports, key).await
     }
 }
 

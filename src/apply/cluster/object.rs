@@ -26,7 +26,7 @@ pub(super) struct Expected {
 }
 
 /// True when tranship has applied it.
-fn is_ours(live: &Value) -> bool {
+pub(in crate::apply) fn is_ours(live: &Value) -> bool {
     let managers = live.pointer("/metadata/managedFields").and_then(Value::as_array);
     let ours = |entry: &Value| text(entry, "/manager") == FIELD_MANAGER && text(entry, "/operation") == "Apply";
     managers.into_iter().flatten().any(ours)

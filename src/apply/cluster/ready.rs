@@ -74,12 +74,12 @@ fn number(object: &Value, pointer: &str) -> i64 {
 }
 
 /// The list at a pointer; empty when there is none.
-fn list<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+pub(in crate::apply) fn list<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
     object.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
 /// The condition of that type.
-fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+pub(in crate::apply) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     list(object, "/status/conditions").find(|one| text(one, "/type") == kind)
 }
 
@@ -120,7 +120,11 @@ pub(crate) fn judge(storage: &StorageName, seen: &Seen) -> Look {
     }
     if old {
         let hint = match text(set, "/spec/updateStrategy/type") {
-            "OnDelete" => ": its updateStrategy is OnDelete, so that only deleting it restarts it".to_owned(),
+            "OnDelete" => {
+                format!(
+                    ": its updateStrategy is OnDelete, so that only deleting it restarts it: tranship rotate {storage}"
+                )
+            }
             _ => String::new(),
         };
         return Look::NotYet(format!("waiting until {pod_key} restarts with the new template{hint}"), set_key);

@@ -2,33 +2,45 @@
 //! send messages. Signals are one more source.
 
 mod clustered;
+mod eligible;
+mod fill;
+mod hold;
+mod hook;
+mod hours;
 mod moved;
+mod pace;
+mod probe;
+mod ramp;
+
+pub(crate) use eligible::day_of;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
+use super::eta::Eta;
 use super::event::{Event, Outcome, Summary};
 use super::journal::Journal;
 use super::mover::{Ended, Mover};
-use super::port::{PortError, PortErrorKind, PortResult, Ports};
+use super::order::Waiting;
+use super::pace::Pace;
+use super::pools::Pools;
+use super::port::{PortResult, Ports};
 use super::room::{Room, Slots};
+use super::version;
 use super::wave::{Prepared, Wave, prepare};
 use super::{RunResult, action, cluster, proof, tally};
-use crate::model::{Bytes, Container, DiskSpace, StorageName};
+use crate::model::{Container, DiskSpace, HookEvent, StorageName};
 use crate::plan::ready::Queue;
-use crate::plan::{Action, ActionId, Change, Plan, need};
+use crate::plan::{Action, ActionId, Change, Plan, WeightChange};
 use crate::state::journal::Record as Entry;
 use crate::state::store::Store;
 use crate::state::{Record, State, WaveRecord};
+pub(crate) use hold::Patience;
 
-/// Attempts per repository. A 149 GB project that is tried again and again drowns its server.
-const ATTEMPTS: u32 = 3;
-/// Until the second and the third attempt, by the fleet's clock: a push counter falls in seconds, a server restarts in
-/// minutes.
-const RETRY_AFTER: [u64; 2] = [60, 300];
 /// Until GitLab or a Gitaly that could not be asked is asked again, by the fleet's clock.
 const UNREACHABLE_AFTER: u64 = 60;
 /// The state file is written at least after so many verified moves, so that a crash leaves little to the journal.
@@ -42,6 +54,13 @@ enum Message {
     Moved(ActionId, usize, Ended),
     RetryDue(ActionId, usize),
     Measured(StorageName, PortResult<Option<DiskSpace>>),
+    Hour(jiff::Timestamp),
+    Away(StorageName, String),
+    Version(Option<String>),
+    Paced(Box<pace::Answers>),
+    Held(ActionId, Box<hold::Ended>),
+    Probed(ActionId, Box<probe::Ended>),
+    Hooked(Option<ActionId>, hook::Ended),
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -75,7 +94,16 @@ pub(crate) struct Engine<'a> {
     waves: BTreeMap<ActionId, Wave>,
     running: usize,
     slots: Slots,
+    pace: Pace,
+    pacing: pace::Pacing,
+    /// When each move in flight was begun.
+    launched: BTreeMap<usize, jiff::Timestamp>,
     room: Room,
+    pools: Pools,
+    /// Big moves in flight to each destination.
+    crowds: BTreeMap<StorageName, usize>,
+    /// Destinations that moves wait for because they do not fit.
+    full: BTreeSet<StorageName>,
     /// Bytes, with inflation, and number of moves in flight to each destination.
     towards: BTreeMap<StorageName, (u64, usize)>,
     measuring: BTreeSet<StorageName>,
@@ -85,8 +113,20 @@ pub(crate) struct Engine<'a> {
     unmeasured: BTreeMap<StorageName, String>,
     /// Ends that the state holds and no checkpoint names yet.
     holds: Vec<Container>,
+    /// What waits for a window or for the next day.
+    hours: hours::Hours,
+    eta: Eta,
+    /// Where the journals of all runs are kept.
+    runs: camino::Utf8PathBuf,
+    /// What waits for longer is left to a later run.
+    max_wait: Option<Duration>,
     /// One weight after the other: GitLab's map is replaced whole.
     settings: Arc<tokio::sync::Mutex<()>>,
+    /// GitLab's version, and whether its workers may be restarting.
+    watch: version::Watch,
+    patience: Patience,
+    asked: Option<jiff::Timestamp>,
+    asking: bool,
     unsaved: u64,
     fatal: Option<String>,
     in_doubt: bool,
@@ -101,11 +141,16 @@ impl<'a> Engine<'a> {
         mover: Mover,
         store: Arc<dyn Store>,
         stop: CancellationToken,
+        patience: Patience,
     ) -> Self {
         let (sender, receiver) = unbounded_channel();
+        let watch = version::Watch::new(&mover.rules.version);
         Self {
             plan,
             state,
+            watch,
+            asked: None,
+            asking: false,
             summary: Summary::default(),
             mover,
             store,
@@ -115,19 +160,38 @@ impl<'a> Engine<'a> {
             waves: BTreeMap::new(),
             running: 0,
             slots: Slots::new(plan),
-            room: Room::default(),
+            pace: Pace::new(plan),
+            pacing: pace::Pacing::default(),
+            launched: BTreeMap::new(),
+            room: Room::new(plan),
+            pools: Pools::new(&plan.moves),
+            crowds: BTreeMap::new(),
+            full: BTreeSet::new(),
             towards: BTreeMap::new(),
             measuring: BTreeSet::new(),
             fresh: BTreeSet::new(),
             unmeasured: BTreeMap::new(),
             holds: Vec::new(),
+            hours: hours::Hours::new(plan),
+            eta: Eta::new(
+                plan.moves.iter().map(|one| plan.durations.of(&one.source, &one.destination).expected_ms(one.copied())),
+            ),
+            runs: camino::Utf8PathBuf::new(),
+            max_wait: None,
             settings: Arc::default(),
+            patience,
             unsaved: 0,
             fatal: None,
             in_doubt: false,
             sender,
             receiver,
         }
+    }
+
+    /// Says where journals are kept, and how long the run waits for anything.
+    pub(crate) fn waiting(mut self, runs: camino::Utf8PathBuf, max_wait: Option<Duration>) -> Self {
+        (self.runs, self.max_wait) = (runs, max_wait);
+        self
     }
 
     fn tell(&self, event: Event) {
@@ -149,11 +213,13 @@ impl<'a> Engine<'a> {
     /// Runs to the end. True beside the result: something is in doubt, and the journal must be kept.
     pub(crate) async fn run(mut self) -> (RunResult, bool) {
         let began = self.ports().clock.now();
+        self.rename().await;
+        self.carry_over();
         loop {
             if self.stop.is_cancelled() && !self.stopping {
                 self.begin_stop();
             }
-            if !self.stopping && self.fatal.is_none() {
+            if !self.halts() {
                 for id in self.queue.ready() {
                     self.start(id);
                 }
@@ -166,10 +232,11 @@ impl<'a> Engine<'a> {
             if self.running == 0 && self.waves.is_empty() {
                 break;
             }
-            let stop = self.stop.clone();
+            let (stop, poller) = (self.stop.clone(), self.mover.poller.clone());
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if !self.stopping => self.begin_stop(),
+                () = poller.news() => self.worked().await,
                 message = self.receiver.recv() => {
                     if let Some(message) = message {
                         self.take(message).await;
@@ -178,6 +245,43 @@ impl<'a> Engine<'a> {
             }
         }
         self.finish(began).await
+    }
+
+    /// Gives records their new addresses, before anything is recorded under them.
+    async fn rename(&mut self) {
+        let renames = &self.plan.renames;
+        if renames.iter().filter(|one| self.state.rename(&one.from, &one.to)).count() > 0 {
+            self.save().await;
+        }
+    }
+
+    /// Asks GitLab for its version, when that has not been done for a while, or, while it holds, after a while.
+    fn ask_version(&mut self) {
+        let (now, holds) = (self.ports().clock.now(), self.watch.holds());
+        let every = jiff::SignedDuration::from_secs(i64::try_from(version::EVERY).unwrap_or(i64::MAX));
+        let asked = *self.asked.get_or_insert(now);
+        if self.asking || (!holds && now.duration_since(asked) < every) {
+            return;
+        }
+        (self.asking, self.asked) = (true, Some(now));
+        // Counted as running, so that the loop waits for its answer.
+        self.running += 1;
+        let (ports, sender, stop) = (self.ports().clone(), self.sender.clone(), self.stop.clone());
+        let work = async move {
+            if holds {
+                tokio::select! {
+                    () = ports.clock.sleep(Duration::from_secs(version::EVERY)) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+            ports.gitlab.version().await.ok().map(|found| found.version)
+        };
+        guarded(work, |_| None, move |version| drop(sender.send(Message::Version(version))));
+    }
+
+    /// Nothing new is begun: a signal came, a gate said no, or the state cannot be written.
+    fn halts(&self) -> bool {
+        self.stopping || self.fatal.is_some() || self.patience.closed
     }
 
     fn begin_stop(&mut self) {
@@ -200,6 +304,7 @@ impl<'a> Engine<'a> {
         let seconds = self.ports().clock.now().duration_since(began).unsigned_abs().as_secs();
         self.summary.seconds = seconds;
         self.summary.interrupted = self.stopping;
+        self.account_for_time();
         let result = RunResult { state: self.state, summary: self.summary, fatal: self.fatal };
         (result, self.in_doubt)
     }
@@ -215,7 +320,8 @@ impl<'a> Engine<'a> {
                 let settings = self.settings.clone();
                 let work = async move {
                     let _one = settings.lock().await;
-                    action::set_weight(&ports, &storage, from, to).await
+                    let change = WeightChange { before: from, after: to };
+                    action::set_weights(&ports, &BTreeMap::from([(storage, change)])).await
                 };
                 guarded(
                     work,
@@ -229,7 +335,8 @@ impl<'a> Engine<'a> {
                 let storage = storage.clone();
                 let events = self.mover.events.clone();
                 let waiting = move |what| drop(events.send(Event::Waiting { what }));
-                let work = async move { proof::prove_empty(&ports, &storage, waiting).await };
+                let known = proof::Known::of(&self.state, &storage);
+                let work = async move { proof::prove_empty(&ports, &storage, &known, waiting).await };
                 guarded(
                     work,
                     |fault| (Outcome::Failed { cause: fault }, None),
@@ -245,9 +352,12 @@ impl<'a> Engine<'a> {
             | Change::AwaitReady { .. }
             | Change::AwaitKnown { .. }
             | Change::Forget { .. } => self.work_on_cluster(id, action),
-            Change::Probe { .. } | Change::Ramp { .. } | Change::Hold { .. } | Change::RunHook { .. } => {
-                self.running -= 1;
-                self.end(id, Outcome::Failed { cause: "not in this version".to_owned() });
+            Change::Probe { .. } => self.probe(id, action),
+            Change::Ramp { weights, .. } => self.ramp(id, weights.clone()),
+            Change::Hold { .. } => self.hold(id, action),
+            Change::RunHook { hook, on, wave } => {
+                let input = self.told(*on, &action.address, [("wave", serde_json::json!(wave))]);
+                self.run_hook(Some(id), hook.clone(), *on, input);
             }
             Change::Moves { source, .. } => {
                 let source = source.clone();
@@ -276,8 +386,10 @@ impl<'a> Engine<'a> {
                     (&outcome, self.action(id).map(|a| &a.change))
                 {
                     self.state.storage_mut(storage).weight = Some(*to);
+                    self.last_step(id);
                     self.save().await;
                 }
+                self.step_done(id, &outcome).await;
                 self.end(id, outcome);
             }
             Message::Proof(id, outcome, digest) => {
@@ -285,8 +397,12 @@ impl<'a> Engine<'a> {
                 if let (Some(digest), Some(Change::ProveEmpty { storage })) =
                     (digest, self.action(id).map(|a| &a.change))
                 {
-                    self.state.storage_mut(storage).drained = Some(digest);
+                    let record = self.state.storage_mut(storage);
+                    record.drained = Some(digest);
+                    // Nothing is left there, so nothing that GitLab had left.
+                    record.left.clear();
                     self.save().await;
+                    self.happened(HookEvent::DrainProven, id, [("storage", serde_json::json!(storage))]);
                 }
                 self.end(id, outcome);
             }
@@ -302,9 +418,10 @@ impl<'a> Engine<'a> {
                 let in_flight = self.towards.get(&name).copied().unwrap_or_default();
                 match measured {
                     Ok(Some(space)) => {
-                        let permille = self.plan.storages.get(&name).map_or(850, |s| s.disk_ceiling_permille);
-                        self.room.measured(&name, space, permille, in_flight.0);
+                        self.room.measured(&name, space, in_flight.0);
                         self.unmeasured.remove(&name);
+                        self.full.remove(&name);
+                        self.alarm(&name);
                         if in_flight.1 == 0 {
                             self.fresh.insert(name);
                         }
@@ -313,20 +430,32 @@ impl<'a> Engine<'a> {
                     Err(e) => drop(self.unmeasured.insert(name, e.to_string())),
                 }
             }
+            Message::Away(name, cause) => self.away(name, &cause),
+            Message::Version(version) => {
+                self.running -= 1;
+                self.asking = false;
+                let word = self.watch.answer(version.as_deref(), self.ports().clock.now());
+                self.heard(word);
+            }
             Message::RetryDue(id, at) => {
                 if let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) {
-                    wave.waiting -= 1;
-                    wave.again(&planned.destination, at);
+                    wave.due(&planned.destination);
+                    wave.again(at);
                 }
             }
+            Message::Hour(at) => self.rung(at),
             Message::Moved(id, at, ended) => self.moved(id, at, ended).await,
+            Message::Paced(answers) => self.paced(*answers).await,
+            Message::Held(id, ended) => self.held(id, *ended).await,
+            Message::Probed(id, ended) => self.probed(id, *ended).await,
+            Message::Hooked(id, ended) => self.hooked(id, ended),
         }
     }
 
     async fn open_wave(&mut self, id: ActionId, prepared: Prepared) {
         self.running -= 1;
         let Some(action) = self.action(id) else { return };
-        let Change::Moves { wave: name, source, first, .. } = &action.change else { return };
+        let Change::Moves { wave: name, source, first, order, .. } = &action.change else { return };
         for (storage, filesystem_id) in &prepared.filesystem_ids {
             let record = self.state.storage_mut(storage);
             record.filesystem_id.get_or_insert_with(|| filesystem_id.clone());
@@ -336,98 +465,25 @@ impl<'a> Engine<'a> {
             let record = WaveRecord { sample_threshold: Some(threshold.clone()) };
             self.state.records.insert(crate::model::Address::new("wave", name.as_str()), Record::Wave(record));
         }
+        self.wave_begins(name, prepared.disks.keys());
         // A disk that moves of this run went to already keeps its figures: they count what the new ones may not show yet.
         for (storage, space) in &prepared.disks {
             if self.room.knows(storage) {
                 continue;
             }
             let in_flight = self.towards.get(storage).copied().unwrap_or_default();
-            let permille = self.plan.storages.get(storage).map_or(850, |s| s.disk_ceiling_permille);
-            self.room.measured(storage, *space, permille, in_flight.0);
+            self.room.measured(storage, *space, in_flight.0);
         }
         self.save().await;
-        let wave = Wave::new(name, source, *first as usize, self.plan.moves_of(action), &prepared);
-        self.waves.insert(id, wave);
-    }
-
-    /// Starts moves while slots and room allow, earlier actions first.
-    fn fill(&mut self) {
-        let foreign = self.mover.poller.foreign();
-        let ids: Vec<ActionId> = self.waves.keys().copied().collect();
-        for id in ids {
-            // Destinations that wait for their own moves in flight, or for a measurement.
-            let mut held = BTreeSet::new();
-            while let Some(wave) = self.waves.get_mut(&id) {
-                if let Some(cause) = lock(&self.mover.closed).get(&wave.source) {
-                    wave.close(cause.clone());
-                }
-                let source = wave.source.clone();
-                let (slots, measuring) = (&self.slots, &self.measuring);
-                let usable =
-                    |d: &StorageName| slots.free(&source, d, foreign) && !measuring.contains(d) && !held.contains(d);
-                let Some((destination, at)) = wave.next(usable) else { break };
-                let Some(planned) = self.plan.moves.get(at) else { break };
-                if self.room.fits(&destination, planned.copied()) {
-                    self.launch(id, at, &source, &destination);
-                } else if !self.no_room(id, at, &destination) {
-                    held.insert(destination);
-                }
-            }
-        }
-    }
-
-    fn launch(&mut self, id: ActionId, at: usize, source: &StorageName, destination: &StorageName) {
-        let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return };
-        let task = wave.begin(destination, at, planned.clone());
-        self.slots.take(source, destination);
-        self.room.reserve(destination, planned.copied());
-        self.fresh.remove(destination);
-        let towards = self.towards.entry(destination.clone()).or_default();
-        *towards = (towards.0 + need(planned.copied()).0, towards.1 + 1);
-        let (mover, sender) = (self.mover.clone(), self.sender.clone());
-        let work = async move { mover.attempt(task).await };
-        guarded(
-            work,
-            |cause| Ended::InDoubt { cause },
-            move |ended| {
-                let _ = sender.send(Message::Moved(id, at, ended));
-            },
-        );
-    }
-
-    /// A move does not fit. Measures the disk anew, or, when that was just done and nothing is in flight, gives it up.
-    /// True: it was given up, and the next may be tried.
-    fn no_room(&mut self, id: ActionId, at: usize, destination: &StorageName) -> bool {
-        let idle = self.towards.get(destination).is_none_or(|t| t.1 == 0);
-        let why = match (self.fresh.contains(destination), self.unmeasured.get(destination)) {
-            (true, _) => Some(format!("{destination} has {} below its ceiling", Bytes(self.room.free(destination)))),
-            (false, Some(cause)) if idle => Some(format!("how much {destination} has is unknown: {cause}")),
-            _ => None,
-        };
-        if let Some(why) = why {
-            let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return false };
-            wave.drop_front(destination);
-            self.skipped(at, format!("no room: it needs {}, {why}", need(planned.copied())), false);
-            return true;
-        }
-        if idle && self.measuring.insert(destination.clone()) {
-            let (ports, sender, name) = (self.ports().clone(), self.sender.clone(), destination.clone());
-            self.tell(Event::Waiting { what: format!("{destination}: measuring its disk before more is sent there") });
-            // Counted as running, so that the loop waits for its answer.
-            self.running += 1;
-            let asked = name.clone();
-            let fault = |cause| Err(PortError::new(PortErrorKind::Protocol, "DiskStatistics", cause));
-            let work = async move { ports.gitaly.disk(&asked).await };
-            guarded(work, fault, move |measured| {
-                let _ = sender.send(Message::Measured(name, measured));
-            });
-        }
-        false
+        let waiting = Waiting::new(self.plan, source, *first as usize, self.plan.moves_of(action), *order);
+        self.waves.insert(id, Wave::new(name, source, waiting, &prepared));
+        prepared.disks.keys().for_each(|storage| self.alarm(storage));
+        self.keep_pace(true);
     }
 
     /// Ends the waves that have nothing more to do; false when there was none.
     async fn close_waves(&mut self) -> bool {
-        let stop = self.stopping || self.fatal.is_some();
+        let stop = self.halts();
         let over: Vec<ActionId> = self.waves.iter().filter(|(_, w)| w.is_over(stop)).map(|(id, _)| *id).collect();
         let any = !over.is_empty();
         for id in over {

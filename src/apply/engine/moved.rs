@@ -2,13 +2,22 @@
 
 use std::time::Duration;
 
-use super::{ATTEMPTS, CHECKPOINT_EVERY, Engine, Message, RETRY_AFTER, UNREACHABLE_AFTER, lock};
+use super::{CHECKPOINT_EVERY, Engine, Message, UNREACHABLE_AFTER, guarded, lock};
 use crate::apply::event::Event;
+use crate::apply::failure::{ATTEMPTS, Action, Class, backoff, remedy};
 use crate::apply::mover::Ended;
-use crate::apply::tally;
+use crate::apply::port::{PortError, PortErrorKind};
 use crate::apply::verify::Verdict;
-use crate::plan::{ActionId, need};
+use crate::apply::version::Word;
+use crate::apply::{tally, whole};
+use crate::model::StorageName;
+use crate::plan::{ActionId, Verdict as Checked, need};
 use crate::state::{Record, State};
+
+/// A destination that does not answer is asked so often, that far apart by the fleet's clock: ten minutes are a node's
+/// restart; at ten times that a wave would wait for a machine that nobody has missed yet.
+const AWAY_LOOKS: u32 = 20;
+const AWAY_BETWEEN: Duration = Duration::from_secs(30);
 
 impl Engine<'_> {
     pub(super) fn skipped(&mut self, at: usize, why: String, done: bool) {
@@ -22,36 +31,86 @@ impl Engine<'_> {
 
     pub(super) async fn moved(&mut self, id: ActionId, at: usize, ended: Ended) {
         let Some(planned) = self.plan.moves.get(at) else { return };
+        let now = self.ports().clock.now();
+        self.eta.landed(now);
+        let frozen = self.account(at, now);
+        let verified = matches!(ended, Ended::Verified(_));
+        let (skipped, quarantined) = (matches!(ended, Ended::Skipped { .. }), self.summary.quarantined);
         self.slots.give(&planned.source, &planned.destination);
+        self.launched.remove(&at);
+        match &ended {
+            Ended::Verified(verified) => {
+                let frozen = self.ports().clock.now().duration_since(verified.intent.at).as_millis();
+                let frozen = u64::try_from(frozen).unwrap_or(0);
+                let bytes = planned.copied();
+                self.pace.moved(self.plan, &planned.source, &planned.destination, bytes, frozen);
+            }
+            Ended::Again { .. } | Ended::Quarantined { .. } | Ended::Unreachable { .. } => {
+                self.pace.failed(&planned.source, &planned.destination);
+            }
+            _ => {}
+        }
         if let Some(towards) = self.towards.get_mut(&planned.destination) {
             *towards = (towards.0.saturating_sub(need(planned.copied()).0), towards.1.saturating_sub(1));
         }
+        let halts = self.halts();
         let Some(wave) = self.waves.get_mut(&id) else { return };
-        wave.in_flight -= 1;
-        wave.flying.remove(&at);
+        let big = wave.landed(at);
+        if let Some(crowd) = self.crowds.get_mut(&planned.destination) {
+            *crowd = crowd.saturating_sub(usize::from(big));
+        }
+        match &ended {
+            Ended::InDoubt { .. } => self.pools.doubt(planned),
+            Ended::Verified(_) | Ended::Skipped { done: true, .. } => self.pools.end(planned, true),
+            _ => self.pools.end(planned, false),
+        }
+        if planned.pool.is_some() {
+            wave.wake();
+        }
         if !matches!(ended, Ended::Verified(_) | Ended::Quarantined { .. } | Ended::InDoubt { .. }) {
             self.room.release(&planned.destination, planned.copied());
+        } else if self.room.landed(&planned.destination, planned.copied()) {
+            self.measure(&planned.destination);
         }
+        let Some(wave) = self.waves.get_mut(&id) else { return };
         match ended {
             Ended::Verified(verified) => {
                 wave.reached();
-                wave.ended(&planned.destination, true);
+                wave.attempts.remove(&at);
+                wave.well(&planned.destination);
                 wave.verified.insert(verified.intent.assignment.clone());
                 if verified.verdict == Verdict::Unknown {
                     wave.unknown();
                     let lines = verified.lines.join("; ");
                     self.summary.remarks.push(format!("unknown: {} {}: {lines}", planned.container, planned.path));
                 }
-                if verified.cleanup_failed {
-                    self.summary.remarks.push(format!(
-                        "{} {}: GitLab left the copy on {}; remove it there through Gitaly",
-                        planned.container, planned.path, planned.source
-                    ));
+                if let Some(class) = verified.left {
+                    let case = remedy::Case {
+                        container: planned.container,
+                        source: &planned.source,
+                        destination: &planned.destination,
+                        move_id: None,
+                        version: &self.mover.rules.version,
+                    };
+                    let (cause, what) = (class.row().cause, remedy::remedy(class, case));
+                    let remark = format!("{} {}: {cause}: {what}", planned.container, planned.path);
+                    self.summary.remarks.push(remark);
                 }
                 self.count(verified.verdict);
+                match verified.deep {
+                    Some(Checked::Pass) => self.summary.whole += 1,
+                    Some(_) => self.summary.whole_unknown += 1,
+                    None => {}
+                }
                 self.summary.bytes.0 += verified.intent.bytes.0;
                 let verdict = verified.verdict.as_str();
                 tally::record(&mut self.state, &verified.intent, verdict, &verified.source, &verified.destination);
+                tally::beside(
+                    &mut self.state,
+                    &verified.intent,
+                    verified.deep.map(whole::word),
+                    verified.left.is_some(),
+                );
                 self.holds.push(planned.container);
                 self.unsaved += 1;
                 if self.unsaved >= CHECKPOINT_EVERY {
@@ -59,40 +118,20 @@ impl Engine<'_> {
                 }
             }
             Ended::Skipped { why, done } => self.skipped(at, why, done),
-            Ended::Again { cause } => {
-                let attempt = wave.attempts.get(&at).copied().unwrap_or(1);
-                let deterministic = wave.same_cause_twice(at, &cause);
-                if attempt >= ATTEMPTS || deterministic {
-                    wave.ended(&planned.destination, false);
-                    let evidence = vec![format!("attempt {attempt}: {cause}")];
-                    let remedy = format!(
-                        "Look at move and repository in GitLab ({}); `git fsck` on {} tells whether the source is whole; \
-                         then: tranship quarantine release",
-                        planned.container, planned.source
-                    );
-                    let ended = self.mover.quarantine(planned, "move failed", evidence, remedy, false);
-                    self.quarantined(ended).await;
-                } else if self.stopping {
-                    wave.again(&planned.destination, at);
-                } else {
-                    let after = RETRY_AFTER.get(attempt as usize - 1).copied().unwrap_or(300);
-                    wave.waiting += 1;
-                    self.retry(id, at, cause, attempt, after);
-                }
-            }
-            ended @ Ended::Quarantined { .. } => {
-                wave.ended(&planned.destination, false);
+            Ended::Again { class, cause, wait, .. } => self.failed(id, at, class, cause, wait).await,
+            Ended::Quarantined { class, .. } => {
+                self.sets_aside(id, at, class);
                 self.quarantined(ended).await;
             }
-            Ended::Stopped => wave.put_back(&planned.destination, at),
+            Ended::Stopped => wave.put_back(at),
             Ended::Unreachable { cause } => {
                 let attempt = wave.attempts.get(&at).copied().unwrap_or(1);
                 wave.uncount(at);
-                if !wave.gives_up(&cause) && !self.stopping {
-                    wave.waiting += 1;
+                if !wave.gives_up(&cause) && !halts {
+                    wave.wait(&planned.destination);
                     self.retry(id, at, cause, attempt, UNREACHABLE_AFTER);
                 } else {
-                    wave.again(&planned.destination, at);
+                    wave.again(at);
                 }
             }
             Ended::Halt { cause } => wave.close(cause),
@@ -104,6 +143,130 @@ impl Engine<'_> {
                 self.tell(Event::Warning { message });
             }
             Ended::Fatal { cause } => self.fatal = Some(cause),
+        }
+        if let Some(ms) = frozen.filter(|_| verified) {
+            self.measured(at, ms);
+        }
+        if verified || skipped || self.summary.quarantined > quarantined {
+            self.settled(at);
+            if let Some(eta) = self.eta.due(now) {
+                self.tell(Event::Eta { seconds: eta.seconds, low: eta.low, high: eta.high });
+            }
+        }
+    }
+
+    /// Does about a failed attempt what the table says of its class.
+    async fn failed(&mut self, id: ActionId, at: usize, class: Class, cause: String, wait: Option<u64>) {
+        let Some(planned) = self.plan.moves.get(at) else { return };
+        let halts = self.halts();
+        let Some(wave) = self.waves.get_mut(&id) else { return };
+        let destination = &planned.destination;
+        let attempt = wave.attempts.get(&at).copied().unwrap_or(1);
+        let same = wave.says_the_same(at, &cause);
+        let (said, before) = wave.tries.get(&at).cloned().unwrap_or_default();
+        let over = match class.row().action {
+            Action::SetAside => true,
+            Action::RetryUnlessSame => attempt >= ATTEMPTS || same,
+            // The hook has had its only turn: it is tried again once, whatever was spent before.
+            Action::DeadEnd => false,
+            Action::Confirm => attempt > ATTEMPTS,
+            _ => attempt >= ATTEMPTS,
+        };
+        if over {
+            let first = attempt.saturating_sub(u32::try_from(said.len()).unwrap_or(0)) + 1;
+            let evidence = (first..).zip(&said).map(|(n, cause)| format!("attempt {n}: {cause}")).collect();
+            let ended = self.mover.quarantine(planned, class, evidence);
+            self.sets_aside(id, at, class);
+            self.quarantined(ended).await;
+            return;
+        }
+        if halts {
+            wave.again(at);
+            return;
+        }
+        let drawn = backoff::delay(&self.mover.rules.run, planned.container, attempt, before);
+        let after = match class.row().action {
+            Action::DeadEnd => backoff::LEASE,
+            _ => drawn.max(wait.unwrap_or(0)),
+        };
+        if let Some((_, last)) = wave.tries.get_mut(&at) {
+            *last = drawn;
+        }
+        wave.wait(destination);
+        self.retry(id, at, cause, attempt, after);
+        if class.row().action == Action::Destination {
+            self.await_destination(destination);
+        }
+    }
+
+    /// Counts a repository that is set aside against its pair, and says so when that is paused.
+    fn sets_aside(&mut self, id: ActionId, at: usize, class: Class) {
+        let Some(planned) = self.plan.moves.get(at) else { return };
+        let paused = self.waves.get_mut(&id).and_then(|wave| wave.failed(&planned.destination, class));
+        if let Some(why) = paused {
+            let message = format!("{why}; nothing more is scheduled from {} to there", planned.source);
+            self.tell(Event::Warning { message });
+        }
+        if class == Class::DeadEndB {
+            let why = format!("the worker of {}'s move is gone, and so may others be", planned.path);
+            let word = self.watch.unsteady(why, self.ports().clock.now());
+            self.heard(word);
+        }
+    }
+
+    /// Schedules nothing towards a destination before its Gitaly answers, and measures its disk on that occasion. One that
+    /// does not answer for long has its pairs paused.
+    fn await_destination(&mut self, destination: &StorageName) {
+        if !self.measuring.insert(destination.clone()) {
+            return;
+        }
+        self.running += 1;
+        let (ports, sender, name) = (self.ports().clone(), self.sender.clone(), destination.clone());
+        let (asked, stop) = (name.clone(), self.stop.clone());
+        let work = async move {
+            let mut answer = ports.gitaly.disk(&asked).await;
+            for _ in 0..AWAY_LOOKS {
+                if answer.is_ok() || stop.is_cancelled() {
+                    break;
+                }
+                tokio::select! {
+                    () = ports.clock.sleep(AWAY_BETWEEN) => {}
+                    () = stop.cancelled() => {}
+                }
+                answer = ports.gitaly.disk(&asked).await;
+            }
+            answer
+        };
+        let fault = |cause| Err(PortError::new(PortErrorKind::Protocol, "DiskStatistics", cause));
+        guarded(work, fault, move |measured| {
+            let message = match measured {
+                Err(e) => Message::Away(name, e.to_string()),
+                measured => Message::Measured(name, measured),
+            };
+            let _ = sender.send(message);
+        });
+    }
+
+    /// A destination that did not answer for long: its pairs are paused.
+    pub(super) fn away(&mut self, destination: StorageName, cause: &str) {
+        self.running -= 1;
+        self.measuring.remove(&destination);
+        let why = format!("{destination} does not answer: {cause}");
+        let mut new = false;
+        for wave in self.waves.values_mut() {
+            new |= wave.breaker.pause(&destination, why.clone()).is_some();
+        }
+        if new {
+            self.tell(Event::Warning { message: format!("{why}; nothing more is scheduled to there in this run") });
+        }
+    }
+
+    /// What an answer about GitLab's version means for what runs.
+    pub(super) fn heard(&mut self, word: Option<Word>) {
+        match word {
+            None => {}
+            Some(Word::Hold(what) | Word::GoOn(what)) => self.tell(Event::Waiting { what }),
+            Some(Word::TooLong(until)) => self.waves.values_mut().for_each(|wave| wave.pause(&until)),
         }
     }
 
@@ -132,21 +295,23 @@ impl Engine<'_> {
     }
 
     pub(super) async fn quarantined(&mut self, ended: Ended) {
-        let Ended::Quarantined { container, path, record, loss } = ended else { return };
+        let Ended::Quarantined { container, path, class, record } = ended else { return };
+        let loss = class.is_loss();
         self.summary.quarantined += 1;
         if loss {
             self.summary.lost += 1;
-            let cause = format!("{container} {path} lacks a reference tip on its destination");
+            let cause = format!("{container} {path} lacks something on its destination: {}", record.cause);
             lock(&self.mover.closed).insert(record.source.clone(), cause);
         }
         self.tell(Event::Quarantined {
             container,
-            path,
+            path: path.clone(),
             cause: record.cause.clone(),
             evidence: record.evidence.clone(),
             remedy: record.remedy.clone(),
             loss,
         });
+        self.set_aside_hooks(container, &path, &record);
         self.state.records.insert(State::quarantine_address(container), Record::Quarantine(record));
         self.holds.push(container);
         self.save().await;

@@ -1,11 +1,19 @@
 //! From a move that GitLab took to its verdict, and how a repository is set aside.
 
+use std::collections::BTreeMap;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Ended, Mover, READ_AGAIN, STUCK, STUCK_BYTES_PER_SECOND, Step, VerifiedMove};
+use super::stuck::Fate;
+use super::{Ended, Mover, READ_AGAIN, Step, VerifiedMove};
 use crate::apply::event::Event;
+use crate::apply::failure::remedy::{Case, remedy};
+use crate::apply::failure::{self, Class};
+use crate::apply::poll::Seen;
 use crate::apply::verify::{self, Judgement, Verdict};
-use crate::model::{ContainerKind, MoveState};
+use crate::apply::whole;
+use crate::model::{Container, ContainerKind, MoveState};
+use crate::plan;
 use crate::plan::PlannedMove;
 use crate::state::QuarantineRecord;
 use crate::state::journal::{Intent, Record, Side};
@@ -19,7 +27,7 @@ impl Mover {
             Some(frozen) => Some(frozen),
             None => verify::read_frozen(&*self.ports.gitaly, &intent.source, &intent.before, intent.before_read).await,
         };
-        let watched = self.poller.watch(container.kind, id);
+        let mut watched = self.poller.watch(container.kind, id, Some(self.started_limit(&intent)));
         let mut records = vec![Record::Accepted { container, move_id: id }];
         if let Some(sides) = &frozen {
             records.push(Record::Frozen { container, sides: sides.iter().map(Side::bounded).collect() });
@@ -33,64 +41,121 @@ impl Mover {
             move_id: id,
             attempt: intent.attempt,
         });
-        let patience = STUCK + Duration::from_secs(intent.bytes.0 / STUCK_BYTES_PER_SECOND);
-        let ended = tokio::select! {
-            ended = watched => ended.ok(),
-            () = self.ports.clock.sleep(patience) => None,
-        };
-        // Not told in time, or gone: the lists may have failed for long, the move need not have.
-        let record = match ended {
-            Some(record) => Some(record),
-            None => {
-                self.poller.forget(container.kind, id);
-                self.patiently(|| self.ports.gitlab.move_record(container.kind, id)).await?
+        let (record, started) = loop {
+            match watched.await {
+                Ok(Seen::Ended { record, started }) => break (Some(record), started),
+                // Gone, with its container or without.
+                Err(_) => break (self.patiently(|| self.ports.gitlab.move_record(container.kind, id)).await?, true),
+                Ok(Seen::Stuck { state, seconds }) => match self.stuck(&intent, id, &state, seconds).await? {
+                    Fate::Goes { pardon } => watched = self.poller.again(container.kind, id, pardon),
+                    Fate::Ended(record) => {
+                        self.poller.forget(container.kind, id);
+                        break (record, true);
+                    }
+                    Fate::Dead { class, evidence } => {
+                        self.poller.forget(container.kind, id);
+                        return self.dead(intent, id, frozen, class, evidence).await;
+                    }
+                },
             }
         };
+        self.thaw(&intent);
+        self.short(&intent, None);
         let now = self.patiently(|| self.whereabouts(&intent, record.as_ref())).await?;
-        let Some(record) = record.filter(|m| m.state.is_terminal() || now.is_none()) else {
-            if now.is_none() {
-                self.journal.append(vec![Record::Dropped { container, why: "deleted meanwhile".into() }]).await?;
-                return Ok(Ended::Skipped { why: "deleted meanwhile".into(), done: true });
-            }
-            let evidence = vec![format!("move {id} has not ended for {} minutes", patience.as_secs() / 60)];
-            let ended = self.frozen_for_good(&intent, evidence, console_lines(container.kind, Some(id)));
-            return self.journaled(ended).await;
+        let (Some(now), Some(record)) = (now, record) else {
+            return self.deleted(&intent).await;
         };
-        let there = now.as_ref() == Some(&intent.destination);
+        let there = now == intent.destination;
         match record.state {
-            _ if now.is_none() => {
-                self.journal.append(vec![Record::Dropped { container, why: "deleted meanwhile".into() }]).await?;
-                Ok(Ended::Skipped { why: "deleted meanwhile".into(), done: true })
-            }
             // `failed` after the switch lives on the destination all the same.
             MoveState::Failed if !there => {
-                let cause = record.error_message.unwrap_or_else(|| "failed, and GitLab does not say why".to_owned());
-                self.journal.append(vec![Record::Dropped { container, why: cause.clone() }]).await?;
-                Ok(Ended::Again { cause })
+                let message = record.error_message.as_deref();
+                let class = failure::of_failed(message, started);
+                let cause = message.unwrap_or("failed, and GitLab does not say why").to_owned();
+                let wait = if class == Class::Pushes { self.quiet_in(&intent).await } else { None };
+                self.journaled(Ended::Again { container, class, cause, wait }).await
             }
             state if there => {
-                let clean = state == MoveState::Finished;
-                self.verify(intent, frozen, &state, !clean).await
+                let left = match state {
+                    MoveState::Finished => None,
+                    MoveState::Failed => Some(Class::SwitchedThenFailed),
+                    _ => Some(Class::CleanupFailed),
+                };
+                let replicated = matches!(state, MoveState::Finished | MoveState::CleanupFailed);
+                self.verify(intent, frozen, replicated, left).await
             }
             state => {
-                let storage = now.map_or_else(String::new, |storage| storage.to_string());
-                let evidence = vec![format!("move {id} is {state}, but GitLab says that it is on {storage}")];
-                let remedy = "Look at it in GitLab's admin area; then: tranship quarantine release".to_owned();
-                let ended = self.set_aside(&intent, "moved elsewhere", evidence, remedy, false, true);
+                let evidence = vec![format!("move {id} is {state}, but GitLab says that it is on {now}")];
+                let ended = self.set_aside(&intent, Class::Elsewhere, evidence, Some(id));
                 self.journaled(ended).await
             }
         }
     }
 
+    /// Milliseconds since just before a move was asked for.
+    fn frozen_ms(&self, intent: &Intent) -> u64 {
+        let length = self.ports.clock.now().duration_since(intent.at).unsigned_abs();
+        u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn thawed(&self) -> MutexGuard<'_, BTreeMap<Container, u64>> {
+        self.thawed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The freeze is over, as far as is seen: what was borne is accounted, before it is known what came of the move.
+    fn thaw(&self, intent: &Intent) {
+        let frozen_ms = self.frozen_ms(intent);
+        let (container, path, at) = (intent.container, intent.path.clone(), intent.at);
+        self.journal.note(vec![Record::Thawed { container, path, at, frozen_ms }]);
+        self.thawed().insert(container, frozen_ms);
+    }
+
+    async fn deleted(&self, intent: &Intent) -> Step<Ended> {
+        let (container, why) = (intent.container, "deleted meanwhile");
+        self.journal.append(vec![Record::Dropped { container, why: why.to_owned() }]).await?;
+        Ok(Ended::Skipped { why: why.to_owned(), done: true })
+    }
+
+    /// A move that GitLab will not end by itself.
+    async fn dead(
+        &self,
+        intent: Intent,
+        id: u64,
+        frozen: Option<Vec<Side>>,
+        class: Class,
+        evidence: Vec<String>,
+    ) -> Step<Ended> {
+        self.short(&intent, None);
+        let Some(now) = self.patiently(|| self.whereabouts(&intent, None)).await? else {
+            return self.deleted(&intent).await;
+        };
+        if now == intent.destination {
+            // Switched: it can be written to and lives there, whatever the record says.
+            return self.verify(intent, frozen, false, Some(Class::StaysReplicated)).await;
+        }
+        let ended = self.dead_end(&intent, class, evidence, Some(id)).await;
+        self.journaled(ended).await
+    }
+
+    /// Seconds until a project's quiet hour; `None`: now, or it cannot be asked.
+    async fn quiet_in(&self, intent: &Intent) -> Option<u64> {
+        if intent.container.kind != ContainerKind::Project {
+            return None;
+        }
+        let repository = self.ports.gitlab.container(intent.container).await.ok().flatten()?;
+        failure::backoff::quiet(repository.last_activity, self.ports.clock.now())
+    }
+
+    /// Compares source and destination, and looks into the destination where that is due. `left`: why the source's copy
+    /// is still there.
     pub(super) async fn verify(
         &self,
         intent: Intent,
         frozen: Option<Vec<Side>>,
-        state: &MoveState,
-        cleanup_failed: bool,
+        replicated: bool,
+        left: Option<Class>,
     ) -> Step<Ended> {
         let container = intent.container;
-        let replicated = matches!(state, MoveState::Finished | MoveState::CleanupFailed);
         let mut waits = READ_AGAIN.iter();
         let (judgement, destination) = loop {
             let judged = verify::judge(
@@ -111,21 +176,34 @@ impl Mover {
             }
         };
         if judgement.verdict == Verdict::Missing {
-            let remedy = "The source's copy is deleted. Restore the repository from a backup or a snapshot of the source's disk, \
-                 push what is missing, then: tranship quarantine release"
-                .to_owned();
-            let ended = self.set_aside(&intent, crate::plan::MISSING_REFERENCE, judgement.lines, remedy, true, true);
+            let ended = self.set_aside(&intent, Class::Missing, judgement.lines, None);
             return self.journaled(ended).await;
         }
         let verdict = judgement.verdict;
+        let compared = frozen.as_ref().unwrap_or(&intent.before);
+        let due = whole::is_destination_due(container, intent.bytes, verdict != Verdict::Unknown);
+        let deep = if due { Some(self.look_into(&intent, compared).await) } else { None };
+        if let Some(check) = deep.as_ref().filter(|check| check.verdict == plan::Verdict::Fail) {
+            let whole_before = intent.whole.as_deref() == Some(whole::word(plan::Verdict::Pass));
+            let class = if whole_before { Class::LostObjects } else { Class::CopyNotWhole };
+            let ended = self.set_aside(&intent, class, check.lines.clone(), None);
+            return self.journaled(ended).await;
+        }
+        let mut lines = judgement.lines;
+        if let Some(check) = deep.as_ref().filter(|check| check.verdict == plan::Verdict::Unknown) {
+            lines.extend(check.lines.iter().map(|line| format!("whether it is whole is unknown: {line}")));
+        }
+        let deep = deep.map(|check| check.verdict);
         self.journal
             .append(vec![Record::Verified {
                 container,
                 verdict: verdict.to_string(),
                 destination: destination.clone(),
+                whole: deep.map(|deep| whole::word(deep).to_owned()),
+                left: left.is_some(),
             }])
             .await?;
-        let frozen_for = self.ports.clock.now().duration_since(intent.at).unsigned_abs();
+        let frozen_ms = self.thawed().get(&container).copied();
         self.tell(Event::MoveVerified {
             container,
             path: intent.path.clone(),
@@ -133,85 +211,107 @@ impl Mover {
             destination: intent.destination.clone(),
             bytes: intent.bytes,
             verdict: verdict.to_string(),
-            detail: judgement.lines.join("; "),
-            frozen_ms: u64::try_from(frozen_for.as_millis()).unwrap_or(u64::MAX),
+            detail: lines.join("; "),
+            frozen_ms: frozen_ms.unwrap_or_else(|| self.frozen_ms(&intent)),
         });
         let source = frozen.unwrap_or_else(|| intent.before.clone());
-        let lines = judgement.lines;
-        Ok(Ended::Verified(Box::new(VerifiedMove { intent, verdict, lines, source, destination, cleanup_failed })))
+        Ok(Ended::Verified(Box::new(VerifiedMove { intent, verdict, lines, source, destination, deep, left })))
     }
 
-    pub(super) fn frozen_for_good(&self, intent: &Intent, evidence: Vec<String>, console: String) -> Ended {
-        let remedy = format!(
-            "GitLab does not leave this by itself. Look at Sidekiq first; when no job of it runs, in the Rails console: {console} \
-             Then: tranship quarantine release"
-        );
-        self.set_aside(intent, "read-only without an end", evidence, remedy, false, true)
+    /// Level 3: is the destination whole?
+    async fn look_into(&self, intent: &Intent, sides: &[Side]) -> whole::Check {
+        let _few = self.rules.checks.acquire().await;
+        match whole::check(&*self.ports.gitaly, &intent.destination, sides).await {
+            Ok(check) => check,
+            Err(e) => whole::Check { verdict: plan::Verdict::Unknown, lines: vec![e.to_string()] },
+        }
+    }
+
+    fn case<'a>(&'a self, intent: &'a Intent, move_id: Option<u64>) -> Case<'a> {
+        Case {
+            container: intent.container,
+            source: &intent.source,
+            destination: &intent.destination,
+            move_id,
+            version: &self.rules.version,
+        }
+    }
+
+    /// A dead end: the operator's hook may run the remedy, once; else it is set aside. Nothing is journaled yet.
+    pub(super) async fn dead_end(
+        &self,
+        intent: &Intent,
+        class: Class,
+        evidence: Vec<String>,
+        move_id: Option<u64>,
+    ) -> Ended {
+        let hooked = self.freed_by_hook(class, self.case(intent, move_id), &intent.path, &evidence).await;
+        match hooked {
+            Some(Ok(hook)) => {
+                let cause = format!("{}; hook {hook} has run the remedy", class.row().cause);
+                Ended::Again { container: intent.container, class, cause, wait: None }
+            }
+            Some(Err(seen)) => {
+                let evidence = evidence.into_iter().chain([seen]).collect();
+                self.set_aside(intent, class, evidence, move_id)
+            }
+            None => self.set_aside(intent, class, evidence, move_id),
+        }
     }
 
     /// Sets a repository aside after an intent. The remedy ends with the command that releases it.
     pub(super) fn set_aside(
         &self,
         intent: &Intent,
-        cause: &str,
+        class: Class,
         evidence: Vec<String>,
-        remedy: String,
-        loss: bool,
-        urgent: bool,
+        move_id: Option<u64>,
     ) -> Ended {
-        let remedy = format!("{remedy} {}", intent.container);
         let record = QuarantineRecord {
             path: intent.path.clone(),
             source: intent.source.clone(),
             destination: intent.destination.clone(),
-            cause: cause.to_owned(),
+            cause: class.row().cause.to_owned(),
             evidence,
-            remedy,
-            urgent,
+            remedy: format!("{} {}", remedy(class, self.case(intent, move_id)), intent.container),
+            urgent: class.row().urgent,
         };
-        Ended::Quarantined { container: intent.container, path: intent.path.clone(), record, loss }
+        Ended::Quarantined { container: intent.container, path: intent.path.clone(), class, record }
     }
 
-    /// Sets a repository aside for which nothing was scheduled.
-    pub(crate) fn quarantine(
-        &self,
-        planned: &PlannedMove,
-        cause: &str,
-        evidence: Vec<String>,
-        remedy: String,
-        urgent: bool,
-    ) -> Ended {
-        let remedy = format!("{remedy} {}", planned.container);
+    /// Sets a repository aside for which nothing is under way.
+    pub(crate) fn quarantine(&self, planned: &PlannedMove, class: Class, evidence: Vec<String>) -> Ended {
+        let case = Case {
+            container: planned.container,
+            source: &planned.source,
+            destination: &planned.destination,
+            move_id: None,
+            version: &self.rules.version,
+        };
         let record = QuarantineRecord {
             path: planned.path.to_string(),
             source: planned.source.clone(),
             destination: planned.destination.clone(),
-            cause: cause.to_owned(),
+            cause: class.row().cause.to_owned(),
             evidence,
-            remedy,
-            urgent,
+            remedy: format!("{} {}", remedy(class, case), planned.container),
+            urgent: class.row().urgent,
         };
-        Ended::Quarantined { container: planned.container, path: planned.path.to_string(), record, loss: false }
+        Ended::Quarantined { container: planned.container, path: planned.path.to_string(), class, record }
     }
 
+    /// Writes down how an intent ended, where that is no verdict.
     pub(super) async fn journaled(&self, ended: Ended) -> Step<Ended> {
-        if let Ended::Quarantined { container, record, loss, .. } = &ended {
-            let (quarantine, loss) = (Box::new(record.clone()), *loss);
-            self.journal.append(vec![Record::Quarantined { container: *container, quarantine, loss }]).await?;
+        match &ended {
+            Ended::Quarantined { container, class, record, .. } => {
+                let (quarantine, loss) = (Box::new(record.clone()), class.is_loss());
+                self.journal.append(vec![Record::Quarantined { container: *container, quarantine, loss }]).await?;
+            }
+            Ended::Again { container, cause, .. } => {
+                self.journal.append(vec![Record::Dropped { container: *container, why: cause.clone() }]).await?;
+            }
+            _ => {}
         }
         Ok(ended)
     }
-}
-
-/// The lines for GitLab's Rails console that end a move and make its container writable again.
-pub(super) fn console_lines(kind: ContainerKind, id: Option<u64>) -> String {
-    let class = match kind {
-        ContainerKind::Project => "Projects",
-        ContainerKind::Snippet => "Snippets",
-        ContainerKind::GroupWiki => "Groups",
-    };
-    let id = id.map_or_else(|| "ID_OF_ITS_NEWEST_MOVE".to_owned(), |id| id.to_string());
-    format!(
-        "m = {class}::RepositoryStorageMove.find({id}); m.do_fail! unless m.failed?; m.container.set_repository_writable!"
-    )
 }

@@ -2,10 +2,12 @@
 //! process can take it up.
 
 mod follow;
+mod places;
+mod stuck;
 
-use follow::console_lines;
+pub(crate) use places::Places;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,22 +15,52 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use super::event::Event;
+use super::failure::Class;
 use super::journal::{Journal, JournalError};
 use super::poll::Poller;
 use super::port::{Cursor, PortError, PortErrorKind, PortResult, Ports};
 use super::verify::{self, Verdict};
-use crate::model::{Container, ContainerKind, MoveRecord, MoveState, StorageName};
-use crate::plan::PlannedMove;
+use super::whole;
+use crate::model::{Container, ContainerKind, Hook, MoveRecord, MoveState, SourceFsck, StorageName};
+use crate::plan::durations::Durations;
+use crate::plan::{self, Plan, PlannedMove};
 use crate::state::QuarantineRecord;
 use crate::state::journal::{Intent, Record, Side};
 
 /// A request that was cut off may still run in Rails until its own timeout (60 s by default) has passed.
 const REQUEST_MAY_RUN: Duration = Duration::from_secs(65);
-/// A move is called stuck after this, and twenty times the time its bytes would take at 60 MB/s. A giant does not cry wolf.
-const STUCK: Duration = Duration::from_secs(30 * 60);
-const STUCK_BYTES_PER_SECOND: u64 = 60_000_000 / 20;
-/// Waits between attempts to read a destination that does not answer, seconds of the fleet's clock.
-const READ_AGAIN: [u64; 4] = [2, 10, 30, 60];
+/// Somebody else's move is waited for so long.
+const FOREIGN: Duration = Duration::from_secs(30 * 60);
+/// Waits between attempts to read a destination that does not answer, seconds of the fleet's clock: a Gitaly that restarts
+/// is back within minutes, and what cannot be read then is unknown.
+const READ_AGAIN: [u64; 6] = [2, 10, 30, 60, 120, 300];
+
+/// What a run's moves go by.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// The run's name: what is drawn at random is drawn from it.
+    pub(crate) run: String,
+    /// GitLab's, as the run found it; empty: it could not be read.
+    pub(crate) version: String,
+    pub(crate) hooks: Vec<Hook>,
+    pub(crate) durations: Durations,
+    pub(crate) source_fsck: SourceFsck,
+    /// Checks of whole repositories, few at once.
+    pub(crate) checks: tokio::sync::Semaphore,
+}
+
+impl Rules {
+    pub(crate) fn new(run: &str, version: String, plan: Option<&Plan>) -> Arc<Self> {
+        Arc::new(Self {
+            run: run.to_owned(),
+            version,
+            hooks: plan.map(|plan| plan.hooks.clone()).unwrap_or_default(),
+            durations: plan.map(|plan| plan.durations.clone()).unwrap_or_default(),
+            source_fsck: plan.map(|plan| plan.source_fsck).unwrap_or_default(),
+            checks: tokio::sync::Semaphore::new(whole::AT_ONCE),
+        })
+    }
+}
 
 /// What a move needs of its run.
 #[derive(Clone)]
@@ -41,6 +73,15 @@ pub(crate) struct Mover {
     pub(crate) stop: CancellationToken,
     /// Sources off which nothing more is scheduled, each with the reason: a reference tip is missing.
     pub(crate) closed: Arc<Mutex<BTreeMap<StorageName, String>>>,
+    /// How long the latest move of a container kept it read-only, milliseconds; taken out by whoever counts it.
+    pub(crate) thawed: Arc<Mutex<BTreeMap<Container, u64>>>,
+    pub(crate) rules: Arc<Rules>,
+    /// Repositories for which the operator's hook for dead ends has run.
+    pub(crate) hooked: Arc<Mutex<BTreeSet<Container>>>,
+    /// Moves that wait for a worker while there is none, each with what is seen: nothing new is scheduled.
+    pub(crate) short: Arc<Mutex<BTreeMap<Container, String>>>,
+    /// Where GitLab's lists showed projects.
+    pub(crate) places: Places,
 }
 
 /// One move to make.
@@ -59,9 +100,9 @@ pub(crate) enum Ended {
     /// Compared; not missing anything that could be seen.
     Verified(Box<VerifiedMove>),
     /// Set aside.
-    Quarantined { container: Container, path: String, record: QuarantineRecord, loss: bool },
-    /// Failed in a way that another attempt may not.
-    Again { cause: String },
+    Quarantined { container: Container, path: String, class: Class, record: QuarantineRecord },
+    /// Failed: what is done, the class's line of the table says. `wait`: seconds before which another attempt is useless.
+    Again { container: Container, class: Class, cause: String, wait: Option<u64> },
     /// Not made: `done` when that is as good as made.
     Skipped { why: String, done: bool },
     /// Not begun: the run stops, or the source was closed.
@@ -84,7 +125,10 @@ pub(crate) struct VerifiedMove {
     pub(crate) lines: Vec<String>,
     pub(crate) source: Vec<Side>,
     pub(crate) destination: String,
-    pub(crate) cleanup_failed: bool,
+    /// Whether the destination is whole, where that was looked at.
+    pub(crate) deep: Option<plan::Verdict>,
+    /// Why the source's copy is still there.
+    pub(crate) left: Option<Class>,
 }
 
 enum Stop {
@@ -114,25 +158,27 @@ impl Mover {
 
     /// Makes one attempt.
     pub(crate) async fn attempt(&self, task: Task) -> Ended {
+        let container = task.planned.container;
         let ended = self.try_attempt(&task).await;
-        self.settle(ended)
+        self.settle(container, ended)
     }
 
     /// Takes up a move that an earlier run left in doubt.
     pub(crate) async fn take_up(&self, intent: Intent, move_id: Option<u64>, frozen: Option<Vec<Side>>) -> Ended {
+        let container = intent.container;
         // No error may end this as if nothing had been asked for.
         let ended = in_doubt(self.try_take_up(intent, move_id, frozen).await);
-        self.settle(ended)
+        self.settle(container, ended)
     }
 
-    fn settle(&self, ended: Step<Ended>) -> Ended {
+    fn settle(&self, container: Container, ended: Step<Ended>) -> Ended {
         match ended {
             Ok(ended) => ended,
             Err(Stop::Journal(e)) => Ended::Fatal { cause: e.to_string() },
             Err(Stop::Port(e)) => match e.kind {
                 PortErrorKind::Unauthenticated | PortErrorKind::Forbidden => Ended::Halt { cause: e.to_string() },
                 PortErrorKind::Transient | PortErrorKind::Protocol => Ended::Unreachable { cause: e.to_string() },
-                _ => Ended::Again { cause: e.to_string() },
+                _ => Ended::Again { container, class: Class::Refused, cause: e.to_string(), wait: None },
             },
         }
     }
@@ -148,7 +194,13 @@ impl Mover {
                 }
                 Err(e) => return Err(e.into()),
             };
-            let now = self.shown(container, [&planned.source, &planned.destination]).await?;
+            let (id, live) = newest.as_ref().map_or((0, false), |m| (m.id, !m.state.is_terminal()));
+            self.places.saw(container, id);
+            let on_source = !live && self.places.is_on(&*self.ports.gitlab, &planned.source, container, id).await;
+            let now = match on_source {
+                true => Some(planned.source.clone()),
+                false => self.shown(container, [&planned.source, &planned.destination]).await?,
+            };
             // Not shown, and yet there: where its newest move brought it, or where the plan saw it.
             let now = now.or_else(|| brought_to(newest.as_ref())).unwrap_or_else(|| planned.source.clone());
             if now == planned.destination {
@@ -176,16 +228,33 @@ impl Mover {
         };
         let Some(before) = self.read_source(planned).await? else {
             let seen = format!("Gitaly of {} has no repository where GitLab says {container} is", planned.source);
-            let remedy =
-                "Look for it on the other storages, or restore it from a backup; then: tranship quarantine release";
-            return Ok(self.quarantine(planned, "not found on its source", vec![seen], remedy.to_owned(), false));
+            return Ok(self.quarantine(planned, Class::SourceAbsent, vec![seen]));
         };
+        let whole = self.is_source_whole(planned, &before).await?;
+        if let Some(check) = whole.as_ref().filter(|check| check.verdict == plan::Verdict::Fail) {
+            return Ok(self.quarantine(planned, Class::SourceNotWhole, check.lines.clone()));
+        }
+        if let Some(check) = whole.as_ref().filter(|check| check.verdict == plan::Verdict::Unknown) {
+            // Asked to be sure, it is not moved on a guess.
+            let cause = format!("whether the source is whole is unknown: {}", check.lines.join("; "));
+            return Ok(Ended::Again { container, class: Class::Other, cause, wait: None });
+        }
         if self.stop.is_cancelled() || self.is_closed(&planned.source) {
             return Ok(Ended::Stopped);
         }
-        let intent = self.intent(task, before_id, &before);
+        let whole = whole.map(|check| whole::word(check.verdict).to_owned());
+        let intent = Intent { whole, ..self.intent(task, before_id, &before) };
         self.journal.append(vec![Record::Intent { intent: Box::new(intent.clone()) }]).await?;
         in_doubt(self.post(intent).await)
+    }
+
+    /// Checks the source object by object, where that is asked for. Before the freeze: it costs nobody a push.
+    async fn is_source_whole(&self, planned: &PlannedMove, sides: &[Side]) -> PortResult<Option<whole::Check>> {
+        if !whole::is_source_due(self.rules.source_fsck, planned.container, planned.bytes) {
+            return Ok(None);
+        }
+        let _few = self.rules.checks.acquire().await;
+        whole::check(&*self.ports.gitaly, &planned.source, sides).await.map(Some)
     }
 
     fn intent(&self, task: &Task, before_id: u64, before: &[Side]) -> Intent {
@@ -204,6 +273,7 @@ impl Mover {
             before: before.iter().map(Side::digest_only).collect(),
             before_read: true,
             disks_differ: task.disks_differ,
+            whole: None,
         }
     }
 
@@ -267,13 +337,13 @@ impl Mover {
         self.closed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains_key(source)
     }
 
-    async fn post(&self, intent: Intent) -> Step<Ended> {
+    async fn post(&self, mut intent: Intent) -> Step<Ended> {
         let container = intent.container;
         let posted = match self.ports.gitlab.schedule(container, &intent.destination).await {
             Ok(record) => record,
             Err(e) => match self.refused(&intent, e).await? {
                 Ok(record) => record,
-                Err(ended @ Ended::Quarantined { .. }) => return self.journaled(ended).await,
+                Err(ended @ (Ended::Quarantined { .. } | Ended::Again { .. })) => return self.journaled(ended).await,
                 Err(ended) => {
                     let why = "not scheduled".to_owned();
                     self.journal.append(vec![Record::Dropped { container, why }]).await?;
@@ -281,6 +351,18 @@ impl Mover {
                 }
             },
         };
+        self.places.saw(container, posted.id);
+        if posted.source != intent.source.as_str()
+            && let Ok(source) = StorageName::new(posted.source.as_str())
+        {
+            // Somebody changed it behind GitLab's moves. What was read before is of another copy: only the frozen read of
+            // the true source proves anything.
+            self.tell(Event::Warning {
+                message: format!("{}: GitLab moves it off {source}, not off {}", intent.path, intent.source),
+            });
+            intent = Intent { source, before_read: false, disks_differ: false, ..intent };
+            self.journal.append(vec![Record::Intent { intent: Box::new(intent.clone()) }]).await?;
+        }
         self.follow(intent, posted.id, None).await
     }
 
@@ -290,12 +372,12 @@ impl Mover {
         self.tell(Event::Waiting {
             what: format!("{path}: somebody's move {id} to {destination} is {state}; waiting for it"),
         });
-        let over = self.poller.watch(container.kind, *id);
+        let over = self.poller.watch(container.kind, *id, None);
         let ended = tokio::select! {
             _ = over => return None,
             () = self.stop.cancelled() => Ended::Stopped,
-            () = self.ports.clock.sleep(STUCK) => {
-                let minutes = STUCK.as_secs() / 60;
+            () = self.ports.clock.sleep(FOREIGN) => {
+                let minutes = FOREIGN.as_secs() / 60;
                 let why = format!("somebody's move {id} to {destination} has been under way for {minutes} minutes");
                 Ended::Skipped { why, done: false }
             }
@@ -315,7 +397,7 @@ impl Mover {
             PortErrorKind::Refused if error.message.contains("_storage_name") => {
                 Ok(Err(Ended::Halt { cause: format!("{error}: GitLab's configuration lacks the storage") }))
             }
-            PortErrorKind::Refused => Ok(Err(Ended::Again { cause: error.to_string() })),
+            PortErrorKind::Refused => Ok(Err(again(intent, Class::Refused, error.to_string()))),
             // 429 and the like are retried by the adapter; what arrives here may have been carried out.
             PortErrorKind::Ambiguous | PortErrorKind::Transient | PortErrorKind::Protocol => {
                 self.tell(Event::Warning {
@@ -331,7 +413,7 @@ impl Mover {
                     Some(record) => Ok(record),
                     // An adapter says so only of what surely never arrived.
                     None if error.is_transient() => Err(Ended::Unreachable { cause: error.to_string() }),
-                    None => Err(Ended::Again { cause: error.to_string() }),
+                    None => Err(again(intent, Class::LostAnswer, error.to_string())),
                 })
             }
             PortErrorKind::NotFound => Ok(Err(Ended::Skipped { why: "deleted meanwhile".into(), done: true })),
@@ -345,18 +427,19 @@ impl Mover {
             Some(m) if m.id > intent.before_id && m.destination == intent.destination.as_str() => return Ok(Ok(m)),
             Some(m) if !m.state.is_terminal() => {
                 let ended = self.wait_for_foreign(&intent.path, &m).await;
-                let again = || Ended::Again { cause: format!("somebody's move {} was under way", m.id) };
-                return Ok(Err(ended.unwrap_or_else(again)));
+                let cause = format!("somebody's move {} was under way", m.id);
+                return Ok(Err(ended.unwrap_or_else(|| again(intent, Class::Foreign, cause))));
             }
             // It ended between the refusal and this look.
             Some(m) if m.state != MoveState::Failed => {
-                return Ok(Err(Ended::Again { cause: format!("somebody's move {} has just ended", m.id) }));
+                let cause = format!("somebody's move {} has just ended", m.id);
+                return Ok(Err(again(intent, Class::Foreign, cause)));
             }
-            Some(m) => format!("its newest move, {}, is {}", m.id, m.state),
-            None => "no move of it is under way".to_owned(),
+            Some(m) => (Class::DeadEndA, Some(m.id), format!("its newest move, {}, is {}", m.id, m.state)),
+            None => (Class::ReadOnly, None, "no move of it is under way".to_owned()),
         };
-        let evidence = vec![error.to_string(), seen];
-        Ok(Err(self.frozen_for_good(intent, evidence, console_lines(intent.container.kind, None))))
+        let (class, move_id, seen) = seen;
+        Ok(Err(self.dead_end(intent, class, vec![error.to_string(), seen], move_id).await))
     }
 
     /// The move that GitLab made of our intent, if it made one.
@@ -403,6 +486,10 @@ impl Mover {
             }
         }
     }
+}
+
+fn again(intent: &Intent, class: Class, cause: String) -> Ended {
+    Ended::Again { container: intent.container, class, cause, wait: None }
 }
 
 /// Where a move brought its container, if it ended well.

@@ -51,7 +51,7 @@ pub struct Formatter {
 impl Formatter {
     /// Reads a file. `None`: it cannot be read, or has more than 64 MiB; that is told by [`Formatter::finish`].
     pub fn read(&mut self, path: &Utf8Path) -> Option<Vec<u8>> {
-        read::bytes(path, path.as_str(), &mut self.texts, &mut self.report)
+        read::bytes(path, path.as_str(), read::Kind::File, &mut self.texts, &mut self.report)
     }
 
     /// Gives a text's canonical form. `None`: it is no configuration, or it could not be formatted safely; that is

@@ -335,7 +335,7 @@ pub(super) const STORAGE: BlockSpec = BlockSpec {
             "metrics",
             TextMap,
             Optional,
-            "Prometheus labels of this server: what `target.selector` stands for in a gate's query.",
+            "Prometheus labels of this server: what `target.selector` stands for in a gate's query. Left out, of a pod its namespace and name.",
             "metrics = { instance = \"gitaly-01:9236\" }",
         ),
     ],
@@ -351,6 +351,15 @@ pub(super) const STORAGE: BlockSpec = BlockSpec {
             .unit("share of the disk"),
             attribute("max_moves", Whole(1, U32), Default("4"), "Moves in flight towards or from it.", "max_moves = 8")
                 .unit("moves"),
+            attribute(
+                "bandwidth",
+                Size,
+                Optional,
+                "What its disk and network give to copies, each way: large moves are begun as that allows, and the estimate \
+                 counts with it.",
+                "bandwidth = \"400Mi\"",
+            )
+            .unit("bytes per second"),
         ],
         ..block("limits", &[], false, "What moves may do to it.")
     }],

@@ -20,6 +20,7 @@ pub const NAMES: &[(&str, &str, &str)] = &[
     (
         "target.selector",
         "`query` of a `gate`",
-        "The Prometheus labels of the storage that is asked about: its `metrics`, written as in a query.",
+        "The Prometheus labels of the storage that is asked about, written as in a query: its `metrics`; left out, of a pod its namespace and name, and on the sandbox storage=\"NAME\".",
     ),
+    ("target.name", "`query` of a `gate`", "GitLab's name of the storage that is asked about."),
 ];

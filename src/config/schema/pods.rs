@@ -107,7 +107,7 @@ pub(super) const POD_SPEC: BlockSpec = BlockSpec {
             "rotation_budget",
             Duration,
             Optional,
-            "How long a restart may keep the storage away; a plan that restarts the pod says when the last measured one took longer.",
+            "How long a restart may keep the storage away: `tranship rotate` measures one and fails above it, and a plan that restarts the pod says when the last one took longer.",
             "rotation_budget = \"30s\"",
         ),
         attribute(
@@ -121,7 +121,7 @@ pub(super) const POD_SPEC: BlockSpec = BlockSpec {
             "max_unavailable",
             Whole(0, 1),
             Default("1"),
-            "The disruption budget: 1 lets a drain of the node evict the pod, 0 makes it wait until somebody deletes the pod.",
+            "The disruption budget: 1 lets a drain of the node evict the pod, 0 makes it wait for `tranship rotate`.",
             "max_unavailable = 0",
         )
         .unit("pods"),

@@ -99,7 +99,7 @@ pub(super) const ROLLOUT: BlockSpec = BlockSpec {
                 "sample",
                 Whole(1, u64::MAX as i128),
                 Optional,
-                "At most this many, drawn once, from all sizes alike.",
+                "At most this many, drawn once, from all kinds and sizes alike.",
                 "sample = 300",
             )
             .unit("repositories"),
@@ -107,7 +107,7 @@ pub(super) const ROLLOUT: BlockSpec = BlockSpec {
                 "batch",
                 Whole(1, u64::MAX as i128),
                 Optional,
-                "It is taken in batches, each with its own soak and gates; the first has so many.",
+                "It is taken in batches, each with its own soak and gates, the first of so many; at most 100, the last takes the rest.",
                 "batch = 100",
             )
             .unit("repositories"),
@@ -131,7 +131,7 @@ pub(super) const ROLLOUT: BlockSpec = BlockSpec {
                 "window",
                 Reference("window"),
                 Optional,
-                "Its moves start only inside.",
+                "Its moves start only inside, where they will have ended before it closes.",
                 "window = window.nights",
             ),
         ],
@@ -221,8 +221,20 @@ pub(super) const WINDOW: BlockSpec = BlockSpec {
             "days = [\"mon\", \"tue\"]",
         ),
         attribute("start", Text, Required, "When it begins, HH:MM.", "start = \"22:00\""),
-        attribute("end", Text, Required, "When it ends, HH:MM; before start: the next day.", "end = \"05:00\""),
-        attribute("timezone", Text, Default("\"UTC\""), "An IANA time zone.", "timezone = \"Europe/Berlin\""),
+        attribute(
+            "end",
+            Text,
+            Required,
+            "When it ends, HH:MM; before start: the next day; the same as start: a whole day.",
+            "end = \"05:00\"",
+        ),
+        attribute(
+            "timezone",
+            Text,
+            Default("\"UTC\""),
+            "An IANA time zone. Summer time is followed: a time that the clock jumps over is at the jump, of one that comes twice the first counts.",
+            "timezone = \"Europe/Berlin\"",
+        ),
     ],
     ..block("window", &["name"], true, "A time that comes again. Has an effect where a rollout names it.")
 };
@@ -319,8 +331,7 @@ pub(super) const MOVED: BlockSpec = BlockSpec {
         attribute("from", Address, Required, "The address before.", "from = assignment.rest"),
         attribute("to", Address, Required, "The address now.", "to = assignment.everything-else"),
     ],
-    later: true,
-    ..block("moved", &[], true, "A block's label changed.")
+    ..block("moved", &[], true, "A block's label changed: what the state holds for it follows.")
 };
 
 pub(super) const CONCURRENCY: BlockSpec = BlockSpec {

@@ -2,6 +2,7 @@
 
 use super::Takes::{Object, Text};
 use super::{Function, Wrong, row};
+use crate::diag::line_and_column;
 use crate::expr::{Value, is_name};
 
 pub(super) const TABLE: fn() -> Vec<Function> = || {
@@ -29,9 +30,10 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
                 let text = files.read(a.text(0)).map_err(|m| Wrong::argument(0, m))?;
                 a.spend(text.len() as u64)?;
                 let node = files.template(a.text(0), &text).map_err(|m| Wrong::argument(0, m))?;
-                a.env
-                    .elsewhere(&node, a.entries(1))
-                    .map_err(|fault| Wrong::argument(0, format!("in this template: {fault}")))
+                a.env.elsewhere(&node, a.entries(1)).map_err(|fault| {
+                    let place = fault.span.map(|span| line_and_column(&text, span.start)).unwrap_or_default();
+                    Wrong::argument(0, format!("{}{place}: {fault}", a.text(0)))
+                })
             },
         ),
     ]

@@ -12,18 +12,18 @@ use super::answer::{self, Answer};
 use super::pace::{Class, Pace};
 use crate::apply::port::{PortError, PortErrorKind, PortResult};
 use crate::live::cause::{Cause, cause_of};
-use crate::live::connect::certificates;
+use crate::live::client::{Client, Words};
 
 /// Requests in flight to one GitLab. A default installation serves 16 to 32 requests at once (4 threads a Puma worker),
 /// and its users need them too: at ten times this our own requests queue behind each other and time out.
 const CONCURRENCY: usize = 16;
-const CONNECT: Duration = Duration::from_secs(10);
 const WHOLE: Duration = Duration::from_secs(60);
 /// A POST of a move waits for locks; Rails itself gives up after 60 s, so that what is unanswered by then stays so.
 const POST: Duration = Duration::from_secs(90);
-const IDLE: Duration = Duration::from_secs(20);
 /// A page of 100 projects is about half a megabyte; what is larger than this is no answer of GitLab's.
 const LARGEST_BODY: usize = 32 << 20;
+
+const WORDS: Words = Words { block: "gitlab", server: "GitLab", example: "https://gitlab.example.com" };
 
 /// How long a call is repeated before its error is told.
 #[derive(Debug, Clone, Copy)]
@@ -167,29 +167,8 @@ pub(super) struct Http {
 impl Http {
     /// Checks the URL, token and CA, and makes the client. Dials nothing.
     pub(super) fn new(url: &str, token: &SecretString, ca: Option<&str>) -> PortResult<Self> {
-        let bad = |message: &str, help: &str| PortError {
-            help: Some(help.to_owned()),
-            ..PortError::new(PortErrorKind::Protocol, "reading `gitlab.url`", message)
-        };
-        let parsed = url::Url::parse(url)
-            .map_err(|e| bad(&format!("it is no URL: {e}"), "Write it like `https://gitlab.example.com`."))?;
-        if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(bad(
-                &format!("its scheme is `{}`, expected `https` or `http`", parsed.scheme()),
-                "Write it like `https://gitlab.example.com`.",
-            ));
-        }
-        if !parsed.username().is_empty() || parsed.password().is_some() {
-            return Err(bad("it holds a user name or password", "Leave them out; the token is `gitlab.token`."));
-        }
-        if parsed.query().is_some() || parsed.fragment().is_some() {
-            return Err(bad("it holds a query or fragment", "Write only scheme, host, port and relative root."));
-        }
-        let root = parsed.as_str().trim_end_matches('/');
-        let base = format!("{}/api/v4", root.strip_suffix("/api/v4").unwrap_or(root));
-        let host = parsed.host_str().unwrap_or("?");
-        let host = format!("{host}:{}", parsed.port_or_known_default().unwrap_or(443));
-
+        let Client { client, root, host } = WORDS.client(url, ca, WHOLE)?;
+        let base = format!("{}/api/v4", root.strip_suffix("/api/v4").unwrap_or(&root));
         let trimmed = token.expose_secret().trim();
         let mut header = HeaderValue::from_str(trimmed).ok().filter(|h| !h.is_empty()).ok_or_else(|| PortError {
             help: Some("Check where `gitlab.token` points to.".to_owned()),
@@ -201,43 +180,6 @@ impl Http {
         })?;
         header.set_sensitive(true);
 
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("tranship/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
-            .timeout(WHOLE)
-            // Shorter than proxies keep idle connections (60 s and more): a POST on one that they just closed would
-            // be in doubt for nothing.
-            .pool_idle_timeout(IDLE)
-            // A redirect could carry the token to another host, and turns a PUT or POST into a GET.
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false);
-        let loopback = match parsed.host() {
-            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        if loopback {
-            builder = builder.no_proxy();
-        }
-        if parsed.scheme() == "http" {
-            // No certificates are looked at, so none are loaded.
-            builder = builder.tls_certs_only([]);
-        } else if let Some(pem) = ca {
-            builder = builder.tls_certs_merge(certificates(pem, "gitlab.ca")?);
-        }
-        let client = builder.build().map_err(|e| PortError {
-            help: Some("Set `gitlab.ca` to a PEM file with the CA that signed GitLab's certificate.".to_owned()),
-            ..PortError::new(
-                PortErrorKind::Protocol,
-                format!("preparing TLS for {host}"),
-                match cause_of(&e) {
-                    Cause::Tls { message, .. } | Cause::Other(message) => message,
-                    _ => "no CA certificates are installed on this machine".to_owned(),
-                },
-            )
-        })?;
         let permits = Semaphore::new(CONCURRENCY);
         let secret = SecretString::from(trimmed.to_owned());
         Ok(Self {

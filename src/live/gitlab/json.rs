@@ -38,6 +38,12 @@ pub(super) struct Statistics {
     wiki_size: Option<i64>,
 }
 
+/// A commit, as far as it is read.
+#[derive(Deserialize)]
+pub(super) struct Commit {
+    pub(super) id: String,
+}
+
 #[derive(Deserialize)]
 pub(super) struct Parent {
     id: u64,

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::http::{Call, Http, Patience};
-use super::json::{DiskPath, Item, Metadata, Move, Project, Settings, Token};
+use super::json::{Commit, DiskPath, Item, Metadata, Move, Project, Settings, Token};
 use super::list::{self, Release};
 use super::pace::{Pace, Tell};
 use crate::apply::port::{Cursor, GitLab, Listing, PortError, PortErrorKind, PortResult, Version};
@@ -139,6 +139,28 @@ impl GitLab for RestGitLab {
         let call = Call::get(format!("/projects/{}/storage", container.id));
         let path: Option<DiskPath> = found(self.http.call(&call).await)?;
         Ok(path.map(|p| p.disk_path))
+    }
+
+    async fn project(&self, path: &str) -> PortResult<Option<Repository>> {
+        // GitLab takes a path with its slashes escaped for an id.
+        let id: String = url::form_urlencoded::byte_serialize(path.as_bytes()).collect::<String>().replace('+', "%20");
+        let call = Call::get(format!("/projects/{id}")).quiet("statistics", "true");
+        let project: Option<Project> = found(self.http.call(&call).await)?;
+        project.map(|p| p.repository(&call.shown)).transpose()
+    }
+
+    async fn commit(&self, project: u64, branch: &str, start: Option<&str>, message: &str) -> PortResult<String> {
+        let mut body = json!({
+            "branch": branch,
+            "commit_message": message,
+            "force": start.is_some(),
+            "actions": [{ "action": "create", "file_path": format!(".{branch}"), "content": message }],
+        });
+        if let (Some(start), Some(body)) = (start, body.as_object_mut()) {
+            body.insert("start_branch".to_owned(), json!(start));
+        }
+        let made: Commit = self.http.call(&Call::post(format!("/projects/{project}/repository/commits"), body)).await?;
+        Ok(made.id)
     }
 
     async fn moves(&self, kind: ContainerKind, page: u32) -> PortResult<Vec<MoveRecord>> {

@@ -13,6 +13,7 @@ use kube::api::{
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::access::ClusterTarget;
 use super::answer;
@@ -172,6 +173,15 @@ impl KubeCluster {
         }
     }
 
+    /// Something that need not be there, nor be readable.
+    async fn glimpse(&self, what: &str, request: Built) -> PortResult<Option<Value>> {
+        match self.read(what, request).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Failure::Said(status)) if matches!(status.code, 403 | 404) => Ok(None),
+            Err(failure) => Err(failure.into_error(what)),
+        }
+    }
+
     /// A list of something that need not be readable.
     async fn look<T>(&self, path: &str, what: &str, facts: impl FnOnce(&[Value]) -> T) -> Reading<T> {
         match self.pages(&format!("list of {what}"), &Resource::new(path)).await {
@@ -182,6 +192,11 @@ impl KubeCluster {
             }),
         }
     }
+}
+
+/// The name that Kubernetes's attach controller gives to the attachment of a CSI volume to a node.
+fn attachment(handle: &str, driver: &str, node: &str) -> String {
+    format!("csi-{}", hex::encode(Sha256::digest(format!("{handle}{driver}{node}"))))
 }
 
 #[async_trait]
@@ -227,15 +242,15 @@ impl Cluster for KubeCluster {
             };
             (name.clone(), keys)
         });
-        let (secrets, storage_classes, priority_classes, nodes, has_quota) = futures::join!(
+        let (secrets, storage_classes, priority_classes, nodes, quotas) = futures::join!(
             join_all(asked),
             self.look("/apis/storage.k8s.io/v1/storageclasses", "storageclasses", facts::storage_classes),
             self.look("/apis/scheduling.k8s.io/v1/priorityclasses", "priorityclasses", facts::names),
             self.look("/api/v1/nodes", "nodes", facts::nodes),
-            self.look(&quota, "resourcequotas", |items| !items.is_empty()),
+            self.look(&quota, "resourcequotas", facts::quotas),
         );
         let secrets: BTreeMap<_, _> = secrets.into_iter().collect();
-        Ok(Surroundings { secrets, storage_classes, priority_classes, nodes, has_quota })
+        Ok(Surroundings { secrets, storage_classes, priority_classes, nodes, quotas })
     }
 
     async fn get(&self, key: &ObjectKey) -> PortResult<Option<Value>> {
@@ -301,6 +316,28 @@ impl Cluster for KubeCluster {
         let body = eviction.to_string().into_bytes();
         let request = self.resource(ObjectKind::Pod).create_subresource("eviction", pod, &params, body);
         self.ask(&what, dry_run, ObjectKind::Pod, request).await
+    }
+
+    async fn attached(&self, volume: &str, node: &str) -> PortResult<Option<bool>> {
+        let what = format!("reading PersistentVolume {volume}");
+        let volumes = Resource::new("/api/v1/persistentvolumes");
+        let Some(volume) = self.glimpse(&what, volumes.get(volume, &GetParams::default())).await? else {
+            return Ok(None);
+        };
+        let (driver, handle) =
+            (facts::text(&volume, "/spec/csi/driver"), facts::text(&volume, "/spec/csi/volumeHandle"));
+        if driver.is_empty() {
+            return Ok(None);
+        }
+        let name = attachment(handle, driver, node);
+        let what = format!("reading VolumeAttachment {name}");
+        let attachments = Resource::new("/apis/storage.k8s.io/v1/volumeattachments");
+        match self.read(&what, attachments.get(&name, &GetParams::default())).await {
+            Ok(_) => Ok(Some(true)),
+            Err(Failure::Said(status)) if status.code == 404 => Ok(Some(false)),
+            Err(Failure::Said(status)) if status.code == 403 => Ok(None),
+            Err(failure) => Err(failure.into_error(&what)),
+        }
     }
 
     async fn events(&self, key: &ObjectKey) -> PortResult<Vec<String>> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::model::cluster::{NodeFacts, StorageClassFacts};
+use crate::model::cluster::{NodeFacts, QuotaFacts, StorageClassFacts};
 
 /// Text at a JSON pointer; empty when there is none.
 pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -28,6 +28,13 @@ pub(super) fn names(items: &[Value]) -> BTreeSet<String> {
 /// Nodes, by name.
 pub(super) fn nodes(items: &[Value]) -> Vec<NodeFacts> {
     let mut found: Vec<NodeFacts> = items.iter().map(NodeFacts::of).collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// ResourceQuotas, by name.
+pub(super) fn quotas(items: &[Value]) -> Vec<QuotaFacts> {
+    let mut found: Vec<QuotaFacts> = items.iter().map(QuotaFacts::of).collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
 }
@@ -70,6 +77,19 @@ mod tests {
         let n1 = &found[1];
         assert_eq!((n1.cpu_millis, n1.memory, n1.ready, n1.unschedulable), (3920, 15_830_732 * 1024, true, true));
         assert_eq!(n1.labels.get("zone").map(String::as_str), Some("a"));
+    }
+
+    #[test]
+    fn a_quota_says_what_is_left_unless_it_is_for_some_pods_only() {
+        let quota = |spec: Value| {
+            json!({ "metadata": { "name": "q" }, "spec": spec,
+                "status": { "used": { "requests.cpu": "1500m", "pods": "3" } } })
+        };
+        let hard = json!({ "requests.cpu": "4", "pods": "2", "requests.memory": "1Ki" });
+        let found = quotas(&[quota(json!({ "hard": hard })), quota(json!({ "hard": hard, "scopes": ["BestEffort"] }))]);
+        let left: Vec<(&str, u128)> = found[0].left.iter().map(|(name, left)| (name.as_str(), *left)).collect();
+        assert_eq!(left, [("pods", 0), ("requests.cpu", 2_500), ("requests.memory", 1_024_000)]);
+        assert!(found[1].left.is_empty());
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! One reading of the whole fleet, through the ports alone: servers and disks, GitLab's settings and moves (here), its
-//! lists (`lists`, page by page in `pages`), and the sizes and object pools that they lack (`sizes`,
-//! `pools`).
+//! lists (`lists`, page by page in `pages`), the sizes and object pools that they lack (`sizes`, `pools`), and what gates
+//! are answered (`gates`).
 
+mod gates;
 mod lists;
 mod pages;
 mod pools;
 mod sizes;
 
+pub use gates::ask_gates;
 pub use pools::ask_pools;
 pub use sizes::measure;
 
@@ -18,8 +20,8 @@ use futures::future::{join, join_all};
 use super::cluster;
 use crate::apply::port::{PortError, PortErrorKind, PortResult, Ports, Version};
 use crate::model::{
-    ContainerKind, DiskSpace, GitlabFacts, ListFacts, Listed, MoveRecord, Observed, Reading, Repository, ServerFacts,
-    StorageFacts, StorageName,
+    ContainerKind, DiskSpace, GateFacts, GitlabFacts, ListFacts, Listed, MoveRecord, Observed, Reading, Repository,
+    ServerFacts, StorageFacts, StorageName,
 };
 use crate::plan::pods::Wanted;
 use crate::state::inventory::{Draft, Inventory, Origin};
@@ -43,6 +45,8 @@ pub struct Request {
     pub listed: Vec<StorageName>,
     /// Draining ones: walked when GitLab lists nothing on them any more.
     pub draining: Vec<StorageName>,
+    /// The full path of the project that probes are made with.
+    pub probe: Option<String>,
     /// What the configuration wants in the cluster; nothing of it is read where no storage is a pod.
     pub pods: Wanted,
 }
@@ -148,7 +152,16 @@ pub async fn observe_with(ports: &Ports, request: &Request, lists: Lists<'_>) ->
             facts.walk = Some(walk);
         }
     }
-    Ok(Observed { as_of, gitlab, storages, repositories, lists, pools: BTreeMap::new(), listed, cluster, moves })
+    let probe = match &request.probe {
+        Some(path) => Some(match ports.gitlab.project(path).await {
+            Ok(Some(project)) => Reading::Known(project),
+            Ok(None) => Reading::Unknown("GitLab shows no such project".to_owned()),
+            Err(error) => Reading::Unknown(reason(&error)),
+        }),
+        None => None,
+    };
+    let (pools, gates) = (BTreeMap::new(), GateFacts::default());
+    Ok(Observed { as_of, gitlab, storages, repositories, lists, pools, listed, cluster, moves, gates, probe })
 }
 
 pub(super) fn reading<T>(result: PortResult<T>) -> Reading<T> {
@@ -232,6 +245,20 @@ async fn read_gitlab(ports: &Ports, request: &Request, lists: Lists<'_>) -> Resu
     let Version { version, enterprise } = version;
     let gitlab = GitlabFacts { version, enterprise, token: reading(token), weights };
     Ok(Facts { gitlab, repositories, lists, listed, moves: moves.into_values().collect() })
+}
+
+/// The moves that have not ended, of all families; as far back as [`observe`] sees them.
+///
+/// # Errors
+/// The calls that failed for good.
+pub async fn moves_under_way(ports: &Ports) -> Result<Vec<MoveRecord>, Vec<PortError>> {
+    let families = join_all(ContainerKind::ALL.map(|kind| moves_in_flight(ports, kind))).await;
+    let (found, failed): (Vec<_>, Vec<_>) = families.into_iter().partition(Result::is_ok);
+    if failed.is_empty() {
+        Ok(found.into_iter().flatten().flatten().collect())
+    } else {
+        Err(failed.into_iter().filter_map(Result::err).collect())
+    }
 }
 
 /// The moves of a family that have not ended, newest first.

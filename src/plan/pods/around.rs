@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::say::finding;
-use super::statefulset::{VOLUME, ZONE};
-use crate::model::cluster::{ClusterFacts, NodeFacts, ObjectKind, STORAGE_LABEL, StorageClassFacts};
+use super::statefulset::{VOLUME, ZONE, claim_name, pod_name};
+use crate::model::cluster::{ClusterFacts, NodeFacts, ObjectKey, ObjectKind, STORAGE_LABEL, StorageClassFacts};
 use crate::model::quantity::cores;
 use crate::model::{Bytes, ClusterSettings, Desired, Observed, PodSpec, Reading, SecretKey, StorageName};
 use crate::plan::{Finding, Level};
@@ -56,6 +56,18 @@ fn names<'n>(storages: impl IntoIterator<Item = &'n StorageName>) -> String {
             format!("{first}, {second}, {third} and {} more", rest.len())
         }
         few => few.join(", "),
+    }
+}
+
+/// An amount in thousandths, as its resource is counted.
+fn amount(resource: &str, thousandths: u128) -> String {
+    let whole = u64::try_from(thousandths / 1000).unwrap_or(u64::MAX);
+    if resource.ends_with("cpu") {
+        cores(u64::try_from(thousandths).unwrap_or(u64::MAX))
+    } else if resource.ends_with("memory") || resource.ends_with("storage") {
+        Bytes(whole).to_string()
+    } else {
+        whole.to_string()
     }
 }
 
@@ -320,11 +332,47 @@ impl<'a> Around<'a, '_> {
     }
 
     fn quota(&mut self) {
-        if self.facts.surroundings.has_quota == Reading::Known(false) && !self.active.is_empty() {
+        let Reading::Known(quotas) = &self.facts.surroundings.quotas else { return };
+        if quotas.is_empty() && !self.active.is_empty() {
             let message =
                 "The namespace has no ResourceQuota: nothing keeps other pods of it from taking the nodes' room."
                     .to_owned();
             self.add(Level::Notice, "no-quota", "namespace", message, "Give it one, if anything else runs there.");
+        }
+        // Admission was asked about each pod alone; together they may be too many.
+        let lives = |kind, name| self.facts.objects.contains_key(&ObjectKey { kind, name });
+        let active = || self.pods().filter(|(name, _)| self.active.contains(name));
+        let pods: Vec<_> = active().filter(|(name, _)| !lives(ObjectKind::Pod, pod_name(name.as_str()))).collect();
+        let claims: Vec<_> =
+            active().filter(|(name, _)| !lives(ObjectKind::PersistentVolumeClaim, claim_name(name.as_str()))).collect();
+        let sum = |of: &[(&StorageName, &PodSpec)], amount: fn(&PodSpec) -> u128| {
+            of.iter().map(|(_, spec)| amount(spec)).sum::<u128>()
+        };
+        let cpu = sum(&pods, |spec| u128::from(spec.cpu_millis));
+        let memory = sum(&pods, |spec| u128::from(spec.memory.0) * 1000);
+        let storage = sum(&claims, |spec| u128::from(spec.disk.size.0) * 1000);
+        let count = |of: &[(&StorageName, &PodSpec)]| of.len() as u128 * 1000;
+        let wanted = [
+            (["cpu", "requests.cpu", "limits.cpu"].as_slice(), cpu),
+            (&["memory", "requests.memory", "limits.memory"], memory),
+            (&["pods", "count/pods"], count(&pods)),
+            (&["requests.storage"], storage),
+            (&["persistentvolumeclaims", "count/persistentvolumeclaims"], count(&claims)),
+        ];
+        let who = names(pods.iter().chain(&claims).map(|(name, _)| *name).collect::<BTreeSet<_>>());
+        let over =
+            quotas.iter().flat_map(|quota| quota.left.iter().map(move |(resource, left)| (quota, resource, left)));
+        let over: Vec<_> = over
+            .filter_map(|(quota, resource, left)| {
+                let (_, sum) = wanted.iter().find(|(named, _)| named.contains(&resource.as_str()))?;
+                (sum > left)
+                    .then(|| (quota.name.clone(), resource.clone(), amount(resource, *sum), amount(resource, *left)))
+            })
+            .collect();
+        for (quota, resource, sum, left) in over {
+            let message = format!("The quota {quota} has {left} of {resource} left, and {who} ask for {sum} together.");
+            let help = "Have the quota raised, or ask for less; or make some of the storages first: --target";
+            self.add(Level::Error, "quota-exceeded", &quota, message, help);
         }
     }
 

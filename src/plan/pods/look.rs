@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::around;
-use super::say::{self, Restart};
+use super::say::{self, Held, Restart};
 use super::verdict::{Applied, Verdict, judge, touches_template, waits_for_a_delete};
 use super::{ChangeClass, WantedStorage, fitted, wanted};
 use crate::model::cluster::{Answer, ClusterFacts, Manifest, ObjectKey, ObjectKind, STORAGE_LABEL};
@@ -495,11 +495,11 @@ impl<'a> One<'a, '_> {
 
     /// What it means that the pod restarts.
     fn restart(&self, pods: &mut Pods<'a>) {
-        let listed = self.observed.lists.contains_key(self.name);
         let here = || self.observed.repositories.iter().filter(|r| r.storage == *self.name).count() as u64;
         let held = match self.facts.held.get(self.name) {
-            Some(Reading::Known(number)) => Some(*number),
-            _ => listed.then(here),
+            _ if self.observed.lists.contains_key(self.name) => Held::All(here()),
+            Some(Reading::Known(number)) => Held::Projects(*number),
+            _ => Held::Unknown,
         };
         let weight = self.observed.gitlab.weights.get(self.name).is_some_and(|weight| weight.get() > 0);
         let running = image_version(&self.spec.image).zip(
@@ -511,7 +511,7 @@ impl<'a> One<'a, '_> {
         {
             pods.findings.push(say::older(self.name, &now, &then));
         }
-        if held == Some(0) && !weight {
+        if matches!(held, Held::All(0) | Held::Projects(0)) && !weight {
             return;
         }
         let seconds = self.record.and_then(|record| record.rotation_seconds);

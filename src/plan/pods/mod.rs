@@ -19,7 +19,7 @@ pub(super) mod world;
 pub use diff::changes;
 pub(super) use look::{Pods, addresses};
 pub use objects::service_name;
-pub use statefulset::{claim_name, pod_name};
+pub use statefulset::{CONTAINER, claim_name, may_run_on, pod_name, trial_of};
 pub use verdict::touches_template;
 
 use std::collections::{BTreeMap, BTreeSet};

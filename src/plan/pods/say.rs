@@ -133,7 +133,10 @@ fn rights(refusal: &Refusal) -> Option<Finding> {
     let resource = quoted(rest)?;
     let group = rest.split_once("in API group ").and_then(|(_, rest)| quoted(rest)).unwrap_or_default();
     let resource = if group.is_empty() { resource } else { format!("{resource}.{group}") };
-    let message = format!("tranship's account may not {verb} {resource}: {}", refusal.message);
+    // Without the object and what the adapter adds: one cause is told once, however many objects it keeps.
+    let words = refusal.message.split(" is forbidden: ").last().unwrap_or_default();
+    let words = words.split_once(" (the user ").map_or(words, |(words, _)| words);
+    let message = format!("tranship's account may not {verb} {resource}: {words}");
     Some(error("rights-missing", &resource, message, ROLE))
 }
 
@@ -157,7 +160,7 @@ pub(super) fn recreated(storage: &StorageName, changes: &[FieldChange]) -> Vec<F
     let mut findings = vec![finding(Level::Danger, "statefulset-recreated", storage.as_str(), message, help)];
     if changes.iter().any(|change| change.path == ".spec.serviceName") && !touches_template(changes) {
         let message = format!("The pod of {storage} keeps its old DNS name until it restarts.");
-        let help = format!("When that may be: kubectl delete pod {storage}-0");
+        let help = format!("When that may be: tranship rotate {storage}");
         findings.push(finding(Level::Notice, "dns-after-rotation", storage.as_str(), message, &help));
     }
     findings
@@ -210,7 +213,7 @@ pub(super) fn resize_pending(storage: &StorageName, claim: &str) -> Finding {
         "resize-pending",
         storage.as_str(),
         message,
-        &format!("When that may be: kubectl delete pod {storage}-0"),
+        &format!("When that may be: tranship rotate {storage}"),
     )
 }
 
@@ -305,7 +308,7 @@ pub(super) fn waits_for_a_delete(storage: &StorageName) -> Finding {
         "pod-outdated",
         storage.as_str(),
         message,
-        &format!("When that may be: kubectl delete pod {storage}-0"),
+        &format!("When that may be: tranship rotate {storage}"),
     )
 }
 
@@ -322,11 +325,21 @@ pub(super) fn older(storage: &StorageName, now: &str, then: &str) -> Finding {
     )
 }
 
+/// What is known to be on a storage.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Held {
+    /// Repositories of every kind, as they were listed.
+    All(u64),
+    /// Projects, which GitLab counts fast; snippets and group wikis may be there too.
+    Projects(u64),
+    Unknown,
+}
+
 /// What is known of a restart.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Restart {
-    /// Repositories on the storage; `None`: not known.
-    pub(super) held: Option<u64>,
+    /// What is on the storage.
+    pub(super) held: Held,
     /// How long the last measured one took.
     pub(super) seconds: Option<Tenths>,
     /// `rotation_budget`, seconds.
@@ -336,9 +349,11 @@ pub(super) struct Restart {
 /// A storage with repositories is away while its pod restarts.
 pub(super) fn restarts(storage: &StorageName, restart: Restart) -> Finding {
     let held = match restart.held {
-        Some(1) => "1 repository on it cannot".to_owned(),
-        Some(number) => format!("{number} repositories on it cannot"),
-        None => "an unknown number of repositories on it cannot".to_owned(),
+        Held::All(1) => "1 repository on it cannot".to_owned(),
+        Held::All(number) => format!("{number} repositories on it cannot"),
+        Held::Projects(1) => "the repositories of 1 project on it cannot".to_owned(),
+        Held::Projects(number) => format!("the repositories of {number} projects on it cannot"),
+        Held::Unknown => "an unknown number of repositories on it cannot".to_owned(),
     };
     let long = match restart.seconds {
         Some(seconds) => format!("for about {seconds}, as its last measured restart"),
@@ -348,8 +363,11 @@ pub(super) fn restarts(storage: &StorageName, restart: Restart) -> Finding {
         restart.budget.zip(restart.seconds).filter(|(budget, seconds)| u64::from(seconds.0) > u64::from(*budget) * 10);
     let budget = over.map_or(String::new(), |(budget, _)| format!(" That is above its rotation_budget of {budget} s."));
     let message = format!("The pod of {storage} restarts: {held} be reached {long}.{budget}");
-    let help = "Apply when that can be borne.";
-    finding(Level::Danger, "pod-restarts", storage.as_str(), message, help)
+    let help = match restart.seconds {
+        Some(_) => "Apply when that can be borne.".to_owned(),
+        None => format!("Apply when that can be borne. To measure it: tranship rotate {storage}"),
+    };
+    finding(Level::Danger, "pod-restarts", storage.as_str(), message, &help)
 }
 
 #[cfg(test)]
@@ -372,6 +390,9 @@ mod tests {
         assert_eq!((said.code.as_str(), said.subject.as_str()), ("rights-missing", "statefulsets.apps"));
         assert!(said.message.starts_with("tranship's account may not patch statefulsets.apps"));
         assert!(said.help.contains("tranship render rbac"));
+        // As the adapter tells it, and of another object: the same cause.
+        let told = message.replace("\"x\"", "\"y\"") + " (the user ci lacks the verb `patch` on `statefulsets.apps`)";
+        assert_eq!(refused(&key(), &refusal(Why::Forbidden, &told)), said);
         // Admission is no want of rights.
         let quota = "pods \"x-0\" is forbidden: exceeded quota: q, requested: cpu=8, used: cpu=0, limited: cpu=4";
         assert_eq!(refused(&key(), &refusal(Why::Forbidden, quota)).code, "object-refused");
@@ -394,13 +415,14 @@ mod tests {
             restarts(&name, Restart { held, seconds: seconds.map(Tenths), budget }).message
         };
         assert_eq!(
-            said(Some(3), Some(74), Some(30)),
+            said(Held::All(3), Some(74), Some(30)),
             "The pod of x restarts: 3 repositories on it cannot be reached for about 7.4 s, as its last measured restart."
         );
         assert!(
-            said(None, None, None).contains("an unknown number of repositories")
-                && said(None, None, None).contains("not measured yet")
+            said(Held::Unknown, None, None).contains("an unknown number of repositories")
+                && said(Held::Projects(2), None, None)
+                    .contains("of 2 projects on it cannot be reached for as long as it takes: not measured yet")
         );
-        assert!(said(Some(1), Some(301), Some(30)).ends_with("above its rotation_budget of 30 s."));
+        assert!(said(Held::Projects(1), Some(301), Some(30)).ends_with("above its rotation_budget of 30 s."));
     }
 }

@@ -6,13 +6,14 @@ use serde_json::{Map, Value, json};
 use super::gitaly::{CGROUP_FILE, METRICS, PORT, REPOSITORIES, SECRETS, SHELL_FILE, TOKEN_FILE};
 use super::merge::merge;
 use super::objects::{Built, GITALY, NAME_LABEL};
+use crate::model::cluster::{Manifest, NodeFacts, ObjectKey, ObjectKind};
 use crate::model::quantity::{Size, cores};
-use crate::model::{CgroupSpec, SecretKey};
+use crate::model::{CgroupSpec, SecretKey, StorageName};
 
 /// The volume's name, and with `-X-0` behind it its claim's.
 pub(super) const VOLUME: &str = "repo-data";
 /// The name of Gitaly's container.
-const CONTAINER: &str = "gitaly";
+pub const CONTAINER: &str = "gitaly";
 /// Where a node's cgroups are mounted in the pod.
 const CGROUP_MOUNT: &str = "/run/gitaly/cgroup";
 /// Beyond Gitaly's own graceful stop, before the kubelet kills it (the rule of GitLab's chart), seconds.
@@ -215,8 +216,43 @@ fn volumes(built: &Built<'_>) -> Value {
 /// applied. It has a name of its own, and no ServiceAccount: a new storage's does not exist yet.
 pub(super) fn trial(built: &Built<'_>, set: &Value) -> Value {
     let name = built.storage.name.as_str();
+    made_from(set, name, built.object("v1", "Pod", &trial_name(name)))
+}
+
+/// The Pod that a live StatefulSet would make now, for a dry run.
+pub fn trial_of(storage: &StorageName, set: &Value) -> Manifest {
+    let name = trial_name(storage.as_str());
+    let namespace = set.pointer("/metadata/namespace").cloned().unwrap_or_default();
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": namespace } });
+    Manifest { key: ObjectKey { kind: ObjectKind::Pod, name }, body: made_from(set, storage.as_str(), pod) }
+}
+
+/// Whether a node could take the pod that a live StatefulSet makes: it is well, not cordoned, and has the labels that are
+/// asked for. What else may keep a pod away (room, taints) only the scheduler knows.
+pub fn may_run_on(set: &Value, node: &NodeFacts) -> bool {
+    let spec = set.pointer("/spec/template/spec").unwrap_or(&Value::Null);
+    let selector = spec.pointer("/nodeSelector").and_then(Value::as_object).into_iter().flatten();
+    let mut selector = selector.map(|(key, value)| (key.as_str(), value));
+    const TERMS: &str = "/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
+    let terms = spec.pointer(TERMS).and_then(Value::as_array);
+    let holds = |one: &Value| {
+        let values = one.pointer("/values").and_then(Value::as_array);
+        let key = one.pointer("/key").and_then(Value::as_str).unwrap_or_default();
+        let label = node.labels.get(key).map(String::as_str);
+        // Other operators are the scheduler's to judge.
+        one.pointer("/operator").and_then(Value::as_str) != Some("In")
+            || values.into_iter().flatten().any(|value| value.as_str().is_some() && value.as_str() == label)
+    };
+    let term =
+        |term: &Value| term.pointer("/matchExpressions").and_then(Value::as_array).into_iter().flatten().all(holds);
+    node.ready
+        && !node.unschedulable
+        && selector.all(|(key, value)| node.labels.get(key).map(String::as_str) == value.as_str())
+        && terms.is_none_or(|terms| terms.iter().any(term))
+}
+
+fn made_from(set: &Value, name: &str, mut pod: Value) -> Value {
     let template = set.pointer("/spec/template").cloned().unwrap_or_default();
-    let mut pod = built.object("v1", "Pod", &trial_name(name));
     for part in ["labels", "annotations"] {
         if let Some(value) = template.pointer(&format!("/metadata/{part}")) {
             merge(&mut pod, &json!({ "metadata": { part: value } }));
@@ -226,6 +262,8 @@ pub(super) fn trial(built: &Built<'_>, set: &Value) -> Value {
     let claim = json!({ "name": VOLUME, "persistentVolumeClaim": { "claimName": claim_name(name) } });
     if let Some(spec) = spec.as_object_mut() {
         spec.remove("serviceAccountName");
+        // As the server wrote it beside the other.
+        spec.remove("serviceAccount");
         if let Some(Value::Array(volumes)) = spec.get_mut("volumes") {
             volumes.push(claim);
         }
@@ -254,5 +292,34 @@ pub(super) fn insert(object: &mut Value, field: &str, value: Value) {
         fields.insert(field.to_owned(), value);
     } else {
         *object = Value::Object(Map::from_iter([(field.to_owned(), value)]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_takes_a_pod_whose_labels_it_has_unless_it_is_cordoned_or_unwell() {
+        let terms = json!([{ "matchExpressions": [{ "key": ZONE, "operator": "In", "values": ["a", "b"] }] }]);
+        let affinity = json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": terms } } });
+        let spec = json!({ "nodeSelector": { "pool": "gitaly" }, "affinity": affinity });
+        let set = json!({ "spec": { "template": { "spec": spec } } });
+        let node = |labels: &[(&str, &str)], unschedulable, ready| NodeFacts {
+            name: "n".to_owned(),
+            labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            unschedulable,
+            ready,
+            cpu_millis: 1,
+            memory: 1,
+            kubelet_version: String::new(),
+        };
+        let good = [("pool", "gitaly"), (ZONE, "b")];
+        assert!(may_run_on(&set, &node(&good, false, true)));
+        assert!(!may_run_on(&set, &node(&good, true, true)), "cordoned");
+        assert!(!may_run_on(&set, &node(&good, false, false)), "not ready");
+        assert!(!may_run_on(&set, &node(&[("pool", "gitaly"), (ZONE, "c")], false, true)));
+        assert!(!may_run_on(&set, &node(&[(ZONE, "a")], false, true)));
+        assert!(may_run_on(&json!({}), &node(&[], false, true)), "nothing is asked for");
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::world::{key, refusal};
 use super::{ChangeClass, wanted};
-use crate::model::cluster::{Answer, Manifest, ObjectKind, Why};
+use crate::model::cluster::{Answer, Manifest, ObjectKind, QuotaFacts, Why};
 use crate::model::quantity::Quantity;
 use crate::model::{Bytes, MonitorSpec, NetworkPolicySpec, Reading, ServiceKind, ServiceSpec};
 use crate::plan::fixture::{GIB, World, away, name, server, weight};
@@ -198,12 +198,43 @@ fn where_gitlab_does_not_learn_the_plan_stops_before_weights_and_moves() {
     assert!(world.plan().is_empty());
 }
 
+/// A quota that has so much left, in thousandths.
+fn left(world: &mut World, resource: &str, amount: u128) {
+    let left = [(resource.to_owned(), amount)].into();
+    world.cluster.surroundings.quotas = Reading::Known(vec![QuotaFacts { name: "q".to_owned(), left }]);
+}
+
+#[test]
+fn pods_that_fit_one_by_one_may_be_too_many_together() {
+    let mut world = World::to_pods(&["gitaly-a", "gitaly-b", "gitaly-c"], &[]);
+    let cores: u64 = world.desired.storages.values().filter_map(|s| s.pod.as_ref()).map(|spec| spec.cpu_millis).sum();
+    left(&mut world, "requests.cpu", u128::from(cores));
+    assert!(codes(&world.plan()).is_empty());
+    left(&mut world, "requests.cpu", u128::from(cores) - 1);
+    let plan = world.plan();
+    assert_eq!(codes(&plan), [(Level::Error, "quota-exceeded")]);
+    let message = &plan.findings[0].message;
+    assert!(
+        message.starts_with("The quota q has ") && message.contains("gitaly-a, gitaly-b, gitaly-c ask for"),
+        "{message}"
+    );
+    // Another resource, or pods that are there already: nothing.
+    left(&mut world, "services", 0);
+    assert!(codes(&world.plan()).is_empty());
+    let mut world = settled(&["gitaly-a"]);
+    world.spec("gitaly-a", |spec| spec.image = "registry.example.com/cng/gitaly:v18.3.0".to_owned());
+    left(&mut world, "requests.cpu", 0);
+    assert!(codes(&world.plan()).iter().all(|(_, code)| *code != "quota-exceeded"), "it takes the old one's room");
+}
+
 #[test]
 fn another_image_restarts_one_storage_after_the_other_and_says_what_that_means() {
     let mut world = settled(&["gitaly-a", "gitaly-b", "gitaly-c"]);
     for (storage, held) in [("gitaly-a", 3), ("gitaly-b", 0), ("gitaly-c", 1)] {
         world.spec(storage, |spec| spec.image = "registry.example.com/cng/gitaly:v18.3.0".to_owned());
         world.cluster.held.insert(name(storage), Reading::Known(held));
+        // Nothing moves off them: they are not listed.
+        world.observed.lists.remove(&name(storage));
     }
     world.state.storage_mut(&name("gitaly-a")).rotation_seconds = Some(crate::state::Tenths(74));
     world.observed.gitlab.weights.insert(name("gitaly-b"), weight(0));
@@ -226,8 +257,8 @@ fn another_image_restarts_one_storage_after_the_other_and_says_what_that_means()
     assert_eq!(
         messages,
         [
-            "The pod of gitaly-a restarts: 3 repositories on it cannot be reached for about 7.4 s, as its last measured restart.",
-            "The pod of gitaly-c restarts: 1 repository on it cannot be reached for as long as it takes: not measured yet.",
+            "The pod of gitaly-a restarts: the repositories of 3 projects on it cannot be reached for about 7.4 s, as its last measured restart.",
+            "The pod of gitaly-c restarts: the repositories of 1 project on it cannot be reached for as long as it takes: not measured yet.",
         ]
     );
     let Some(Change::ApplyObject { changes, uid, resource_version, .. }) = plan.actions.first().map(|a| &a.change)
@@ -529,7 +560,9 @@ fn what_must_be_there_is_looked_for() {
         (|w| class(w).reclaim_policy = "Delete".to_owned(), Level::Error, "class-deletes"),
         (|w| class(w).binding_mode = "Immediate".to_owned(), Level::Danger, "class-binds-early"),
         (|w| class(w).expandable = false, Level::Notice, "class-cannot-expand"),
-        (|w| w.cluster.surroundings.has_quota = Reading::Known(false), Level::Notice, "no-quota"),
+        (|w| w.cluster.surroundings.quotas = Reading::Known(Vec::new()), Level::Notice, "no-quota"),
+        (|w| left(w, "pods", 0), Level::Error, "quota-exceeded"),
+        (|w| left(w, "requests.storage", 1), Level::Error, "quota-exceeded"),
         (|w| w.desired("gitaly-a").zone = Some("z".to_owned()), Level::Danger, "no-node"),
         (|w| nodes(w).clear(), Level::Danger, "no-node"),
         (|w| nodes(w).iter_mut().for_each(|n| n.unschedulable = true), Level::Danger, "no-node"),
@@ -574,13 +607,13 @@ fn what_must_be_there_is_looked_for() {
     for storage in ["gitaly-a", "gitaly-b", "gitaly-c"] {
         world.spec(storage, |spec| spec.node_for_itself = false);
     }
-    assert_eq!(codes(&world.plan()), []);
+    assert!(codes(&world.plan()).is_empty());
     // What is wished for and accepted.
     class(&mut world).reclaim_policy = "Delete".to_owned();
     for storage in ["gitaly-a", "gitaly-b", "gitaly-c"] {
         world.spec(storage, |spec| spec.disk.retain = false);
     }
-    assert_eq!(codes(&world.plan()), []);
+    assert!(codes(&world.plan()).is_empty());
 }
 
 fn class(world: &mut World) -> &mut crate::model::cluster::StorageClassFacts {

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{Wanted, fitted, statefulset, wanted};
 use crate::model::cluster::{
-    Answer, ClusterFacts, FieldConflict, Manifest, NodeFacts, ObjectKey, ObjectKind, Refusal, StorageClassFacts,
-    Surroundings, Why,
+    Answer, ClusterFacts, FieldConflict, Manifest, NodeFacts, ObjectKey, ObjectKind, QuotaFacts, Refusal,
+    StorageClassFacts, Surroundings, Why,
 };
 use crate::model::quantity::Size;
 use crate::model::{Bytes, Desired, Reading, StorageName};
@@ -54,7 +54,7 @@ impl Default for Cluster {
                 storage_classes: Reading::Known(BTreeMap::from([("fast".to_owned(), class)])),
                 priority_classes: Reading::Known(BTreeSet::from(["gitaly".to_owned()])),
                 nodes: Reading::Known((0..60).map(node).collect()),
-                has_quota: Reading::Known(true),
+                quotas: Reading::Known(vec![QuotaFacts { name: "q".to_owned(), left: BTreeMap::new() }]),
             },
             version: "v1.34.4".to_owned(),
             held: BTreeMap::new(),

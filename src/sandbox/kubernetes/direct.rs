@@ -12,8 +12,8 @@ use super::values::{items, text};
 use super::verbs::{Deletion, Done, Options, Patch, Place};
 use crate::apply::port::{Apply, Delete};
 use crate::model::cluster::{
-    Answer, FIELD_MANAGER, FieldConflict, Manifest, NodeFacts, ObjectKey, ObjectKind, Refusal, StorageClassFacts,
-    Surroundings, Why,
+    Answer, FIELD_MANAGER, FieldConflict, Manifest, NodeFacts, ObjectKey, ObjectKind, QuotaFacts, Refusal,
+    StorageClassFacts, Surroundings, Why,
 };
 use crate::model::quantity::Size;
 use crate::model::{Bytes, Reading};
@@ -65,7 +65,7 @@ impl Direct<'_> {
             storage_classes: Reading::Known(classes.collect::<BTreeMap<_, _>>()),
             priority_classes: Reading::Known(self.store.all("PriorityClass", None).map(named).collect()),
             nodes: Reading::Known(nodes.collect()),
-            has_quota: Reading::Known(self.store.all("ResourceQuota", Some(self.namespace)).next().is_some()),
+            quotas: Reading::Known(self.store.all("ResourceQuota", Some(self.namespace)).map(QuotaFacts::of).collect()),
         }
     }
 

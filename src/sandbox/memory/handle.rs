@@ -14,9 +14,9 @@ use super::super::synthetic::Synthetic;
 use super::super::world::{Group, Housed, Move, Project, ScheduleError, Snippet, World};
 use super::port::Port;
 use super::{Inner, KillPoint, Shared, Write};
-use crate::apply::port::{Delete, PortErrorKind, Ports};
+use crate::apply::port::{Approval, Delete, HookEnd, PortErrorKind, Ports};
 use crate::model::cluster::ObjectKey;
-use crate::model::{Container, ContainerKind, Reference, StorageName, Weight};
+use crate::model::{Address, Container, ContainerKind, Reference, StorageName, Weight};
 
 /// What tests see and do behind the engine's back. Cheap to clone; all clones are one fleet.
 #[derive(Clone)]
@@ -42,9 +42,48 @@ impl Handle {
             gitlab: port.clone(),
             gitaly: port.clone(),
             cluster: Some(port.clone()),
-            metrics: None,
-            operator: None,
+            metrics: Some(port.clone()),
+            operator: Some(port.clone()),
             clock: port,
+        }
+    }
+
+    /// A person approves a gate.
+    pub fn approve(&self, gate: &Address, by: &str) {
+        let approval = Approval { by: by.to_owned(), reason: String::new() };
+        self.inner().script.approvals.insert(gate.clone(), approval);
+    }
+
+    /// How the operator's program ends from now on; without a word, with 0.
+    pub fn set_hook(&self, name: &str, end: HookEnd) {
+        self.inner().script.hooks.insert(name.to_owned(), end);
+    }
+
+    /// The programs that were run, in order, each with what it was told.
+    pub fn hooks_run(&self) -> Vec<(String, serde_json::Value)> {
+        self.inner().script.ran.clone()
+    }
+
+    /// What Prometheus answers a query from now on; `None`: it has no data.
+    pub fn set_metric(&self, query: &str, value: Option<f64>) {
+        let mut inner = self.inner();
+        let now = inner.now;
+        inner.script.values.entry(query.to_owned()).or_default().push((now, value));
+    }
+
+    /// The same from a while on.
+    pub fn set_metric_in(&self, query: &str, after: Duration, value: Option<f64>) {
+        let mut inner = self.inner();
+        let at = inner.now + SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);
+        inner.script.values.entry(query.to_owned()).or_default().push((at, value));
+    }
+
+    /// A veto that is a file or an address holds for this reason, or does not any more.
+    pub fn set_veto(&self, source: &str, reason: Option<&str>) {
+        let vetoes = &mut self.inner().script.vetoes;
+        match reason {
+            Some(reason) => drop(vetoes.insert(source.to_owned(), reason.to_owned())),
+            None => drop(vetoes.remove(source)),
         }
     }
 
@@ -59,6 +98,37 @@ impl Handle {
     pub fn delete_object(&self, key: &ObjectKey) {
         let mut inner = self.inner();
         super::cluster::direct(&mut inner, |cluster| drop(cluster.delete(key, &Delete::default())));
+    }
+
+    /// Writes the fleet into a file, for [`super::MemoryFleet::resume`].
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn keep(&self, file: &camino::Utf8Path) -> std::io::Result<()> {
+        let inner = self.inner();
+        let mut changes = inner.world.as_changes();
+        changes.extend(self.shared.content.as_changes());
+        let text = serde_json::to_vec(&super::Kept { now: inner.now, changes })?;
+        drop(inner);
+        if let Some(folder) = file.parent() {
+            fs_err::create_dir_all(folder)?;
+        }
+        fs_err::write(file, text)
+    }
+
+    /// Becomes a fleet that was kept.
+    pub(super) fn take_up(&self, spec: &crate::model::SandboxConnection, kept: super::Kept) {
+        let mut inner = self.inner();
+        let epoch = inner.world.epoch;
+        inner.world = World::new(spec.clone(), epoch);
+        inner.world.courteous = true;
+        inner.now = kept.now;
+        self.shared.content.clear();
+        for change in kept.changes {
+            self.shared.content.replay(&change);
+            inner.world.replay(change);
+        }
+        drop((inner.world.take_changes(), self.shared.content.changes()));
     }
 
     /// Looks at the world, or changes anything in it.
@@ -146,6 +216,18 @@ impl Handle {
         } else {
             inner.silent.insert(storage.clone())
         };
+    }
+
+    /// A storage's Gitaly is away for everybody, GitLab too, for so long from now.
+    pub fn set_down(&self, storage: &StorageName, span: Duration) {
+        let mut inner = self.inner();
+        let until = inner.now + SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
+        inner.world.set_down(storage, until);
+    }
+
+    /// Prometheus labels of storages' servers; of one that is not named, its name.
+    pub fn set_labels(&self, labels: BTreeMap<StorageName, BTreeMap<String, String>>) {
+        self.inner().world.label(labels);
     }
 
     /// GitLab's configuration names a storage, or does not.

@@ -7,18 +7,23 @@
 mod answer;
 mod cluster;
 mod handle;
+mod metrics;
 mod port;
+mod scripted;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use camino::Utf8Path;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
+use super::SandboxError;
 use super::content::Content as _;
 use super::synthetic::Synthetic;
-use super::world::{World, carry_out};
+use super::world::{Change, World, carry_out};
 use crate::apply::port::{PortErrorKind, Ports};
 use crate::model::cluster::ObjectKey;
 use crate::model::{Container, SandboxConnection, StorageName, Weight};
@@ -50,10 +55,35 @@ impl MemoryFleet {
             killed: false,
             failures: BTreeMap::new(),
             silent: BTreeSet::new(),
+            script: scripted::Script::default(),
         };
         let handle =
             Handle { shared: Arc::new(Shared { inner: Mutex::new(inner), content, died: Default::default() }) };
         (handle.ports(), handle)
+    }
+}
+
+/// A fleet in memory as it is kept between two commands.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    now: Timestamp,
+    changes: Vec<Change>,
+}
+
+impl MemoryFleet {
+    /// Takes up the fleet that [`Handle::keep`] wrote into a file; makes it anew when there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn resume(spec: &SandboxConnection, file: &Utf8Path) -> Result<(Ports, Handle), SandboxError> {
+        let (ports, handle) = Self::new(spec);
+        if file.exists() {
+            let failed = |e: String| SandboxError { message: format!("{file}: {e}"), help: None };
+            let text = fs_err::read(file).map_err(|e| failed(e.to_string()))?;
+            let kept: Kept = serde_json::from_slice(&text).map_err(|e| failed(e.to_string()))?;
+            handle.take_up(spec, kept);
+        }
+        Ok((ports, handle))
     }
 }
 
@@ -64,6 +94,8 @@ pub enum Write {
     Weights(BTreeMap<StorageName, Weight>),
     /// `POST /projects/:id/repository_storage_moves`.
     Schedule(Container, StorageName),
+    /// `POST /projects/:id/repository/commits`, and where the project was.
+    Commit(u64, StorageName),
     /// A call of the cluster's port, by its name, on an object.
     Cluster(&'static str, ObjectKey),
 }
@@ -89,6 +121,7 @@ struct Inner {
     killed: bool,
     failures: BTreeMap<&'static str, (u32, PortErrorKind)>,
     silent: BTreeSet<StorageName>,
+    script: scripted::Script,
 }
 
 struct Shared {

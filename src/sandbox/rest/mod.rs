@@ -154,6 +154,7 @@ fn router(app: App) -> Router {
         .route("/-/sandbox/pods", post(pods))
         .route("/-/sandbox/relay", post(relay))
         .route("/-/sandbox/know", post(know))
+        .route("/-/sandbox/labels", post(labels))
         .route("/-/sandbox/stop", post(stop))
         .layer(middleware::from_fn_with_state(app.clone(), own))
         .with_state(app)
@@ -315,6 +316,15 @@ async fn know(State(app): State<App>, Json(storage): Json<StorageName>) -> Respo
         return Json(json!({})).into_response();
     }
     error(StatusCode::NOT_FOUND, &format!("there is no storage {storage} that GitLab could be told of"))
+}
+
+/// Takes up the Prometheus labels that a configuration declares.
+async fn labels(
+    State(app): State<App>,
+    Json(labels): Json<BTreeMap<StorageName, BTreeMap<String, String>>>,
+) -> Response {
+    app.fleet.world(|w| w.label(labels));
+    Json(json!({})).into_response()
 }
 
 async fn stop(State(app): State<App>) -> Response {

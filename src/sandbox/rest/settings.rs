@@ -14,7 +14,7 @@ use crate::sandbox::world::Ability;
 const WEIGHTS: &str = "repository_storages_weighted";
 
 fn revision(app: &App) -> (String, Value) {
-    let version = app.fleet.world(|w| w.spec.gitlab_version.clone());
+    let version = app.fleet.world(|w| w.gitlab_version());
     (version, json!("5a4db0x0000"))
 }
 

@@ -8,8 +8,10 @@ use crate::model::{Container, MoveState, StorageName};
 
 /// How long `worker_shortage` leaves GitLab without workers.
 const SHORTAGE: SignedDuration = SignedDuration::from_mins(10);
+/// How long `workers_die` and `gitlab_upgrade` leave GitLab without workers.
+const RESTART: SignedDuration = SignedDuration::from_mins(2);
 /// How long `gitaly_down` keeps a Gitaly away.
-const DOWN: SignedDuration = SignedDuration::from_mins(2);
+pub(super) const DOWN: SignedDuration = SignedDuration::from_mins(2);
 
 impl World {
     /// Counts an occasion of a fault; true when it strikes.
@@ -29,6 +31,27 @@ impl World {
         self.pod_is_away(storage) || self.outages.gitaly.get(storage).is_some_and(|until| now < *until)
     }
 
+    /// A storage's Gitaly is away until then.
+    pub fn set_down(&mut self, storage: &StorageName, until: Timestamp) {
+        let mut outages = self.outages.clone();
+        outages.gitaly.insert(storage.clone(), until);
+        self.note(Change::Outages(outages));
+    }
+
+    /// What GitLab says of its version.
+    pub fn gitlab_version(&self) -> String {
+        let version = &self.spec.gitlab_version;
+        if !self.outages.upgraded {
+            return version.clone();
+        }
+        let end = version.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(version.len());
+        let (numbers, edition) = version.split_at(end);
+        match numbers.rsplit_once('.') {
+            Some((before, patch)) => format!("{before}.{}{edition}", patch.parse::<u64>().unwrap_or(0) + 1),
+            None => format!("{numbers}.1{edition}"),
+        }
+    }
+
     /// The faults whose occasion a move is.
     pub(super) fn struck(&mut self, housed: &Housed, to: &StorageName, now: Timestamp) -> Vec<String> {
         let anybody = [
@@ -40,6 +63,7 @@ impl World {
             "dead_end_b",
             "stuck_scheduled",
             "failed_after_switch",
+            "stays_replicated",
         ];
         // An empty repository has nothing to lose: such a move is no occasion for these.
         let full = ["corrupt_copy", "lose_reference", "push_after_move"];
@@ -50,11 +74,25 @@ impl World {
             let workers = Some(until(SHORTAGE));
             self.note(Change::Outages(Outages { workers, ..self.outages.clone() }));
         }
+        let (die, upgrade) = (self.strikes("workers_die"), self.strikes("gitlab_upgrade"));
+        if die || upgrade {
+            for queued in self.live.iter().copied().collect::<Vec<_>>() {
+                if let Some(m) = self.moves.get(&queued).filter(|m| m.state == MoveState::Started).cloned() {
+                    let strikes = m.strikes.iter().cloned().chain(["dead_end_b".to_owned()]).collect();
+                    self.unread.remove(&m.container);
+                    self.put_move(Move { strikes, ..m });
+                }
+            }
+            let workers = Some(until(RESTART));
+            let upgraded = self.outages.upgraded || upgrade;
+            self.note(Change::Outages(Outages { workers, upgraded, ..self.outages.clone() }));
+        }
         if self.strikes("gitaly_down") {
             let mut outages = self.outages.clone();
             outages.gitaly.insert(to.clone(), until(DOWN));
             self.note(Change::Outages(outages));
         }
+        self.spoil_metrics(to, now);
         strikes
     }
 

@@ -52,7 +52,12 @@ fn limited_endpoint(path: &str) -> bool {
 pub(super) struct Tally {
     period: i64,
     seen: u64,
+    /// Requests while every third is answered 500.
+    troubled: u64,
 }
+
+/// How long `server_errors` lasts.
+const TROUBLE: SignedDuration = SignedDuration::from_mins(10);
 
 impl World {
     /// Counts a request (`path` without `/api/v4`) at `now` by the clock of whoever asks.
@@ -61,7 +66,15 @@ impl World {
         let spent = quota.filter(|(_, spent)| *spent);
         let told = quota.map(|(quota, _)| quota).filter(|_| self.release.can(Ability::LimitsTold));
         // Each counts every request that could meet it, also one that another has already struck.
-        let error = self.strikes("server_error");
+        let mut error = self.strikes("server_error");
+        if self.strikes("server_errors") {
+            let gitlab = now.checked_add(TROUBLE).ok();
+            self.note(super::Change::Outages(super::Outages { gitlab, ..self.outages.clone() }));
+        }
+        if self.outages.gitlab.is_some_and(|until| now < until) {
+            self.tally.troubled += 1;
+            error |= self.tally.troubled.is_multiple_of(3);
+        }
         let limited = self.strikes("rate_limit");
         let endpoint = method == "GET" && limited_endpoint(path) && self.strikes("projects_limit");
         let refused = if error {
@@ -83,7 +96,7 @@ impl World {
         let (allowed, seconds) = (u64::from(fault.nth), i64::from(fault.count.max(1)));
         let period = now.as_second().div_euclid(seconds);
         if self.tally.period != period {
-            self.tally = Tally { period, seen: 0 };
+            self.tally = Tally { period, seen: 0, ..self.tally };
         }
         self.tally.seen += 1;
         let reset = Timestamp::from_second((period + 1).saturating_mul(seconds)).unwrap_or(now);

@@ -6,6 +6,7 @@ mod edition;
 mod faults;
 mod job;
 mod limits;
+mod metrics;
 mod moves;
 mod pods;
 mod pools;
@@ -24,6 +25,7 @@ pub use container::{Group, Housed, Pool, Presence, Project, Snippet};
 pub use edition::{Ability, Release};
 pub use job::{Job, carry_out};
 pub use limits::{Admission, Quota, Refusal};
+pub use metrics::Spoiled;
 pub use moves::{Move, ScheduleError};
 pub use pods::PodStorage;
 pub use pools::{Chore, Errand};
@@ -53,8 +55,12 @@ pub struct World {
     pub floor: SignedDuration,
     /// Keep a repository frozen until its main repository's references were read, or a minute passed.
     pub courteous: bool,
+    /// Copies to this storage have another checksum than their source, always the same.
+    pub sick: Option<StorageName>,
     /// What its version and edition make of it.
     pub release: Release,
+    /// Prometheus labels of storages' servers, as the configuration that asks declares them; not written down.
+    labels: BTreeMap<StorageName, BTreeMap<String, String>>,
     /// The embedded cluster.
     store: Store,
     pods: BTreeMap<StorageName, PodStorage>,
@@ -75,7 +81,8 @@ pub struct World {
     at_work: BTreeSet<u64>,
     errands: BTreeMap<u64, Errand>,
     errands_at_work: BTreeSet<u64>,
-    unread: BTreeSet<Container>,
+    /// What a courteous world keeps frozen until its main repository, at this path, was read.
+    unread: BTreeMap<Container, String>,
     occasions: BTreeMap<String, u32>,
     outages: Outages,
     tally: limits::Tally,
@@ -99,7 +106,9 @@ impl World {
             known: spec.storages.iter().map(|s| s.name.clone()).collect(),
             floor: SignedDuration::ZERO,
             courteous: false,
+            sick: None,
             release: Release::new(&spec.gitlab_version),
+            labels: BTreeMap::new(),
             store: Store::new(spec.seed, epoch),
             pods: BTreeMap::new(),
             mounting: BTreeSet::new(),
@@ -118,7 +127,7 @@ impl World {
             at_work: BTreeSet::new(),
             errands: BTreeMap::new(),
             errands_at_work: BTreeSet::new(),
-            unread: BTreeSet::new(),
+            unread: BTreeMap::new(),
             occasions: BTreeMap::new(),
             outages: Outages::default(),
             tally: limits::Tally::default(),

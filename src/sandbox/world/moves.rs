@@ -62,6 +62,7 @@ impl Move {
         match self.state {
             MoveState::Scheduled => self.struck_by("stuck_scheduled"),
             MoveState::Started => self.struck_by("dead_end_b"),
+            MoveState::Replicated => self.struck_by("stays_replicated"),
             _ => false,
         }
     }
@@ -185,7 +186,7 @@ impl World {
         let queued = self.moves.last_key_value().map_or(1, |(queued, _)| queued + 1);
         let same_disk = self.filesystem_ids.get(&source) == self.filesystem_ids.get(&to);
         if self.courteous && !strikes.iter().any(|s| s == "fast_move") {
-            self.unread.insert(container);
+            self.unread.insert(container, housed.paths.first().cloned().unwrap_or_default());
         }
         self.rehouse(container, source.clone(), true);
         let id = self.move_count(container.kind) + 1;
@@ -216,19 +217,17 @@ impl World {
 
     /// Tells a courteous world that a repository's references were read on a storage.
     pub fn was_read(&mut self, storage: &StorageName, path: &str) {
-        let read = self.unread.iter().find(|container| {
-            self.housed(**container).is_some_and(|h| {
-                h.storage.as_ref() == Some(storage) && h.paths.first().is_some_and(|main| main == path)
-            })
-        });
-        if let Some(container) = read.copied() {
+        let read = self.unread.iter().find(|(_, main)| *main == path).map(|(container, _)| *container);
+        if let Some(container) = read
+            && self.housed(container).is_some_and(|h| h.storage.as_ref() == Some(storage))
+        {
             self.unread.remove(&container);
         }
     }
 
     fn due_of(&self, m: &Move) -> Option<Timestamp> {
         let due = m.due?;
-        let held = m.state == MoveState::Started && self.unread.contains(&m.container) && m.failure.is_none();
+        let held = m.state == MoveState::Started && self.unread.contains_key(&m.container) && m.failure.is_none();
         Some(if held { due.max(m.created_at.checked_add(COURTESY).unwrap_or(due)) } else { due })
     }
 
@@ -236,7 +235,7 @@ impl World {
     pub fn next_due(&self) -> Option<Timestamp> {
         let waiting = self.live.iter().filter(|queued| !self.at_work.contains(queued));
         let waiting = waiting.filter_map(|queued| self.moves.get(queued));
-        let step = waiting.clone().filter(|m| m.copied).filter_map(|m| self.due_of(m)).min();
+        let step = waiting.clone().filter(|m| m.copied && !m.stuck()).filter_map(|m| self.due_of(m)).min();
         let queue = waiting.filter(|m| m.state == MoveState::Scheduled && !m.stuck()).count();
         let workers = self.outages.workers.filter(|_| queue > 0);
         [step, workers, self.next_errand(), self.next_pod_step()].into_iter().flatten().min()
@@ -249,7 +248,8 @@ impl World {
         }
         for queued in self.live.iter().copied().collect::<Vec<_>>() {
             let Some(m) = self.moves.get(&queued) else { continue };
-            if m.state == MoveState::Started && m.copied && self.due_of(m).is_some_and(|due| due <= now) {
+            let due = m.state == MoveState::Started && m.copied && !m.stuck();
+            if due && self.due_of(m).is_some_and(|due| due <= now) {
                 self.switch(m.clone(), now);
             }
         }
@@ -260,10 +260,14 @@ impl World {
         jobs.extend(self.tick_pods(now));
         for queued in &self.live {
             let Some(m) = self.moves.get(queued).filter(|m| !m.stuck()) else { continue };
+            let copies = m.state == MoveState::Started && !m.copied;
+            let removes = m.state == MoveState::Replicated && m.due.is_some_and(|due| due <= now);
+            if self.at_work.contains(queued) || !(copies || removes) {
+                continue;
+            }
             let Some(housed) = self.housed(m.container) else { continue };
             let (source, paths) = (m.source.clone(), housed.paths);
-            if self.at_work.contains(queued) {
-            } else if m.state == MoveState::Started && !m.copied {
+            if copies {
                 let tamper = [
                     ("corrupt_copy", Tamper::LoseObjects),
                     ("lose_reference", Tamper::LoseReference),
@@ -273,7 +277,7 @@ impl World {
                 let pool = housed.pool.filter(|_| self.release.can(Ability::PoolsTravel)).map(Pool::path_of);
                 let (what, destination) = (word(m.container.kind), m.destination.clone());
                 jobs.push(Job::Copy { queued: *queued, what, source, destination, paths, pool, tamper });
-            } else if m.state == MoveState::Replicated && m.due.is_some_and(|due| due <= now) {
+            } else {
                 jobs.push(Job::Remove { queued: *queued, source, paths, spare: m.struck_by("cleanup_failed") });
             }
         }
@@ -351,6 +355,8 @@ impl World {
             let (ours, theirs) = (sum(m.queued), sum(m.queued + 1));
             let message = format!("Failed to verify {what} repository checksum from {ours:040x} to {theirs:040x}");
             fails(&mut m, BASE, message);
+        } else if self.sick.as_ref() == Some(&m.destination) {
+            fails(&mut m, BASE, format!("Failed to verify {what} repository checksum from {:040x} to {:040x}", 1, 2));
         } else if self.is_down(&m.source, now) || self.is_down(&m.destination, now) {
             fails(&mut m, BASE, "14:failed to connect to all addresses.".to_owned());
         } else if m.same_disk && lacks_pool {

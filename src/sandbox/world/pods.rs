@@ -22,6 +22,9 @@ pub struct PodStorage {
     pub version: Option<String>,
     /// It answers.
     pub up: bool,
+    /// When it answered first.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
 }
 
 impl World {
@@ -113,7 +116,10 @@ impl World {
             if !ready {
                 self.put_pod(&name, |pod| pod.up = false);
             } else if mounted {
-                self.put_pod(&name, |pod| *pod = PodStorage { disk, version, up: true, ..pod.clone() });
+                self.put_pod(&name, |pod| {
+                    let since = pod.since.or(Some(now));
+                    *pod = PodStorage { disk, version, up: true, since, ..pod.clone() };
+                });
                 if self.spec.pods.gitlab_learns {
                     self.learn(&name);
                 }
@@ -137,7 +143,13 @@ impl World {
     pub(super) fn mounted(&mut self, storage: &StorageName, filesystem_id: &str, disk: u64, well: bool) {
         self.mounting.remove(storage);
         if well {
-            let pod = PodStorage { disk, filesystem_id: filesystem_id.to_owned(), version: None, up: false };
+            let pod = PodStorage {
+                disk,
+                filesystem_id: filesystem_id.to_owned(),
+                version: None,
+                up: false,
+                since: self.pods.get(storage).and_then(|pod| pod.since),
+            };
             self.note(Change::Pod(storage.clone(), pod));
         }
         // Looked at again, whether or not anything changed.

@@ -17,6 +17,15 @@ pub struct Outages {
     pub workers: Option<Timestamp>,
     /// Storages' Gitalys.
     pub gitaly: BTreeMap<StorageName, Timestamp>,
+    /// Every third request to GitLab, until then.
+    #[serde(default)]
+    pub gitlab: Option<Timestamp>,
+    /// GitLab has been upgraded.
+    #[serde(default)]
+    pub upgraded: bool,
+    /// Metrics.
+    #[serde(default)]
+    pub metrics: super::Spoiled,
 }
 
 /// Something that must be written down. Replayed in order onto a snapshot, changes give the world.

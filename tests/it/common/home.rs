@@ -10,6 +10,7 @@ use super::project;
 /// A folder of its own for one test.
 pub(crate) struct Home {
     guard: tempfile::TempDir,
+    in_memory: bool,
 }
 
 /// What a command said and how it ended.
@@ -26,8 +27,10 @@ pub(crate) struct Output {
 impl Home {
     /// An empty home.
     pub(crate) fn new() -> Self {
-        let home =
-            Self { guard: tempfile::Builder::new().prefix("tranship-it-").tempdir().expect("a temporary folder") };
+        let home = Self {
+            guard: tempfile::Builder::new().prefix("tranship-it-").tempdir().expect("a temporary folder"),
+            in_memory: false,
+        };
         fs_err::create_dir_all(home.root().join("bin")).expect("bin");
         fs_err::create_dir_all(home.path()).expect("home");
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_tranship"), home.root().join("bin/tranship")).expect("tranship");
@@ -38,6 +41,12 @@ impl Home {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs_err::set_permissions(&shim, mode).expect("mode");
         home
+    }
+
+    /// The same, with fleets within each command's own process.
+    pub(crate) fn in_memory(mut self) -> Self {
+        self.in_memory = true;
+        self
     }
 
     /// A home that is a copy of an example.
@@ -100,12 +109,18 @@ impl Home {
             .env("PATH", path)
             .current_dir(self.path())
             .stdin(Stdio::null());
+        if self.in_memory {
+            command.env("TRANSHIP_SANDBOX", "memory");
+        }
         command
     }
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
+        if self.in_memory {
+            return;
+        }
         let mut folders = vec![self.path()];
         if let Ok(examples) = self.path().join("examples").read_dir_utf8() {
             folders.extend(examples.flatten().map(camino::Utf8DirEntry::into_path));

@@ -41,6 +41,7 @@ pub(crate) struct Spec {
     pub(crate) image: String,
     pub(crate) size: String,
     pub(crate) class: String,
+    pub(crate) priority: String,
     pub(crate) more: String,
 }
 
@@ -51,6 +52,7 @@ impl Spec {
             image: "example.com/gitaly:v18.2.0".into(),
             size: "10Gi".into(),
             class: "expandable".into(),
+            priority: "gitaly".into(),
             more: String::new(),
         }
     }
@@ -77,7 +79,7 @@ impl Spec {
               cpu            = 1
               memory         = "1Gi"
               anti_affinity  = "preferred"
-              priority_class = "gitaly"
+              priority_class = "{}"
               disk {{
                 size   = "{}"
                 class  = "{}"
@@ -92,6 +94,7 @@ impl Spec {
             }}
             "#,
             self.image,
+            self.priority,
             self.size,
             self.class,
             self.more,
@@ -164,6 +167,9 @@ impl Gitaly for PodGitaly {
     }
     async fn size(&self, storage: &StorageName, path: &str) -> PortResult<Bytes> {
         self.others.size(storage, path).await
+    }
+    async fn fsck(&self, storage: &StorageName, path: &str) -> PortResult<Vec<String>> {
+        self.others.fsck(storage, path).await
     }
     async fn pool(&self, storage: &StorageName, path: &str) -> PortResult<Option<String>> {
         self.others.pool(storage, path).await
@@ -287,7 +293,14 @@ impl Tool {
                 seen.lock().expect("not poisoned").push(event);
             }
         });
-        Context { ports: self.ports.clone(), store: self.store.clone(), folder, events, stop: self.stop.clone() }
+        Context {
+            ports: self.ports.clone(),
+            store: self.store.clone(),
+            folder,
+            events,
+            max_wait: None,
+            stop: self.stop.clone(),
+        }
     }
 
     pub(crate) async fn apply(&mut self, spec: &Spec) -> RunResult {

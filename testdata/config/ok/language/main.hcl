@@ -103,13 +103,13 @@ rollout {
   probe  = "tranship/canary"                # a project to move there, commit to, read and move back before anything else
   ramp   = [1, 5, 25, 50, 100]              # per cent of new repositories that the new storages take; the old ones keep the rest until 100
   soak   = "15m"
-  gates  = [gate.errors, gate.latency]
+  gates  = [gate.errors, gate.latency, gate.release-manager]
   window = window.nights                    # moves start only inside; may stand in a wave too
   backup = hook.snapshot                    # or "none"; left out, the plan's danger section says what that means
 
   wave "archived" { where = repository.archived }
   wave "sample"   { sample = 300 }          # stratified, drawn once
-  wave "rest"     {}
+  wave "rest"     { gates = [gate.errors, gate.latency, gate.release-manager] }
 }
 
 gate "errors" {                             # asked for each storage that a step touches: `target`

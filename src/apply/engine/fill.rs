@@ -1,0 +1,219 @@
+//! Which move starts next, and where room is looked after. The source with most left is served first.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use super::eligible::Eligible;
+use super::{Engine, Message, guarded, lock};
+use crate::apply::event::Event;
+use crate::apply::mover::Ended;
+use crate::apply::order::Next;
+use crate::apply::pools::Token;
+use crate::apply::port::{PortError, PortErrorKind};
+use crate::apply::wave::Wave;
+use crate::model::{Bytes, StorageName};
+use crate::plan::order::May;
+use crate::plan::room::RoomLevel;
+use crate::plan::{ActionId, need};
+
+impl Engine<'_> {
+    /// Starts moves while slots, tokens and room allow.
+    pub(super) fn fill(&mut self) {
+        if !self.waves.is_empty() {
+            self.ask_version();
+        }
+        // Workers that restart leave dead ends behind; without workers, what is scheduled only waits read-only.
+        if self.watch.holds() || !lock(&self.mover.short).is_empty() {
+            return;
+        }
+        let (outside, veto) = (self.outside(), self.pace.veto());
+        let (mut bindings, mut full) = (BTreeSet::new(), BTreeSet::new());
+        let now = self.ports().clock.now();
+        self.unpark(now);
+        let mut open: BTreeSet<ActionId> = self.waves.keys().copied().collect();
+        // Destinations that were found too full for some move, and looked after, in this call.
+        let mut seen: BTreeSet<StorageName> = BTreeSet::new();
+        loop {
+            let most = |id: &&ActionId| (self.waves.get(*id).map(Wave::left), Reverse(**id));
+            let Some(id) = open.iter().max_by_key(most).copied() else { break };
+            let out_of_hours = self.is_held(id, now);
+            let Some(wave) = self.waves.get_mut(&id) else { break };
+            if let Some(cause) = lock(&self.mover.closed).get(&wave.source) {
+                wave.close(cause.clone());
+            }
+            if out_of_hours || veto.is_some() {
+                open.remove(&id);
+                continue;
+            }
+            let source = wave.source.clone();
+            let (slots, room, pools, measuring) = (&self.slots, &self.room, &self.pools, &self.measuring);
+            let (hours, plan) = (&mut self.hours, self.plan);
+            let (mut short, mut doubtful, mut parked, mut never) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            let may = |destination: &StorageName, at: usize| {
+                let Some(planned) = plan.moves.get(at) else { return May::NotThis };
+                let binding = slots.binding(&source, destination, outside);
+                if binding.is_some() || measuring.contains(destination) {
+                    bindings.extend(binding);
+                    return May::NotThere;
+                }
+                match pools.token(planned) {
+                    Token::Free => {}
+                    Token::Held => return May::NotThis,
+                    Token::InDoubt => {
+                        doubtful.push(at);
+                        return May::NotThis;
+                    }
+                }
+                match hours.ask(plan, id, at, now) {
+                    Eligible::Yes => {}
+                    Eligible::NotYet { .. } => {
+                        parked.push(at);
+                        return May::NotThis;
+                    }
+                    Eligible::Never { why } => {
+                        never.push((at, why));
+                        return May::NotThis;
+                    }
+                }
+                if room.fits(destination, planned.copied()) {
+                    return May::Now;
+                }
+                short.push((destination.clone(), at));
+                May::NotThere
+            };
+            let next = wave.next(|to| self.crowds.get(to).copied().unwrap_or(0), may);
+            for at in parked {
+                if let Some(planned) = plan.moves.get(at) {
+                    wave.park(&planned.destination, at);
+                }
+            }
+            never.iter().for_each(|(at, _)| wave.give_up(*at));
+            let mut again = next.is_some();
+            if let Some(next) = next {
+                self.launch(id, &source, &next);
+            }
+            for (at, why) in never {
+                self.settled(at);
+                self.skipped(at, why, false);
+            }
+            for at in doubtful {
+                self.drop_doubtful(id, at);
+            }
+            for (destination, at) in short {
+                if self.towards.get(&destination).is_some_and(|t| t.1 > 0) && !seen.insert(destination.clone()) {
+                    full.insert(destination);
+                    continue;
+                }
+                let dropped = self.no_room(id, at, &destination);
+                again |= dropped;
+                if !dropped {
+                    full.insert(destination);
+                }
+            }
+            if !again {
+                open.remove(&id);
+            }
+        }
+        self.wait_for_hours(now);
+        self.tell_held(veto.filter(|_| !self.waves.is_empty()), bindings, full);
+    }
+
+    fn launch(&mut self, id: ActionId, source: &StorageName, next: &Next) {
+        let (at, destination) = (next.at, &next.destination);
+        let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return };
+        let task = wave.begin(next, planned.clone());
+        let now = self.mover.ports.clock.now();
+        self.hours.calendar.begin(at, planned, now);
+        self.eta.begin(now);
+        self.launched.insert(at, now);
+        self.slots.take(source, destination);
+        self.pools.begin(planned);
+        *self.crowds.entry(destination.clone()).or_default() += usize::from(next.big);
+        self.room.reserve(destination, planned.copied());
+        self.fresh.remove(destination);
+        let towards = self.towards.entry(destination.clone()).or_default();
+        *towards = (towards.0 + need(planned.copied()).0, towards.1 + 1);
+        let (mover, sender) = (self.mover.clone(), self.sender.clone());
+        let work = async move { mover.attempt(task).await };
+        guarded(
+            work,
+            |cause| Ended::InDoubt { cause },
+            move |ended| {
+                let _ = sender.send(Message::Moved(id, at, ended));
+            },
+        );
+    }
+
+    /// The last of a fork network waits for one whose end is not known: the next apply takes both up.
+    fn drop_doubtful(&mut self, id: ActionId, at: usize) {
+        let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return };
+        wave.give_up(at);
+        self.settled(at);
+        let why = format!(
+            "it is the last of its fork network on {}, and how another one's move ended is not known yet",
+            planned.source
+        );
+        self.skipped(at, why, false);
+    }
+
+    /// A move does not fit. Measures the disk anew, or, when that was just done and nothing is in flight, gives it up.
+    /// True: it was given up, and the next may be tried.
+    fn no_room(&mut self, id: ActionId, at: usize, destination: &StorageName) -> bool {
+        let idle = self.towards.get(destination).is_none_or(|t| t.1 == 0);
+        let why = match (self.fresh.contains(destination), self.unmeasured.get(destination)) {
+            (true, _) => Some(format!("{destination} has {} below its ceiling", Bytes(self.room.free(destination)))),
+            (false, Some(cause)) if idle => Some(format!("how much {destination} has is unknown: {cause}")),
+            _ => None,
+        };
+        if let Some(why) = why {
+            let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return false };
+            wave.give_up(at);
+            self.settled(at);
+            self.skipped(at, format!("no room: it needs {}, {why}", need(planned.copied())), false);
+            return true;
+        }
+        if idle && self.measuring.insert(destination.clone()) {
+            self.tell(Event::Waiting { what: format!("{destination}: measuring its disk before more is sent there") });
+            self.measure(destination);
+        } else if !idle && self.full.insert(destination.clone()) {
+            let free = Bytes(self.room.free(destination));
+            let what = format!("{destination} has {free} below its ceiling: what needs more waits for moves in flight");
+            self.tell(Event::Waiting { what });
+        }
+        false
+    }
+
+    /// Asks how full a disk is.
+    pub(super) fn measure(&mut self, destination: &StorageName) {
+        let (ports, sender, name) = (self.ports().clone(), self.sender.clone(), destination.clone());
+        // Counted as running, so that the loop waits for its answer.
+        self.running += 1;
+        self.room.asked(destination);
+        let asked = name.clone();
+        let fault = |cause| Err(PortError::new(PortErrorKind::Protocol, "DiskStatistics", cause));
+        let work = async move { ports.gitaly.disk(&asked).await };
+        guarded(work, fault, move |measured| {
+            let _ = sender.send(Message::Measured(name, measured));
+        });
+    }
+
+    /// Stops the waves towards a disk that is far above its ceiling: something else fills it.
+    pub(super) fn alarm(&mut self, storage: &StorageName) {
+        if self.room.level(storage) != RoomLevel::Panic {
+            return;
+        }
+        let ceiling = self.plan.storages.get(storage).map_or(850, |s| s.disk_ceiling_permille);
+        let cause = format!(
+            "the disk of {storage} is far above its ceiling of {} %: something else fills it",
+            f64::from(ceiling) / 10.0
+        );
+        let mut stopped = false;
+        for wave in self.waves.values_mut().filter(|wave| wave.goes_to(storage)) {
+            stopped |= !wave.is_closed();
+            wave.close(cause.clone());
+        }
+        if stopped {
+            self.tell(Event::Warning { message: format!("{cause}; the waves towards it stop") });
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! Holds: watches, asks gates and waits for approvals, and says when to come back where that would take too long.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use camino::Utf8Path;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+use super::{Engine, Message, guarded};
+use crate::apply::action::set_weights;
+use crate::apply::event::{Event, Outcome};
+use crate::apply::gate::{self, Judgement};
+use crate::apply::journal::Journal;
+use crate::apply::port::{Approval, Ports};
+use crate::model::{Address, HookEvent, StorageName, Weight};
+use crate::plan::{Action, ActionId, After, Calm, Change, Check, Plan, Verdict, WeightChange, hold_address};
+use crate::state::journal::{self as log, Record as Entry};
+use crate::state::{ApprovalRecord, Record};
+
+/// Between two looks for an approval, by the fleet's clock: a person who gives one sees the run go on.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How long a run waits, and what it knows of earlier waits.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    /// The longest wait.
+    max_wait: Option<Duration>,
+    /// Since when holds are watched, by earlier runs.
+    soaks: BTreeMap<Address, Timestamp>,
+    /// So many holds in a row were passed at once; `None` before the first of this run.
+    row: Option<u32>,
+    /// A gate said no, or could not be answered: nothing new is begun.
+    pub(super) closed: bool,
+}
+
+impl Patience {
+    /// Reads what earlier runs began to watch. `folder`: of this run.
+    pub(crate) async fn new(plan: &Plan, folder: &Utf8Path, max_wait: Option<Duration>) -> Self {
+        let holds = plan.actions.iter().any(|action| matches!(action.change, Change::Hold { .. }));
+        let runs = folder.parent().filter(|_| holds).map(ToOwned::to_owned);
+        let read = match runs {
+            Some(runs) => tokio::task::spawn_blocking(move || log::soaks(&runs).unwrap_or_default()).await,
+            None => Ok(BTreeMap::new()),
+        };
+        // What cannot be read is watched anew: longer than needed, never shorter.
+        Self { max_wait, soaks: read.unwrap_or_default(), row: None, closed: false }
+    }
+}
+
+/// How a hold ended.
+pub(super) struct Ended {
+    outcome: Outcome,
+    approvals: BTreeMap<Address, Approval>,
+    at_once: bool,
+    /// A gate said no, or could not be answered in time.
+    closed: bool,
+    /// Weights that were set back.
+    set_back: Vec<StorageName>,
+    remarks: Vec<String>,
+}
+
+impl Ended {
+    fn of(outcome: Outcome) -> Self {
+        let (approvals, set_back, remarks) = Default::default();
+        Self { outcome, approvals, at_once: false, closed: false, set_back, remarks }
+    }
+}
+
+/// One hold under way.
+struct Watch {
+    ports: Ports,
+    journal: Journal,
+    events: UnboundedSender<Event>,
+    stop: CancellationToken,
+    address: Address,
+    soak: Duration,
+    /// As an earlier run began it.
+    since: Option<Timestamp>,
+    checks: Vec<Check>,
+    approvals: Vec<Address>,
+    rollback: BTreeMap<StorageName, Weight>,
+    settings: std::sync::Arc<tokio::sync::Mutex<()>>,
+    max_wait: Option<Duration>,
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+/// To the second, as people say times.
+fn clock(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// `gate.errors of gitaly-01`.
+fn named(check: &Check) -> String {
+    format!("{} of {}", check.gate, check.target)
+}
+
+impl Watch {
+    fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    /// Waits; false: the run was stopped meanwhile.
+    async fn sleep(&self, duration: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => false,
+            () = self.ports.clock.sleep(duration) => true,
+        }
+    }
+
+    async fn run(self) -> Ended {
+        if let Some(ended) = self.watch().await {
+            return Ended::of(ended);
+        }
+        let mut ended = self.ask().await;
+        if ended.closed {
+            self.set_back(&mut ended).await;
+        }
+        if ended.closed || matches!(ended.outcome, Outcome::Done { .. }) {
+            let entry = Entry::Soak { hold: self.address.clone(), since: None };
+            if let Err(e) = self.journal.append(vec![entry]).await {
+                return Ended::of(Outcome::Failed { cause: e.to_string() });
+            }
+        }
+        ended
+    }
+
+    /// Watches for as long as is left. `Some`: that did not come to its end.
+    async fn watch(&self) -> Option<Outcome> {
+        let now = self.ports.clock.now();
+        let since = self.since.unwrap_or(now);
+        if self.soak.is_zero() {
+            return None;
+        }
+        if self.since.is_none() {
+            let entry = Entry::Soak { hold: self.address.clone(), since: Some(since) };
+            if let Err(e) = self.journal.append(vec![entry]).await {
+                return Some(Outcome::Failed { cause: e.to_string() });
+            }
+        }
+        let end = since.saturating_add(signed(self.soak)).unwrap_or(Timestamp::MAX);
+        let left = Duration::try_from(end.duration_since(now)).unwrap_or_default();
+        if left.is_zero() {
+            return None;
+        }
+        if self.max_wait.is_some_and(|most| left > most) {
+            let until = format!("it is watched until {}; apply again then, and it goes on from there", clock(end));
+            return Some(Outcome::Paused { until });
+        }
+        let what = format!("{}: watched since {}, until {}", self.address, clock(since), clock(end));
+        self.tell(Event::Waiting { what });
+        (!self.sleep(left).await).then_some(Outcome::NotStarted)
+    }
+
+    /// Asks until all gates say yes, one says no, or it takes too long.
+    async fn ask(&self) -> Ended {
+        let began = self.ports.clock.now();
+        let (mut said, mut at_once) = (String::new(), true);
+        let mut dry = BTreeSet::new();
+        let mut approvals = BTreeMap::new();
+        let mut answers: Vec<(&Check, Judgement)> = Vec::new();
+        let mut due = began;
+        loop {
+            let now = self.ports.clock.now();
+            if now >= due {
+                answers.clear();
+                for check in &self.checks {
+                    answers.push((check, gate::ask(&self.ports, check, now).await));
+                }
+                let interval = self.checks.iter().map(|check| check.interval_seconds).min().unwrap_or(0).max(1);
+                due = now.saturating_add(signed(Duration::from_secs(interval))).unwrap_or(Timestamp::MAX);
+            }
+            for (check, answer) in
+                answers.iter().filter(|(check, answer)| check.dry_run && answer.verdict != Verdict::Pass)
+            {
+                if dry.insert((named(check), answer.verdict)) {
+                    let word = if answer.verdict == Verdict::Fail { "would say no" } else { "could not be answered" };
+                    let message = format!("{} (dry run) {word}: {}", named(check), answer.why);
+                    self.tell(Event::Warning { message });
+                }
+            }
+            let deciding = || answers.iter().filter(|(check, _)| !check.dry_run);
+            let no: Vec<String> = deciding()
+                .filter(|(_, answer)| answer.verdict == Verdict::Fail)
+                .map(|(check, answer)| format!("{}: {}", named(check), answer.why))
+                .collect();
+            if !no.is_empty() {
+                let outcome = Outcome::GateClosed { cause: no.join("; ") };
+                return Ended { closed: true, ..Ended::of(outcome) };
+            }
+            let unknown: Vec<&(&Check, Judgement)> =
+                deciding().filter(|(_, answer)| answer.verdict == Verdict::Unknown).collect();
+            let missing = match self.missing(&mut approvals).await {
+                Ok(missing) => missing,
+                Err(cause) => return Ended::of(Outcome::Failed { cause }),
+            };
+            at_once &= unknown.is_empty();
+            if unknown.is_empty() && missing.is_empty() {
+                let at_once = at_once && deciding().next().is_some();
+                return Ended { approvals: approvals.clone(), at_once, ..Ended::of(self.passed(&answers, &approvals)) };
+            }
+            let waited = Duration::try_from(now.duration_since(began)).unwrap_or_default();
+            let late = unknown.iter().find(|(check, _)| waited >= Duration::from_secs(check.deadline_seconds));
+            if let Some((check, answer)) = late {
+                let cause =
+                    format!("{} could not be answered in {} s: {}", named(check), check.deadline_seconds, answer.why);
+                return Ended { closed: true, ..Ended::of(Outcome::GateClosed { cause }) };
+            }
+            let whom: Vec<String> =
+                unknown.iter().map(|(check, _)| named(check)).chain(missing.iter().map(ToString::to_string)).collect();
+            let figures: Vec<String> = unknown
+                .iter()
+                .map(|(check, answer)| format!("{}, which is not answered yet ({})", named(check), answer.why))
+                .chain(missing.iter().map(|gate| format!("{gate}: tranship approve {}", label(gate))))
+                .collect();
+            let what = figures.join("; ");
+            let pause = if missing.is_empty() {
+                Duration::try_from(due.duration_since(now)).unwrap_or(LOOK).max(Duration::from_secs(1))
+            } else {
+                LOOK
+            };
+            if self.max_wait.is_some_and(|most| waited + pause > most) {
+                let until = format!("it waits for {what}; apply again when that is settled");
+                return Ended::of(Outcome::Paused { until });
+            }
+            // Figures change with every answer; only whom it waits for is news.
+            let whom = whom.join(", ");
+            if whom != said {
+                said = whom;
+                self.tell(Event::Waiting { what: format!("{}: since {} for {what}", self.address, clock(began)) });
+            }
+            if !self.sleep(pause).await {
+                return Ended::of(Outcome::NotStarted);
+            }
+        }
+    }
+
+    /// The approvals that are not there yet.
+    async fn missing(&self, found: &mut BTreeMap<Address, Approval>) -> Result<Vec<Address>, String> {
+        let mut missing = Vec::new();
+        for gate in &self.approvals {
+            let Some(operator) = &self.ports.operator else {
+                return Err(format!("{gate}: there is no place here where an approval could be given"));
+            };
+            match operator.approval(gate).await.map_err(|e| e.to_string())? {
+                Some(approval) => drop(found.insert(gate.clone(), approval)),
+                None => {
+                    found.remove(gate);
+                    missing.push(gate.clone());
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    fn passed(&self, answers: &[(&Check, Judgement)], approvals: &BTreeMap<Address, Approval>) -> Outcome {
+        let held = answers.iter().filter(|(check, _)| !check.dry_run);
+        let held = held.map(|(check, answer)| format!("{} holds: {}", named(check), answer.why));
+        let approved = approvals.iter().map(|(gate, approval)| format!("{gate} approved by {}", approval.by));
+        Outcome::Done { detail: held.chain(approved).collect::<Vec<_>>().join("; ") }
+    }
+
+    /// Sets weights back after a gate said no.
+    async fn set_back(&self, ended: &mut Ended) {
+        if self.rollback.is_empty() {
+            return;
+        }
+        let _one = self.settings.lock().await;
+        let now = match self.ports.gitlab.weights().await {
+            Ok(now) => now,
+            Err(e) => return ended.remarks.push(format!("the weights were not set back: {e}")),
+        };
+        let change = |(name, after): (&StorageName, &Weight)| {
+            let before = *now.get(name)?;
+            Some((name.clone(), WeightChange { before, after: *after }))
+        };
+        let changes: BTreeMap<_, _> = self.rollback.iter().filter_map(change).collect();
+        let (outcome, remarks) = set_weights(&self.ports, &changes).await;
+        ended.remarks.extend(remarks);
+        match outcome {
+            Outcome::Done { detail } => {
+                ended.set_back = changes.into_keys().collect();
+                if let Outcome::GateClosed { cause } = &mut ended.outcome {
+                    let _ = write!(cause, "; weights were set back: {detail}");
+                }
+            }
+            Outcome::Failed { cause } | Outcome::Stale { cause } => {
+                ended.remarks.push(format!("the weights were not set back: {cause}"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A gate as `tranship approve` takes it.
+fn label(gate: &Address) -> String {
+    let text = gate.to_string();
+    let short = text.strip_prefix("gate.").unwrap_or(&text);
+    if gate.key.is_some() { format!("'{short}'") } else { short.to_owned() }
+}
+
+impl Engine<'_> {
+    /// Begins to wait.
+    pub(super) fn hold(&mut self, id: ActionId, action: &Action) {
+        let Change::Hold { after, storages: _, soak_seconds, calm, checks, approvals, rollback } = &action.change
+        else {
+            return;
+        };
+        // What this run changed is watched from now on.
+        let changed = self.plan.actions.iter().any(|action| match (&action.change, after) {
+            (Change::Moves { wave, .. }, After::Wave { wave: of }) => wave == of,
+            (Change::Ramp { percent, .. }, After::Ramp { percent: of }) => percent == of,
+            (Change::SetWeight { .. }, After::Ramp { percent: 100 }) => true,
+            _ => false,
+        });
+        let row = self.patience.row;
+        let is_calm = calm.is_some_and(|Calm { after, so_far }| row.unwrap_or(so_far) >= after);
+        let done = self.state.hold(&action.address).map(|record| &record.approvals);
+        let approvals = approvals.iter().filter(|gate| done.is_none_or(|done| !done.contains_key(*gate)));
+        let watch = Watch {
+            ports: self.ports().clone(),
+            journal: self.journal().clone(),
+            events: self.mover.events.clone(),
+            stop: self.stop.clone(),
+            address: action.address.clone(),
+            soak: if is_calm { Duration::ZERO } else { Duration::from_secs(*soak_seconds) },
+            since: self.patience.soaks.get(&action.address).copied().filter(|_| !changed),
+            checks: checks.clone(),
+            approvals: approvals.cloned().collect(),
+            rollback: rollback.clone(),
+            settings: self.settings.clone(),
+            max_wait: self.patience.max_wait,
+        };
+        let sender = self.sender.clone();
+        let fault = |cause| Box::new(Ended::of(Outcome::Failed { cause }));
+        guarded(async move { Box::new(watch.run().await) }, fault, move |ended| {
+            let _ = sender.send(Message::Held(id, ended));
+        });
+    }
+
+    pub(super) async fn held(&mut self, id: ActionId, ended: Ended) {
+        self.running -= 1;
+        let Some(action) = self.action(id) else { return };
+        let Change::Hold { after, calm, storages, .. } = &action.change else { return };
+        let Ended { outcome, approvals, at_once, closed, set_back, remarks } = ended;
+        for message in remarks {
+            self.summary.remarks.push(message.clone());
+            self.tell(Event::Warning { message });
+        }
+        let passed = matches!(outcome, Outcome::Done { .. });
+        if passed {
+            let so_far = calm.map_or(0, |calm| calm.so_far);
+            self.patience.row = Some(if at_once { self.patience.row.unwrap_or(so_far) + 1 } else { 0 });
+            // Taken first: an approval that is lost by a crash is asked for again, none is ever used twice.
+            if let Some(operator) = self.ports().operator.clone() {
+                for gate in approvals.keys() {
+                    if let Err(error) = operator.approval_used(gate).await {
+                        self.tell(Event::Warning { message: format!("{gate}: {error}") });
+                    }
+                }
+            }
+            let record = self.state.hold_mut(&hold_address(after));
+            (record.passed, record.at_once) = (true, at_once);
+            record.storages.extend(storages.iter().cloned());
+            record.rollback.clear();
+            record.approvals.extend(
+                approvals.into_iter().map(|(gate, Approval { by, reason })| (gate, ApprovalRecord { by, reason })),
+            );
+            self.save().await;
+        }
+        if !set_back.is_empty() {
+            if let Change::Hold { rollback, .. } = &action.change {
+                for (storage, weight) in rollback.iter().filter(|(storage, _)| set_back.contains(storage)) {
+                    self.state.storage_mut(storage).weight = Some(*weight);
+                }
+            }
+            // The step was never taken.
+            let address = hold_address(after);
+            if matches!(self.state.records.get(&address), Some(Record::Hold(_))) {
+                self.state.records.remove(&address);
+            }
+            self.save().await;
+        }
+        if closed {
+            self.patience.closed = true;
+            if let Outcome::GateClosed { cause } = &outcome {
+                self.happened(HookEvent::Gate, id, [("cause", json!(cause))]);
+            }
+        }
+        self.end(id, outcome);
+    }
+
+    /// Notes where the moves of a wave go that has a hold after it.
+    pub(super) fn wave_begins<'n>(&mut self, name: &str, destinations: impl Iterator<Item = &'n StorageName>) {
+        let after = After::Wave { wave: name.to_owned() };
+        let is_held = |action: &Action| matches!(&action.change, Change::Hold { after: of, .. } if *of == after);
+        if self.plan.actions.iter().any(is_held) {
+            self.state.hold_mut(&hold_address(&after)).storages.extend(destinations.cloned());
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Asks how the fleet bears it, and sets slots and vetoes by the answers; tells what keeps new moves from beginning.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Engine, Message};
+use crate::apply::event::Event;
+use crate::apply::gate;
+use crate::apply::pace::{Answer, End, Pace, Role, Signal, Turn, of_series};
+use crate::apply::port::Ports;
+use crate::apply::room::{Binding, Outside};
+use crate::model::{DiskSpace, StorageName, Veto, VetoSource};
+use crate::plan::{Check, Verdict};
+use crate::state::journal::Record as Entry;
+
+/// A disk this full, thousandths, is a matter of safety.
+const PANIC_PERMILLE: u64 = 920;
+
+/// What one round of questions brought.
+pub(crate) struct Answers {
+    signals: BTreeMap<StorageName, Vec<Signal>>,
+    /// How full disks are: of destinations only, as leaving a full disk is what moves are for.
+    disks: BTreeMap<StorageName, Signal>,
+    vetoes: BTreeMap<String, Answer>,
+}
+
+/// What keeps new moves from beginning, as it was told last, and the round of questions that is under way.
+#[derive(Debug, Default)]
+pub(super) struct Pacing {
+    told: Option<String>,
+    asking: bool,
+    /// Ends the questions with the run.
+    end: CancellationToken,
+}
+
+impl Drop for Pacing {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+impl Engine<'_> {
+    /// Keeps the questions going while there are moves.
+    pub(super) fn keep_pace(&mut self, at_once: bool) {
+        let Some(interval) = self.pace.interval() else { return };
+        if self.pacing.asking || self.waves.is_empty() {
+            return;
+        }
+        self.pacing.asking = true;
+        let (ports, sender, end) = (self.ports().clone(), self.sender.clone(), self.pacing.end.clone());
+        let concurrency = &self.plan.concurrency;
+        let storages = self.pace.storages();
+        let (signals, vetoes) = (concurrency.signals.clone(), concurrency.vetoes.clone());
+        tokio::spawn(async move {
+            let work = async {
+                if !at_once {
+                    ports.clock.sleep(interval).await;
+                }
+                ask(&ports, storages, &signals, &vetoes).await
+            };
+            tokio::select! {
+                () = end.cancelled() => {}
+                answers = work => drop(sender.send(Message::Paced(Box::new(answers)))),
+            }
+        });
+    }
+
+    /// Takes one round of answers.
+    pub(super) async fn paced(&mut self, answers: Answers) {
+        self.pacing.asking = false;
+        self.pace.answered(answers.vetoes);
+        let at = self.ports().clock.now();
+        let mut ends: BTreeMap<End, Vec<Signal>> = BTreeMap::new();
+        for (index, since) in &self.launched {
+            let Some(planned) = self.plan.moves.get(*index) else { continue };
+            let ms = u64::try_from(at.duration_since(*since).as_millis()).unwrap_or(0);
+            let (source, destination) = (&planned.source, &planned.destination);
+            if let Some(signal) = Pace::frozen(self.plan, source, destination, planned.copied(), ms) {
+                for (storage, role) in [(source, Role::Source), (destination, Role::Destination)] {
+                    ends.entry(End { storage: storage.clone(), role }).or_default().push(signal.clone());
+                }
+            }
+        }
+        for (storage, signal) in answers.disks {
+            ends.entry(End { storage, role: Role::Destination }).or_default().push(signal);
+        }
+        let turns = self.pace.decide(at, &answers.signals, &ends);
+        for (end, limit) in self.pace.limits() {
+            self.slots.set_limit(end, limit);
+        }
+        for (end, turn) in turns {
+            self.throttled(end.to_string(), Some(end.storage), turn).await;
+        }
+        self.keep_pace(false);
+    }
+
+    /// Takes what the moves table said of GitLab's workers.
+    pub(super) async fn worked(&mut self) {
+        let (turns, taken) = self.mover.poller.changes();
+        for one in taken {
+            let name = |text: &str| StorageName::new(text).ok();
+            if let (Some(source), Some(destination)) = (name(&one.record.source), name(&one.record.destination)) {
+                self.pace.taken(&source, &destination, one.millis);
+            }
+        }
+        for turn in turns {
+            // Above what we may have outstanding anyway it is nobody's limit.
+            let most = self.plan.max_moves;
+            let turn = Turn { from: turn.from.min(most), to: turn.to.min(most), ..turn };
+            let told = self.mover.poller.workers_found() || turn.to < turn.from;
+            if turn.from != turn.to && told {
+                self.throttled("GitLab's workers".to_owned(), None, turn).await;
+            }
+        }
+    }
+
+    async fn throttled(&mut self, what: String, storage: Option<StorageName>, turn: Turn) {
+        let Turn { from, to, why } = turn;
+        let record = Entry::Throttled { what: what.clone(), from, to, why: why.clone() };
+        if let Err(e) = self.journal().append(vec![record]).await {
+            self.fatal = Some(e.to_string());
+        }
+        self.tell(Event::Throttled { what, storage, from, to, why });
+    }
+
+    /// What others leave us.
+    pub(super) fn outside(&self) -> Outside {
+        Outside { foreign: self.mover.poller.foreign(), workers: self.mover.poller.workers() }
+    }
+
+    /// Notes and tells what kept moves from beginning, when that is not what is declared and has changed.
+    pub(super) fn tell_held(&mut self, veto: Option<String>, bindings: BTreeSet<Binding>, room: BTreeSet<StorageName>) {
+        let mut reasons: BTreeSet<String> = veto.into_iter().collect();
+        for binding in bindings {
+            match binding {
+                Binding::All | Binding::Declared => {}
+                Binding::Workers => {
+                    // While they are still being found out, that is nobody's fault.
+                    if self.mover.poller.workers_found() {
+                        reasons.insert(format!("GitLab's workers are all busy ({})", self.mover.poller.workers()));
+                    }
+                }
+                Binding::Found(end) => {
+                    reasons.insert(format!("slots of {end}: {}", self.pace.why(&end)));
+                    self.pace.full(end);
+                }
+            }
+        }
+        for destination in room {
+            reasons.insert(format!("room on {destination}: what flies there must end first"));
+        }
+        let by = (!reasons.is_empty()).then(|| reasons.into_iter().collect::<Vec<_>>().join("; "));
+        if by != self.pacing.told {
+            self.pacing.told.clone_from(&by);
+            self.tell(Event::Held { by });
+        }
+    }
+}
+
+async fn ask(
+    ports: &Ports,
+    storages: BTreeSet<StorageName>,
+    signals: &BTreeMap<StorageName, Vec<Check>>,
+    vetoes: &[Veto],
+) -> Answers {
+    let at = ports.clock.now();
+    let vetoes = futures::future::join_all(
+        vetoes.iter().map(|veto| async move { (veto.name.clone(), ask_veto(ports, &veto.source, at).await) }),
+    );
+    let signals = futures::future::join_all(storages.into_iter().map(|storage| async move {
+        let (answers, disk) = disk(&storage, ports.gitaly.disk(&storage).await.map_err(|e| e.to_string()));
+        let mut all: Vec<Signal> = answers.into_iter().collect();
+        // What is only tried decides nothing.
+        for check in signals.get(&storage).into_iter().flatten().filter(|check| !check.dry_run) {
+            let judged = gate::ask(ports, check, at).await;
+            all.push(Signal::new(judged.verdict, format!("{}: {}", check.gate, judged.why)));
+        }
+        (storage, all, disk)
+    }));
+    let (vetoes, signals) = futures::future::join(vetoes, signals).await;
+    let mut answers =
+        Answers { signals: BTreeMap::new(), disks: BTreeMap::new(), vetoes: vetoes.into_iter().collect() };
+    for (storage, signals, disk) in signals {
+        answers.disks.extend(disk.map(|disk| (storage.clone(), disk)));
+        answers.signals.insert(storage, signals);
+    }
+    answers
+}
+
+/// Whether its Gitaly answers, and whether its disk is about to be full.
+fn disk(storage: &StorageName, found: Result<Option<DiskSpace>, String>) -> (Option<Signal>, Option<Signal>) {
+    match found {
+        Err(cause) => (Some(Signal::safety(Verdict::Fail, format!("{storage} does not answer: {cause}"))), None),
+        Ok(None) => {
+            let why = format!("Gitaly cannot say how full the disk of {storage} is");
+            (None, Some(Signal::new(Verdict::Unknown, why)))
+        }
+        Ok(Some(space)) => {
+            let all = space.used.0.saturating_add(space.available.0).max(1);
+            let permille = u64::try_from(u128::from(space.used.0) * 1000 / u128::from(all)).unwrap_or(1000);
+            let verdict = if permille >= PANIC_PERMILLE { Verdict::Fail } else { Verdict::Pass };
+            (None, Some(Signal::safety(verdict, format!("the disk of {storage} is full to {} %", permille / 10))))
+        }
+    }
+}
+
+async fn ask_veto(ports: &Ports, source: &VetoSource, at: jiff::Timestamp) -> Answer {
+    match source {
+        VetoSource::Query(query) => match &ports.metrics {
+            None => Answer::Unknown("there is no Prometheus to ask".to_owned()),
+            Some(metrics) => match metrics.query(query, at).await {
+                Ok(series) => of_series(&series),
+                Err(e) => Answer::Unknown(e.to_string()),
+            },
+        },
+        VetoSource::Url(_) | VetoSource::File(_) => match &ports.operator {
+            None => Answer::Unknown("there is nobody to look".to_owned()),
+            Some(operator) => match operator.veto(source).await {
+                Ok(Some(why)) => Answer::Held(why),
+                Ok(None) => Answer::Free,
+                Err(e) => Answer::Unknown(e.to_string()),
+            },
+        },
+    }
+}

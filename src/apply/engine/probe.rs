@@ -1,0 +1,334 @@
+//! The probe: the operator's project moves to a storage, is committed to through GitLab, is read at our own address of
+//! that Gitaly, and moves back. What fails says which part is wrong. Every step can be taken up by another run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::{Engine, Message, guarded};
+use crate::apply::event::{Event, Outcome};
+use crate::apply::mover::{self, Mover, Task};
+use crate::apply::port::{PortError, PortErrorKind, PortResult};
+use crate::apply::verify::Verdict;
+use crate::model::{Address, Bytes, Container, HookEvent, RepositoryRole, StorageName, relative_path};
+use crate::plan::{Action, ActionId, Change, PlannedMove};
+use crate::state::journal::Record as Entry;
+use crate::state::{ProbeRecord, Record, State};
+
+/// Attempts of each part.
+const TRIES: u32 = 3;
+/// Until the next attempt, by the fleet's clock.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// How a probe ended.
+pub(super) struct Ended {
+    outcome: Outcome,
+    /// Of the disk that was found right.
+    filesystem_id: Option<String>,
+    /// The project is not at home.
+    away: bool,
+    quarantined: Option<mover::Ended>,
+    in_doubt: bool,
+    fatal: Option<String>,
+    remarks: Vec<String>,
+}
+
+/// What is probed.
+struct Probe {
+    mover: Mover,
+    address: Address,
+    storage: StorageName,
+    container: Container,
+    path: Arc<str>,
+    home: StorageName,
+    events: tokio::sync::mpsc::UnboundedSender<Event>,
+}
+
+/// Why a probe did not come to its end.
+enum Fault {
+    /// As told.
+    Failed(String),
+    /// The world is not as planned.
+    Stale(String),
+    /// The run stops.
+    Stopped,
+}
+
+impl Probe {
+    fn say(&self, what: &str) {
+        let _ = self.events.send(Event::Waiting { what: format!("{}: {what}", self.address) });
+    }
+
+    async fn run(self) -> Ended {
+        let mut ended = Ended {
+            outcome: Outcome::NotStarted,
+            filesystem_id: None,
+            away: false,
+            quarantined: None,
+            in_doubt: false,
+            fatal: None,
+            remarks: Vec::new(),
+        };
+        let result = self.steps(&mut ended).await;
+        ended.outcome = match result {
+            Ok(detail) => Outcome::Done { detail },
+            Err(Fault::Failed(cause)) => Outcome::Failed { cause },
+            Err(Fault::Stale(cause)) => Outcome::Stale { cause },
+            Err(Fault::Stopped) => Outcome::NotStarted,
+        };
+        if let Some(cause) = &ended.fatal {
+            ended.outcome = Outcome::Failed { cause: cause.clone() };
+        }
+        ended
+    }
+
+    async fn steps(&self, ended: &mut Ended) -> Result<String, Fault> {
+        let Self { mover, storage, container, path, home, .. } = self;
+        let gitaly = &mover.ports.gitaly;
+        let failed = |what: &str, e: &PortError| Fault::Failed(format!("{what}: {e}{}", help(e)));
+        let at =
+            mover.ports.gitlab.container(*container).await.map_err(|e| failed("the project cannot be read", &e))?;
+        let at = at.ok_or_else(|| Fault::Stale(format!("GitLab does not show {path} any more")))?.storage;
+        if at != *storage && at != *home {
+            return Err(Fault::Stale(format!("{path} is on {at} now, not on {home}")));
+        }
+        let wrong = format!("the address or the token that tranship has for {storage}");
+        let tried = gitaly.server(storage).await.map_err(|e| failed(&wrong, &e))?.filesystem_id;
+        let others = gitaly.server(home).await.map_err(|e| failed(&format!("{home} cannot be asked"), &e))?;
+        if storage != home && (tried.is_empty() || tried == others.filesystem_id) {
+            return Err(Fault::Failed(format!(
+                "the address of {storage}: the same disk is behind it as behind {home}"
+            )));
+        }
+        if mover.stop.is_cancelled() {
+            return Err(Fault::Stopped);
+        }
+        if storage != home {
+            self.note(ended, false).await?;
+            ended.away = true;
+        }
+        if at != *storage {
+            self.say(&format!("{path} moves from {home} to {storage}"));
+            if let Err(fault) = self.bring(home, storage, ended).await {
+                let stays = matches!(mover.ports.gitlab.container(*container).await, Ok(Some(p)) if p.storage == *home);
+                if stays && !ended.in_doubt {
+                    ended.away = false;
+                    self.note(ended, true).await?;
+                }
+                return Err(match fault {
+                    Fault::Failed(cause) => {
+                        Fault::Failed(format!("GitLab's way to {storage} (its address or token there): {cause}"))
+                    }
+                    other => other,
+                });
+            }
+        }
+        self.say(&format!("a commit to {path} through GitLab, read on {storage} by our own way"));
+        let tested = self.commit().await;
+        // Whatever the test said, the project goes home.
+        if storage != home {
+            self.say(&format!("{path} moves back from {storage} to {home}"));
+            if let Err(fault) = self.bring(storage, home, ended).await {
+                let cause = match (fault, &tested) {
+                    (Fault::Stopped, _) => return Err(Fault::Stopped),
+                    (_, Err(cause)) => format!("{cause}; and {path} could not be brought back to {home}"),
+                    (Fault::Failed(cause) | Fault::Stale(cause), _) => {
+                        format!("{path} could not be brought back to {home}: {cause}")
+                    }
+                };
+                return Err(Fault::Failed(format!("{cause}; the next apply tries again")));
+            }
+            ended.away = false;
+            self.note(ended, true).await?;
+        }
+        let (commit, branch) = tested.map_err(Fault::Failed)?;
+        ended.filesystem_id = Some(tried);
+        let short: String = commit.chars().take(8).collect();
+        Ok(format!("commit {short} was read on {storage}; the branch {branch} stays in {path}"))
+    }
+
+    /// Writes down that the project leaves home, or is back.
+    async fn note(&self, ended: &mut Ended, back: bool) -> Result<(), Fault> {
+        let (container, home, storage) = (self.container, self.home.clone(), self.storage.clone());
+        let written = self.mover.journal.append(vec![Entry::Probe { container, home, storage, back }]).await;
+        written.map_err(|e| {
+            ended.fatal = Some(e.to_string());
+            Fault::Stopped
+        })
+    }
+
+    /// Moves the project, with all that a move is held to.
+    async fn bring(&self, source: &StorageName, destination: &StorageName, ended: &mut Ended) -> Result<(), Fault> {
+        let planned = PlannedMove {
+            container: self.container,
+            path: self.path.clone(),
+            source: source.clone(),
+            destination: destination.clone(),
+            assignment: self.address.clone(),
+            bytes: Bytes(0),
+            shared: Bytes(0),
+            empty: false,
+            pool: None,
+        };
+        let mut last = String::new();
+        for attempt in 1..=TRIES {
+            let task = Task { planned: planned.clone(), wave: "probe".to_owned(), attempt, disks_differ: true };
+            match self.mover.attempt(task).await {
+                mover::Ended::Verified(verified) => {
+                    if verified.verdict == Verdict::Unknown {
+                        let lines = verified.lines.join("; ");
+                        ended.remarks.push(format!("{} {}: unknown: {lines}", self.address, self.path));
+                    }
+                    return Ok(());
+                }
+                mover::Ended::Skipped { done: true, why } if why.starts_with("already") => return Ok(()),
+                mover::Ended::Skipped { why, .. } => return Err(Fault::Stale(why)),
+                mover::Ended::Again { cause, .. } | mover::Ended::Unreachable { cause } => last = cause,
+                quarantined @ mover::Ended::Quarantined { .. } => {
+                    let cause = match &quarantined {
+                        mover::Ended::Quarantined { record, .. } => record.cause.clone(),
+                        _ => String::new(),
+                    };
+                    ended.quarantined = Some(quarantined);
+                    return Err(Fault::Failed(format!("the project was set aside: {cause}")));
+                }
+                mover::Ended::Stopped => return Err(Fault::Stopped),
+                mover::Ended::Halt { cause } => return Err(Fault::Failed(cause)),
+                mover::Ended::InDoubt { cause } => {
+                    ended.in_doubt = true;
+                    return Err(Fault::Failed(format!("{cause}; the next apply takes it up")));
+                }
+                mover::Ended::Fatal { cause } => {
+                    ended.fatal = Some(cause.clone());
+                    return Err(Fault::Failed(cause));
+                }
+            }
+            if attempt < TRIES {
+                self.mover.ports.clock.sleep(AGAIN).await;
+            }
+        }
+        Err(Fault::Failed(last))
+    }
+
+    /// Commits through GitLab and reads that by our own way. Gives the commit and its branch.
+    async fn commit(&self) -> Result<(String, String), String> {
+        let Self { mover, storage, container, path, .. } = self;
+        let (gitlab, gitaly) = (&mover.ports.gitlab, &mover.ports.gitaly);
+        let disk = gitlab.disk_path(*container).await.ok().flatten();
+        let disk = disk.map_or_else(|| relative_path(*container, RepositoryRole::Main), |disk| format!("{disk}.git"));
+        let ours = format!("the address or the token that tranship has for {storage}");
+        let head = self.again(|| gitaly.head(storage, &disk)).await.map_err(|e| match e.kind {
+            PortErrorKind::NotFound => {
+                format!("{ours}: GitLab says that {path} is on {storage}, and it is not at our address of it")
+            }
+            _ => format!("{ours}: {e}{}", help(&e)),
+        })?;
+        let start = head.as_deref().and_then(|head| head.strip_prefix(b"refs/heads/"));
+        let start = start.map(|name| String::from_utf8_lossy(name).into_owned());
+        let branch = format!("tranship-probe-{storage}");
+        let message = format!("Probe of {storage}");
+        let made = self.again(|| gitlab.commit(container.id, &branch, start.as_deref(), &message)).await;
+        let commit = made.map_err(|e| {
+            format!(
+                "hooks: GitLab could not commit to {path} on {storage}: {e}{}. A commit runs Gitaly's hooks there, which ask \
+                 GitLab's internal API (`internal_url`, the shell secret)",
+                help(&e)
+            )
+        })?;
+        let ids = [commit.clone()];
+        let there = self.again(|| gitaly.objects_exist(storage, &disk, &ids)).await;
+        let there = there.map_err(|e| format!("{ours}: {e}{}", help(&e)))?;
+        let references = self.again(|| gitaly.references(storage, &disk)).await;
+        let references = references.map_err(|e| format!("{ours}: {e}{}", help(&e)))?;
+        let name = format!("refs/heads/{branch}").into_bytes();
+        let named = references.iter().any(|reference| reference.name == name && reference.target == commit);
+        if there != [true] || !named {
+            return Err(format!(
+                "the address of {storage}: the commit {commit} that GitLab made there is not at our address of it; GitLab's \
+                 and ours lead to different servers"
+            ));
+        }
+        Ok((commit, branch))
+    }
+
+    async fn again<T, F: Future<Output = PortResult<T>>>(&self, ask: impl Fn() -> F) -> PortResult<T> {
+        let mut left = TRIES;
+        loop {
+            left -= 1;
+            match ask().await {
+                Err(e) if left > 0 && matches!(e.kind, PortErrorKind::Transient | PortErrorKind::Ambiguous) => {
+                    self.mover.ports.clock.sleep(AGAIN).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+fn help(error: &PortError) -> String {
+    error.help.as_ref().map_or_else(String::new, |help| format!(" ({help})"))
+}
+
+impl Engine<'_> {
+    pub(super) fn probe(&self, id: ActionId, action: &Action) {
+        let Change::Probe { storage, container, path, home } = &action.change else { return };
+        // Its moves are none of the plan's: the totals know nothing of them.
+        let (unheard, _) = unbounded_channel();
+        let probe = Probe {
+            mover: Mover { events: unheard, ..self.mover.clone() },
+            address: action.address.clone(),
+            storage: storage.clone(),
+            container: *container,
+            path: path.clone(),
+            home: home.clone(),
+            events: self.mover.events.clone(),
+        };
+        let sender = self.sender.clone();
+        let fault = |cause| {
+            let outcome = Outcome::Failed { cause };
+            let (filesystem_id, quarantined, fatal, remarks) = Default::default();
+            Box::new(Ended { outcome, filesystem_id, away: true, quarantined, in_doubt: true, fatal, remarks })
+        };
+        guarded(async move { Box::new(probe.run().await) }, fault, move |ended| {
+            let _ = sender.send(Message::Probed(id, ended));
+        });
+    }
+
+    pub(super) async fn probed(&mut self, id: ActionId, ended: Ended) {
+        self.running -= 1;
+        let Some(Change::Probe { storage, container, home, .. }) = self.action(id).map(|action| &action.change) else {
+            return;
+        };
+        let Ended { outcome, filesystem_id, away, quarantined, in_doubt, fatal, remarks } = ended;
+        for message in remarks {
+            self.summary.remarks.push(message.clone());
+            self.tell(Event::Warning { message });
+        }
+        self.in_doubt |= in_doubt;
+        if fatal.is_some() {
+            self.fatal = fatal;
+        }
+        if let Some(quarantined) = quarantined {
+            self.quarantined(quarantined).await;
+        }
+        let address = State::probe_address(*container);
+        if away {
+            let record = ProbeRecord { home: home.clone(), storage: storage.clone() };
+            self.state.records.insert(address, Record::Probe(record));
+        } else {
+            self.state.records.remove(&address);
+        }
+        if filesystem_id.is_some() {
+            let record = self.state.storage_mut(storage);
+            record.filesystem_id = record.filesystem_id.take().or_else(|| filesystem_id.clone());
+            record.probed = filesystem_id;
+        }
+        self.save().await;
+        if let Outcome::Failed { cause } = &outcome {
+            self.happened(HookEvent::Gate, id, [("cause", json!(cause))]);
+        }
+        self.end(id, outcome);
+    }
+}

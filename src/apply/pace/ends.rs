@@ -1,0 +1,192 @@
+//! The controllers of one run, what was measured for them, and its vetoes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::controller::{Controller, Interval, Signal, Turn};
+use super::profile::Tuning;
+use super::veto::Answer;
+use super::window::{MoveEnd, Window};
+use super::{End, Role};
+use crate::model::{Bytes, StorageName};
+use crate::plan::{Plan, Verdict};
+
+/// A repository that is read-only for longer than this, and ten times its prediction, is a matter of safety: whatever
+/// keeps it must not be given more.
+const FROZEN: u64 = 10 * 60 * 1000;
+const FROZEN_TIMES: u64 = 10;
+
+/// All ends of one run.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    interval: Option<u64>,
+    controllers: BTreeMap<End, Controller>,
+    windows: BTreeMap<End, Window>,
+    /// Since the last decision.
+    since: Option<Timestamp>,
+    /// By name; `None`: not answered yet.
+    vetoes: BTreeMap<String, Option<Answer>>,
+}
+
+impl Pace {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let mut ends: BTreeSet<(&StorageName, Role)> = BTreeSet::new();
+        let mut last = None;
+        for planned in &plan.moves {
+            let pair = (&planned.source, &planned.destination);
+            if last != Some(pair) {
+                ends.extend([(pair.0, Role::Source), (pair.1, Role::Destination)]);
+                last = Some(pair);
+            }
+        }
+        let tuning = Tuning::of(&plan.concurrency);
+        let controllers = tuning.into_iter().flat_map(|tuning| {
+            ends.iter().map(move |(storage, role)| {
+                let most = plan.storages.get(*storage).map_or(plan.max_moves, |s| s.max_moves);
+                let end = End { storage: (*storage).clone(), role: *role };
+                (end, Controller::new(most.min(plan.max_moves), tuning))
+            })
+        });
+        Self {
+            interval: Tuning::interval_of(&plan.concurrency).filter(|_| !plan.moves.is_empty()),
+            controllers: controllers.collect(),
+            windows: BTreeMap::new(),
+            since: None,
+            vetoes: plan.concurrency.vetoes.iter().map(|veto| (veto.name.clone(), None)).collect(),
+        }
+    }
+
+    /// Between two rounds of questions; `None`: nothing is asked.
+    pub(crate) fn interval(&self) -> Option<Duration> {
+        self.interval.map(Duration::from_secs)
+    }
+
+    /// The storages whose health is asked for.
+    pub(crate) fn storages(&self) -> BTreeSet<StorageName> {
+        self.controllers.keys().map(|end| end.storage.clone()).collect()
+    }
+
+    /// True when slots are found, not fixed.
+    pub(crate) fn adapts(&self) -> bool {
+        !self.controllers.is_empty()
+    }
+
+    /// Moves that each end may have now.
+    pub(crate) fn limits(&self) -> impl Iterator<Item = (&End, u32)> {
+        self.controllers.iter().map(|(end, controller)| (end, controller.limit()))
+    }
+
+    /// Why an end has the slots that it has.
+    pub(crate) fn why(&self, end: &End) -> &str {
+        self.controllers.get(end).map_or("", Controller::why)
+    }
+
+    /// The veto that holds now, with its reason.
+    pub(crate) fn veto(&self) -> Option<String> {
+        let mut waits = None;
+        for (name, answer) in &self.vetoes {
+            match answer {
+                Some(Answer::Held(why)) => return Some(format!("veto {name}: {why}")),
+                Some(Answer::Unknown(why)) => {
+                    waits = Some(format!("veto {name} holds, as it cannot be answered: {why}"));
+                }
+                None if waits.is_none() => waits = Some(format!("veto {name} has not been answered yet")),
+                None | Some(Answer::Free) => {}
+            }
+        }
+        waits
+    }
+
+    /// Takes answers to vetoes.
+    pub(crate) fn answered(&mut self, answers: BTreeMap<String, Answer>) {
+        for (name, answer) in answers {
+            if let Some(veto) = self.vetoes.get_mut(&name) {
+                *veto = Some(answer);
+            }
+        }
+    }
+
+    /// Notes something with both ends of a move; nothing where slots are fixed.
+    fn note(&mut self, source: &StorageName, destination: &StorageName, f: impl Fn(&mut Window)) {
+        if self.adapts() {
+            for (storage, role) in [(source, Role::Source), (destination, Role::Destination)] {
+                f(self.windows.entry(End { storage: storage.clone(), role }).or_default());
+            }
+        }
+    }
+
+    /// A move ended well.
+    pub(crate) fn moved(
+        &mut self,
+        plan: &Plan,
+        source: &StorageName,
+        destination: &StorageName,
+        bytes: Bytes,
+        frozen_ms: u64,
+    ) {
+        let fit = plan.durations.of(source, destination);
+        let end = MoveEnd { bytes: bytes.0, frozen_ms, predicted_ms: fit.expected_ms(bytes), fixed_ms: fit.fixed_ms };
+        self.note(source, destination, |window| window.moved(end));
+    }
+
+    /// An attempt failed, or nobody answered.
+    pub(crate) fn failed(&mut self, source: &StorageName, destination: &StorageName) {
+        self.note(source, destination, Window::failed);
+    }
+
+    /// A worker took a move, so long after its POST.
+    pub(crate) fn taken(&mut self, source: &StorageName, destination: &StorageName, millis: u64) {
+        self.note(source, destination, |window| window.taken(millis));
+    }
+
+    /// A move was kept waiting by this end.
+    pub(crate) fn full(&mut self, end: End) {
+        if self.adapts() {
+            self.windows.entry(end).or_default().full = true;
+        }
+    }
+
+    /// What a repository that has been read-only for so long says of its ends; `None`: nothing.
+    pub(crate) fn frozen(
+        plan: &Plan,
+        source: &StorageName,
+        destination: &StorageName,
+        bytes: Bytes,
+        ms: u64,
+    ) -> Option<Signal> {
+        let predicted = plan.durations.of(source, destination).expected_ms(bytes);
+        let long = ms > FROZEN && ms > predicted.saturating_mul(FROZEN_TIMES);
+        let why =
+            || format!("a repository has been read-only for {} min, predicted {} s", ms / 60_000, predicted / 1000);
+        long.then(|| Signal::safety(Verdict::Fail, why()))
+    }
+
+    /// Decides for every end. `signals`: of its storage; `ends`: of it alone.
+    pub(crate) fn decide(
+        &mut self,
+        at: Timestamp,
+        signals: &BTreeMap<StorageName, Vec<Signal>>,
+        ends: &BTreeMap<End, Vec<Signal>>,
+    ) -> Vec<(End, Turn)> {
+        let millis = self.since.replace(at).map_or(0, |since| at.duration_since(since).as_millis());
+        let millis = u64::try_from(millis).unwrap_or(0);
+        let mut turns = Vec::new();
+        for (end, controller) in &mut self.controllers {
+            let window = self.windows.remove(end).unwrap_or_default();
+            let mut all: Vec<Signal> = signals.get(&end.storage).cloned().unwrap_or_default();
+            all.extend(ends.get(end).into_iter().flatten().cloned());
+            all.extend(window.signals());
+            let interval = Interval {
+                at,
+                signals: &all,
+                moved: window.throughput(millis),
+                by_bytes: window.by_bytes(),
+                full: window.full,
+            };
+            turns.extend(controller.decide(&interval).map(|turn| (end.clone(), turn)));
+        }
+        turns
+    }
+}

@@ -1,0 +1,161 @@
+//! Warnings about what is legal and likely not meant: blocks that nobody names, waves and assignments that can get
+//! nothing, whatever the fleet holds.
+
+use std::collections::BTreeSet;
+
+use super::scope::Report;
+use super::syntax::{Block, Body};
+use crate::diag::{Diagnostic, Span, nearest};
+use crate::expr::{Field, Predicate};
+use crate::model::{Assignment, ContainerKind, Desired, StorageName, Wave};
+
+/// Tells of all that is built. What is hidden because a sensitive value takes part is left alone.
+pub(super) fn doubts(body: &Body, desired: &Desired, out: &mut Report) {
+    unused(body, out);
+    waves(&desired.rollout.waves, out);
+    assignments(&desired.assignments, out);
+    let filters = desired.assignments.iter().map(|a| &a.filter).chain(desired.rollout.waves.iter().map(|w| &w.filter));
+    filters.for_each(|filter| words(filter, desired, out));
+}
+
+/// Tells which words a field is compared with that it never has.
+fn words(filter: &Predicate, desired: &Desired, out: &mut Report) {
+    let kinds = ContainerKind::ALL.map(ContainerKind::as_str);
+    filter.compared(&mut |field, word, span: Span| {
+        let known: Vec<&str> = match field {
+            Field::Kind => kinds.to_vec(),
+            Field::Storage => desired.storages.keys().map(StorageName::as_str).collect(),
+            _ => return,
+        };
+        if known.contains(&word) {
+            return;
+        }
+        let (name, what) = match field {
+            Field::Kind => ("kind", format!("is one of {}", known.join(", "))),
+            _ => ("storage", "is GitLab's name of a storage, and none that is declared has this one".to_owned()),
+        };
+        let help = nearest(word, known.iter().copied());
+        out.push(
+            Diagnostic::warning("config/never-equal", "Comparison that never holds")
+                .detail(format!("`repository.{name}` {what}; {word:?} is never equal to it."))
+                .at(span)
+                .help(help.map_or_else(|| "Correct the word.".to_owned(), |near| format!("Did you mean {near:?}?"))),
+        );
+    });
+}
+
+/// Blocks that have an effect only where another block names them.
+const NAMED: [&str; 4] = ["gate", "hook", "pod_spec", "window"];
+
+/// Tells which blocks nothing names.
+fn unused(body: &Body, out: &mut Report) {
+    let mut used: BTreeSet<(&str, Option<&str>)> = BTreeSet::new();
+    for block in &body.blocks {
+        // What a block says of itself gives it no effect.
+        let own = block.labels.first().map(|(label, _)| (block.kind.as_str(), Some(label.as_str())));
+        names(block, &mut |name| {
+            if Some(name) != own {
+                used.insert(name);
+            }
+        });
+    }
+    for block in body.blocks.iter().filter(|b| NAMED.contains(&b.kind.as_str())) {
+        let [(label, _)] = block.labels.as_slice() else { continue };
+        let kind = block.kind.as_str();
+        // A hook that says when it runs needs nobody to name it.
+        let alone = kind == "hook" && block.body.attribute("on").is_some();
+        if alone || used.contains(&(kind, Some(label))) || used.contains(&(kind, None)) {
+            continue;
+        }
+        let place = match kind {
+            "gate" => "a rollout or one of its waves: gates = [gate.NAME]",
+            "hook" => "the rollout: backup = hook.NAME. Or say when it runs: on = [\"wave-start\"]",
+            "pod_spec" => "a storage: pod = pod_spec.NAME",
+            _ => "a rollout, one of its waves or `freeze`: window = window.NAME",
+        };
+        out.push(
+            Diagnostic::warning("config/unused", "Block without a use")
+                .detail(format!("Nothing names {kind}.{label}, so it has no effect."))
+                .at(block.header)
+                .help(format!("Remove it, or name it in {}", place.replace("NAME", label))),
+        );
+    }
+}
+
+/// Visits all names in a block's expressions.
+fn names<'a>(block: &'a Block, visit: &mut dyn FnMut((&'a str, Option<&'a str>))) {
+    for attribute in &block.body.attributes {
+        attribute.value.free_names(&mut |root, name, _| visit((root, name)));
+    }
+    block.body.blocks.iter().for_each(|inner| names(inner, visit));
+}
+
+/// Tells which waves can get nothing.
+fn waves(waves: &[Wave], out: &mut Report) {
+    let mut all: Option<&Wave> = None;
+    for wave in waves {
+        let constant = wave.filter.as_constant();
+        if constant == Some(false) {
+            out.push(
+                Diagnostic::warning("config/empty-wave", "Wave that selects nothing")
+                    .detail(format!("The `where` of wave {:?} is false for every repository.", wave.name))
+                    .at(wave.span)
+                    .help("Correct its `where`, or remove the wave."),
+            );
+        } else if let Some(first) = all.filter(|first| first.name != wave.name) {
+            out.push(
+                Diagnostic::warning("config/shadowed-wave", "Wave behind one that takes all")
+                    .detail(format!(
+                        "The first wave that selects a repository has it, and {:?} selects all that are left, so {:?} \
+                         gets nothing.",
+                        first.name, wave.name
+                    ))
+                    .at(wave.span)
+                    .also(first.span, "takes all that are left")
+                    .help(format!("Put {:?} last.", first.name)),
+            );
+        }
+        // An empty wave or a sample leaves the others what they select.
+        if constant == Some(true) && wave.sample.is_none() {
+            all = all.or(Some(wave));
+        }
+    }
+}
+
+/// Tells which assignments can get nothing.
+fn assignments(assignments: &[Assignment], out: &mut Report) {
+    for one in assignments {
+        let address = &one.address;
+        if one.filter.as_constant() == Some(false) {
+            out.push(
+                Diagnostic::warning("config/empty-assignment", "Assignment that selects nothing")
+                    .detail(format!("The `where` of {address} is false for every repository."))
+                    .at(one.span)
+                    .help("Correct its `where`, or remove the assignment."),
+            );
+            continue;
+        }
+        let shadows = |other: &&Assignment| {
+            other.priority > one.priority
+                && other.filter.as_constant() == Some(true)
+                && !one.from.is_empty()
+                && one.from.iter().all(|source| other.from.contains(source))
+        };
+        if let Some(first) = assignments.iter().find(shadows) {
+            out.push(
+                Diagnostic::warning("config/shadowed-assignment", "Assignment behind one that takes all")
+                    .detail(format!(
+                        "{} has the priority {}, which is higher than {}, takes from the same storages and has no `where` \
+                         that leaves anything, so {address} gets nothing.",
+                        first.address, first.priority, one.priority
+                    ))
+                    .at(one.span)
+                    .also(first.span, "takes all")
+                    .help(format!(
+                        "Give {address} a priority above {}, or narrow the other one by a `where`.",
+                        first.priority
+                    )),
+            );
+        }
+    }
+}

@@ -1,0 +1,7 @@
+resource "gitlab_project" "one" {
+  name = "one"
+}
+
+data "x" "y" {}
+
+terraform {}

@@ -1,0 +1,2 @@
+zone ${zone}
+  rate ${rate}

@@ -1,0 +1,277 @@
+//! How many moves run at once: found, vetoed, bounded by GitLab's workers and told; and how little GitLab is asked.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tranship::apply::counted::{Counted, Counts};
+use tranship::apply::event::{Event, Summary};
+use tranship::apply::port::{Approval, HookEnd, Operator, PortError, PortErrorKind, PortResult};
+use tranship::diag::{SourceId, Span};
+use tranship::expr::Expression;
+use tranship::model::{
+    Address, Concurrency, Gate, Hook, MetricsQuestion, Profile, Question, SandboxConnection, Veto, VetoSource,
+};
+
+use super::laws::{Tool, name, passed, spec};
+
+fn counted(tool: &mut Tool) -> Counts {
+    let (gitlab, counts) = Counted::new(Arc::clone(&tool.ports.gitlab));
+    tool.ports.gitlab = gitlab;
+    counts
+}
+
+fn slots(tool: &mut Tool, most: u32) {
+    tool.desired.max_moves = most;
+    tool.desired.storages.values_mut().for_each(|storage| storage.limits.max_moves = most);
+}
+
+fn throttles(tool: &Tool) -> Vec<(String, u32, u32, String)> {
+    let throttled = |event| match event {
+        Event::Throttled { what, from, to, why, .. } => Some((what, from, to, why)),
+        _ => None,
+    };
+    tool.events().into_iter().filter_map(throttled).collect()
+}
+
+fn holds(tool: &Tool) -> Vec<Option<String>> {
+    tool.events().into_iter().filter_map(|event| if let Event::Held { by } = event { Some(by) } else { None }).collect()
+}
+
+#[tokio::test]
+async fn a_move_costs_gitlab_at_most_four_requests() {
+    for (repositories, most) in [(60, 4), (150, 16)] {
+        let mut tool = Tool::new(&SandboxConnection { workers: most, ..spec(repositories, &[]) });
+        slots(&mut tool, most);
+        let plan = tool.plan().await;
+        let counts = counted(&mut tool);
+        let summary = tool.run(&plan).await.summary;
+        assert_eq!(passed(&summary), u64::from(repositories), "{summary:?}");
+        let by_call = counts.by_call();
+        let moves = plan.moves.len() as u64;
+        // The proof that the storage is empty lists three kinds twice, which is no move's.
+        let places = by_call["list"] - 6;
+        let others = ["moves_of", "container", "schedule", "moves", "move_record"];
+        let requests = places + others.iter().map(|call| by_call[call]).sum::<u64>();
+        println!("{requests} requests for {moves} moves: {by_call:?}");
+        assert!(requests <= 4 * moves, "{requests} requests for {moves} moves: {by_call:?}");
+        assert_eq!(by_call["schedule"], moves);
+        assert!(places < moves / 10, "one page tells of many: {by_call:?}");
+        assert!(by_call["moves_of"] >= moves, "each is looked at right before its POST");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_old_is_not_relied_on_for_what_moved_since() {
+    let mut tool = Tool::new(&spec(12, &[]));
+    let plan = tool.plan().await;
+    let last = plan.moves.last().expect("a move").container.id;
+    let fleet = tool.fleet.clone();
+    let events = tool.events_handle();
+    // Once the first moves were made, and the page with all of them read, somebody moves the last one elsewhere.
+    tokio::spawn(async move {
+        loop {
+            let begun = events.lock().expect("not poisoned").iter().any(|e| matches!(e, Event::MoveScheduled { .. }));
+            if begun {
+                fleet.foreign_move(last, &name("other")).expect("taken");
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let summary = tool.run(&plan).await.summary;
+    assert_eq!((passed(&summary), summary.moves_skipped), (11, 1), "{summary:?}");
+}
+
+/// Vetoes as a test says them; no hooks, no approvals.
+#[derive(Default)]
+struct Script {
+    /// `Err`: it cannot be asked.
+    answers: Mutex<Vec<Result<Option<String>, ()>>>,
+    asked: Mutex<u32>,
+}
+
+#[async_trait]
+impl Operator for Script {
+    async fn run_hook(&self, _: &Hook, _: &Value) -> PortResult<HookEnd> {
+        Err(PortError::new(PortErrorKind::Refused, "hook", "no hooks here"))
+    }
+
+    async fn approval(&self, _: &Address) -> PortResult<Option<Approval>> {
+        Ok(None)
+    }
+
+    async fn approval_used(&self, _: &Address) -> PortResult<()> {
+        Ok(())
+    }
+
+    async fn veto(&self, _: &VetoSource) -> PortResult<Option<String>> {
+        *self.asked.lock().expect("not poisoned") += 1;
+        let mut answers = self.answers.lock().expect("not poisoned");
+        let answer = if answers.is_empty() { Ok(None) } else { answers.remove(0) };
+        answer.map_err(|()| PortError::new(PortErrorKind::Transient, "GET http://incidents", "connection refused"))
+    }
+}
+
+fn veto(tool: &mut Tool, answers: Vec<Result<Option<String>, ()>>) -> Arc<Script> {
+    let script = Arc::new(Script { answers: Mutex::new(answers), ..Script::default() });
+    tool.ports.operator = Some(script.clone());
+    let file = Veto { name: "stop".into(), source: VetoSource::File("STOP".into()) };
+    tool.desired.concurrency.vetoes = vec![file];
+    script
+}
+
+#[tokio::test]
+async fn while_a_veto_holds_or_cannot_be_answered_nothing_begins() {
+    let mut tool = Tool::new(&spec(8, &[]));
+    let why = || Ok(Some("a release is under way".to_owned()));
+    let script = veto(&mut tool, vec![why(), why(), Err(()), Ok(None)]);
+    let plan = tool.plan().await;
+    let summary = tool.run(&plan).await.summary;
+    assert_eq!(passed(&summary), 8, "{summary:?}");
+    let held = holds(&tool);
+    let expected = [
+        Some("veto stop has not been answered yet"),
+        Some("veto stop: a release is under way"),
+        Some("veto stop holds, as it cannot be answered: GET http://incidents: connection refused"),
+        None,
+    ];
+    assert_eq!(held.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
+    assert!(*script.asked.lock().expect("not poisoned") >= 4);
+    let events = tool.events();
+    let freed = events.iter().position(|e| matches!(e, Event::Held { by: None }));
+    let first = events.iter().position(|e| matches!(e, Event::MoveScheduled { .. }));
+    assert!(freed < first, "the first move comes after the veto");
+}
+
+#[tokio::test]
+async fn what_flies_is_followed_under_a_veto_and_a_stop_ends_the_wait() {
+    let mut tool = Tool::new(&spec(20, &[]));
+    let mut answers = vec![Ok(None)];
+    answers.extend((0..10_000).map(|_| Ok(Some("hands off".to_owned()))));
+    veto(&mut tool, answers);
+    tool.desired.concurrency.interval_seconds = Some(5);
+    let plan = tool.plan().await;
+    let (stop, events) = (tool.stop.clone(), tool.events_handle());
+    tokio::spawn(async move {
+        loop {
+            let held = |e: &Event| matches!(e, Event::Held { by: Some(by) } if by.contains("hands off"));
+            if events.lock().expect("not poisoned").iter().any(held) {
+                stop.cancel();
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let summary = tool.run(&plan).await.summary;
+    let scheduled = tool.events().iter().filter(|e| matches!(e, Event::MoveScheduled { .. })).count() as u64;
+    assert!(summary.interrupted && scheduled < 20, "{summary:?}");
+    assert_eq!(passed(&summary), scheduled, "all that GitLab took was followed");
+}
+
+#[tokio::test]
+async fn gentle_begins_with_one_and_rises_while_nothing_is_bad() {
+    let mut tool = Tool::new(&SandboxConnection { workers: 16, ..spec(150, &[]) });
+    slots(&mut tool, 8);
+    tool.desired.concurrency =
+        Concurrency { profile: Profile::Gentle, interval_seconds: Some(10), ..Concurrency::default() };
+    let plan = tool.plan().await;
+    assert_eq!(plan.concurrency.profile, Profile::Gentle);
+    let summary = tool.run(&plan).await.summary;
+    assert_eq!(passed(&summary), 150, "{summary:?}");
+    let turns = throttles(&tool);
+    let source: Vec<(u32, u32)> = turns.iter().filter(|t| t.0 == "default as source").map(|t| (t.1, t.2)).collect();
+    assert_eq!(source.first(), Some(&(1, 2)), "{turns:?}");
+    assert!(source.iter().all(|(from, to)| *to <= 8 && (*to == from + 1 || *to < *from)), "{source:?}");
+    assert!(most_at_once(&tool) > 1);
+}
+
+/// A gate whose query is that text.
+fn gate(tool: &mut Tool) -> Address {
+    let span = Span { source: SourceId(0), start: 0, end: 0 };
+    let address = Address::new("gate", "latency");
+    let question = MetricsQuestion {
+        query: Expression::constant("up == 0"),
+        max: Some(1.0),
+        min: None,
+        for_seconds: 0,
+        baseline: Vec::new(),
+        max_ratio: None,
+        dry_run: false,
+        interval_seconds: 15,
+        deadline_seconds: 300,
+    };
+    let gate = Gate { address: address.clone(), question: Question::Metrics(Box::new(question)), span };
+    tool.desired.gates.insert(address.clone(), gate);
+    address
+}
+
+#[tokio::test]
+async fn signals_that_nobody_answers_pause_the_run_by_their_deadline() {
+    let mut tool = Tool::new(&spec(200, &[]));
+    let signals = vec![gate(&mut tool)];
+    tool.desired.concurrency = Concurrency {
+        profile: Profile::Balanced,
+        signals,
+        interval_seconds: Some(5),
+        deadline_seconds: Some(20),
+        ..Concurrency::default()
+    };
+    let plan = tool.plan().await;
+    assert_eq!(
+        plan.concurrency.signals.keys().map(ToString::to_string).collect::<Vec<_>>(),
+        ["default", "pod-a", "pod-b"]
+    );
+    let (stop, events) = (tool.stop.clone(), tool.events_handle());
+    tokio::spawn(async move {
+        let held = |e: &Event| matches!(e, Event::Held { by: Some(by) } if by.contains("unknown for"));
+        while !events.lock().expect("not poisoned").iter().any(held) {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    });
+    let summary = tool.run(&plan).await.summary;
+    assert!(summary.interrupted && passed(&summary) < 200, "{summary:?}");
+    let turns = throttles(&tool);
+    assert!(turns.iter().all(|t| t.2 == 0), "none rises on doubt: {turns:?}");
+    assert!(turns.iter().any(|t| t.0 == "default as source" && t.3.contains("gate.latency")), "{turns:?}");
+}
+
+/// The most moves that GitLab had outstanding at once, as the events tell.
+fn most_at_once(tool: &Tool) -> i32 {
+    let (mut now, mut most) = (0, 0);
+    for event in tool.events() {
+        match event {
+            Event::MoveScheduled { .. } => now += 1,
+            Event::MoveVerified { .. } | Event::MoveRetried { .. } | Event::Quarantined { .. } => now -= 1,
+            _ => {}
+        }
+        most = most.max(now);
+    }
+    most
+}
+
+fn frozen(tool: &Tool) -> u64 {
+    let frozen = |event| if let Event::MoveVerified { frozen_ms, .. } = event { Some(frozen_ms) } else { None };
+    tool.events().into_iter().filter_map(frozen).sum()
+}
+
+#[tokio::test]
+async fn gitlabs_workers_are_found_and_not_flooded() {
+    let run = async |workers: u32, most: u32| -> (Tool, Summary) {
+        let mut tool = Tool::new(&SandboxConnection { workers, ..spec(120, &[]) });
+        slots(&mut tool, most);
+        let plan = tool.plan().await;
+        let summary = tool.run(&plan).await.summary;
+        (tool, summary)
+    };
+    let (few, summary) = run(3, 32).await;
+    assert_eq!(passed(&summary), 120, "{summary:?}");
+    assert!(most_at_once(&few) <= 8, "{} at once before three workers", most_at_once(&few));
+    let held = holds(&few);
+    assert!(held.iter().flatten().any(|by| by.contains("GitLab's workers are all busy (3)")), "{held:?}");
+    // As many slots as workers, declared by somebody who knew: what finding them out cost.
+    let (known, _) = run(3, 3).await;
+    let (found, known) = (frozen(&few), frozen(&known));
+    assert!(found * 100 <= known * 125, "read-only for {found} ms in all, {known} ms with the number known");
+}
