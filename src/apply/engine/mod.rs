@@ -191,6 +191,7 @@ impl<'a> Engine<'a> {
     /// Says where journals are kept, and how long the run waits for anything.
     pub(crate) fn waiting(mut self, runs: camino::Utf8PathBuf, max_wait: Option<Duration>) -> Self {
         (self.runs, self.max_wait) = (runs, max_wait);
+        self.watch.max_wait = max_wait.map(|most| most.as_secs());
         self
     }
 
