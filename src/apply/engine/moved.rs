@@ -169,6 +169,8 @@ impl Engine<'_> {
             Action::RetryUnlessSame => attempt >= ATTEMPTS || same,
             // The hook has had its only turn: it is tried again once, whatever was spent before.
             Action::DeadEnd => false,
+            // GitLab took nothing: that says little of the repository, and much of GitLab, which may be ill for a while.
+            Action::Reconcile => attempt >= ATTEMPTS * 3,
             Action::Confirm => attempt > ATTEMPTS,
             _ => attempt >= ATTEMPTS,
         };
