@@ -89,7 +89,7 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         actions: plan.actions.len() as u64,
         moves: plan.moves.len() as u64,
         bytes: crate::model::Bytes(plan.moves.iter().fold(0, |sum, m| sum.saturating_add(m.bytes.0))),
-        expected_seconds: plan.estimate.duration_seconds,
+        expected_seconds: plan.estimate.elapsed_seconds.unwrap_or(plan.estimate.duration_seconds),
     };
     let _ = context.events.send(started);
     if plan.is_empty() {

@@ -2,7 +2,7 @@
 //! that a move costs a fraction of a request. It also sees what others keep the workers busy with, and which moves stay
 //! longer in a state than they should.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -14,9 +14,13 @@ use super::pace::{Look, Turn, Workers};
 use super::port::Ports;
 use crate::model::{ContainerKind, MoveRecord, MoveState};
 
-/// Between two looks, by the fleet's clock. At a tenth of it GitLab answers twice as many requests for moves that
+/// Between two looks at least, by the fleet's clock. At a tenth of it GitLab answers twice as many requests for moves that
 /// take seconds; at ten times of it a finished move is noticed, and its slot filled, 20 s late.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// Moves that a look should find ended, on average: one look for each would be a request more a move.
+const ENDED_A_LOOK: f64 = 1.5;
+/// The ends that tell how fast moves end, the latest ones.
+const ENDS: usize = 32;
 /// While all that flies has flown for long, the lists are read less often: after this share of the youngest one's age, at
 /// most [`SLOWEST`]. A slot is then empty for a tenth of its move's time at worst, and a giant of an hour costs dozens of
 /// requests, not thousands.
@@ -89,6 +93,32 @@ struct Inner {
     workers: Workers,
     turns: Vec<Turn>,
     taken: Vec<Taken>,
+    ends: Ends,
+}
+
+/// When the latest moves were seen to have ended, each with how long it had been followed.
+#[derive(Default)]
+struct Ends(VecDeque<(Timestamp, Duration)>);
+
+impl Ends {
+    fn saw(&mut self, at: Timestamp, followed: Duration) {
+        if self.0.len() >= ENDS {
+            self.0.pop_front();
+        }
+        self.0.push_back((at, followed));
+    }
+
+    /// How long until a few more have ended; while few slots work, no longer than half a move: one that has ended would
+    /// keep its slot for too long.
+    fn pace(&self) -> Duration {
+        let (Some((first, _)), Some((last, _))) = (self.0.front(), self.0.back()) else { return INTERVAL };
+        let ended = u32::try_from(self.0.iter().filter(|(at, _)| at > first).count()).unwrap_or(u32::MAX);
+        let Some(between) = last.duration_since(*first).unsigned_abs().checked_div(ended) else { return INTERVAL };
+        let mut followed: Vec<Duration> = self.0.iter().map(|(_, followed)| *followed).collect();
+        followed.sort_unstable();
+        let usual = followed.get(followed.len() / 2).copied().unwrap_or_default();
+        between.mul_f64(ENDED_A_LOOK).min(usual / 2).clamp(INTERVAL, SLOWEST)
+    }
 }
 
 impl Inner {
@@ -120,6 +150,7 @@ impl Inner {
                 let (sender, began) = (watched.sender.take(), watched.began);
                 let (started, ours) = (watched.started, watched.started_limit.is_some());
                 self.watched.remove(&key);
+                self.ends.saw(now, now.duration_since(began).unsigned_abs());
                 if queued && ours && record.state != MoveState::Failed {
                     // It came and went between two looks.
                     self.waited(between(began, now).min(INTERVAL.as_secs()));
@@ -195,12 +226,16 @@ impl Poller {
                     if lock(&inner).watched.is_empty() {
                         wake.notified().await;
                     }
-                    let pause = pause(&lock(&inner).watched, ports.clock.now());
-                    if pause > INTERVAL {
+                    let (pace, pause) = {
+                        let inner = lock(&inner);
+                        let pace = inner.ends.pace();
+                        (pace, pause(&inner.watched, ports.clock.now()).max(pace))
+                    };
+                    if pause > pace {
                         // A new move may be a quick one.
                         tokio::select! {
                             () = ports.clock.sleep(pause) => {}
-                            () = wake.notified() => ports.clock.sleep(INTERVAL).await,
+                            () = wake.notified() => ports.clock.sleep(pace).await,
                         }
                     } else {
                         ports.clock.sleep(pause).await;
@@ -288,7 +323,7 @@ impl Poller {
     }
 }
 
-/// How long until the lists are read again.
+/// How long until the lists are read again, as far as what flies decides it.
 fn pause(watched: &BTreeMap<Key, Watched>, now: Timestamp) -> Duration {
     let youngest = watched.values().map(|w| w.began).max();
     let age = youngest.map_or(Duration::ZERO, |since| now.duration_since(since).unsigned_abs());
@@ -416,6 +451,26 @@ mod tests {
         assert_eq!(inner.limit(&watched(MoveState::Scheduled)), Some(1200));
         (0..2 * LATENCIES).for_each(|_| inner.waited(5));
         assert_eq!((inner.limit(&watched(MoveState::Scheduled)), inner.latencies.len()), (Some(SCHEDULED), LATENCIES));
+    }
+
+    #[test]
+    fn a_look_finds_more_than_one_move_ended() {
+        let at = |millis: i64| Timestamp::from_millisecond(millis).expect("a time");
+        let pace = |slots: i64, millis: i64| {
+            let mut ends = Ends::default();
+            (0..ENDS as i64).for_each(|n| {
+                ends.saw(at(n * millis / slots), Duration::from_millis(millis.unsigned_abs()));
+            });
+            ends.pace().as_secs_f64()
+        };
+        assert_eq!(Ends::default().pace(), INTERVAL, "nothing is known");
+        assert_eq!(pace(4, 8000), 3.0);
+        assert_eq!(pace(1, 8000), 4.0, "one slot: half a move");
+        assert_eq!(pace(64, 8000), 2.0);
+        assert_eq!(pace(1, 3_600_000), 30.0);
+        let mut at_once = Ends::default();
+        (0..4).for_each(|_| at_once.saw(at(7), Duration::from_secs(60)));
+        assert_eq!(at_once.pace(), INTERVAL, "all in one look");
     }
 
     #[test]

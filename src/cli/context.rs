@@ -122,7 +122,7 @@ impl Project {
         if let Connection::Sandbox(spec) = &self.desired.connection
             && let Some(memory) = super::fleet::InMemory::wanted(spec)?
         {
-            return Ok(self.in_memory(context, selection, listing, memory));
+            return self.in_memory(context, selection, listing, memory);
         }
         #[cfg(feature = "sandbox")]
         let mut word = None;
@@ -160,11 +160,40 @@ impl Project {
                 ));
             }
         };
+        let session = self.session(context, selection, listing, |talk| {
+            Ok(live::connect_with(&target, Patience::default(), Some(talk.of_limits()))?)
+        })?;
+        #[cfg(feature = "sandbox")]
+        let session = Session { _word: word, ..session };
+        Ok(session)
+    }
+
+    /// The session on a fleet within this process.
+    #[cfg(feature = "sandbox")]
+    fn in_memory(
+        self,
+        context: &Context,
+        selection: &Selection,
+        listing: &Listing,
+        memory: super::fleet::InMemory,
+    ) -> Result<Session, Failure> {
+        let session = self.session(context, selection, listing, |_| Ok(memory.ports.clone()))?;
+        Ok(Session { _memory: Some(memory), ..session })
+    }
+
+    /// A session on ports.
+    fn session(
+        mut self,
+        context: &Context,
+        selection: &Selection,
+        listing: &Listing,
+        connect: impl FnOnce(&Talk) -> Result<Ports, Failure>,
+    ) -> Result<Session, Failure> {
         if let Some(most) = selection.parallelism {
             self.desired.max_moves = self.desired.max_moves.min(most);
         }
         let talk = Talk::new(context.terminal);
-        let mut ports = live::connect_with(&target, Patience::default(), Some(talk.of_limits()))?;
+        let mut ports = connect(&talk)?;
         ports.operator = Some(Arc::new(operator(&self.desired)));
         let reading = Reading::new(&self.desired, listing, talk.clone());
         let request = request(&self.desired);
@@ -180,43 +209,10 @@ impl Project {
             seen,
             runs: runs(None),
             #[cfg(feature = "sandbox")]
-            _word: word,
+            _word: None,
             #[cfg(feature = "sandbox")]
             _memory: None,
         })
-    }
-
-    /// The session on a fleet within this process.
-    #[cfg(feature = "sandbox")]
-    fn in_memory(
-        mut self,
-        context: &Context,
-        selection: &Selection,
-        listing: &Listing,
-        memory: super::fleet::InMemory,
-    ) -> Session {
-        if let Some(most) = selection.parallelism {
-            self.desired.max_moves = self.desired.max_moves.min(most);
-        }
-        let talk = Talk::new(context.terminal);
-        let reading = Reading::new(&self.desired, listing, talk.clone());
-        let request = request(&self.desired);
-        let seen = seen(&self.desired, context);
-        let options = options(selection, &seen);
-        let operator: Arc<dyn crate::apply::port::Operator> = Arc::new(operator(&self.desired));
-        let ports = Ports { operator: Some(operator), ..memory.ports.clone() };
-        Session {
-            project: self,
-            ports,
-            reading,
-            talk,
-            request,
-            options,
-            seen,
-            runs: runs(None),
-            _word: None,
-            _memory: Some(memory),
-        }
     }
 }
 

@@ -56,7 +56,7 @@ fn block(spec: &'static BlockSpec, within: &str) -> Block {
     let path = format!("{within}{name}");
     let inner = format!("{path}.");
     let attribute = |spec: &'static AttributeSpec| {
-        let AttributeSpec { name, shape, need, unit, doc, example, later } = spec;
+        let AttributeSpec { name, shape, need, unit, doc, example } = spec;
         Attribute {
             path: format!("{inner}{name}"),
             name,
@@ -70,7 +70,6 @@ fn block(spec: &'static BlockSpec, within: &str) -> Block {
             range: shape.range(),
             doc,
             example,
-            later: *later,
         }
     };
     Block {

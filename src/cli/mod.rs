@@ -199,6 +199,7 @@ mod testing {
                 freeze_seconds: 0,
                 longest_freeze_seconds: 0,
                 longest: None,
+                elapsed_seconds: None,
                 soak_seconds: 0,
                 binding: None,
                 assumption: String::new(),

@@ -209,10 +209,6 @@ pub(super) fn fields(
             out.push(wrong(attribute, written.value.span, "this is empty"));
             continue;
         }
-        // Null is as good as left out; an empty list and what says the default ask for nothing new.
-        if attribute.later && value != Value::Null && !empty && default.as_ref() != Some(&value) {
-            later.push(not_yet(&format!("`{}.{}`", spec.name, attribute.name), attribute.doc, written.name_span));
-        }
         let value = if value == Value::Null { default } else { Some(value) };
         entries.extend(value.map(|value| (attribute.name, Entry { value, span: written.value.span })));
     }

@@ -238,6 +238,10 @@ impl SandboxFault {
         ("foreign_move", "just before the nth POST of a move, somebody else moves the same container elsewhere"),
         ("gitaly_down", "when the nth move is made, its destination's Gitaly is UNAVAILABLE for two minutes"),
         (
+            "disk_fills",
+            "when the nth move is made, something else fills its destination's disk to 88 %, for count minutes",
+        ),
+        (
             "metrics_errors",
             "when the nth move is made, five requests a second begin to fail on its destination, for count minutes",
         ),

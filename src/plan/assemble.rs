@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use super::balance::Spread;
 use super::diff::{self, WeightStep};
 use super::drain::Sources;
-use super::estimate::estimate;
+use super::estimate::{Clock, estimate};
 use super::graph::Graph;
 use super::make::Planner;
 use super::networks::pool_need;
@@ -14,6 +14,7 @@ use super::placement::{Item, need};
 use super::preflight::Preflight;
 use super::select::moves_address;
 use super::waves::Waves;
+use super::window::Window;
 use super::{
     Action, Change, ConcurrencyPlan, Level, PlacementPlan, Plan, PlannedMove, Quarantined, StoragePlan, WeightChange,
     basis, policy,
@@ -89,8 +90,13 @@ impl<'a> Planner<'a, '_> {
     ) -> Result<Plan, Diagnostics> {
         let (mut actions, edges) = graph.order().map_err(|cycle| Diagnostics::from(*cycle))?;
         set_ranges(&mut actions, &items);
-        let estimate = estimate(&items, self.names, self.desired, &waves, &self.timing);
         let freeze = self.freeze_plan(&items);
+        let window = |wave: &str| {
+            let name = self.window_of(wave)?;
+            Window::new(&self.desired.windows.get(name)?.hours)
+        };
+        let clock = Clock { now: self.observed.as_of, actions: &actions, window: &window, days: freeze.forecast.days };
+        let estimate = estimate(&items, self.names, self.desired, &waves, &self.timing, &clock);
         let pairs: BTreeSet<(u32, u32)> =
             items.iter().filter_map(|item| Some((item.source, item.destination?))).collect();
         let touched: BTreeSet<&StorageName> =

@@ -63,7 +63,10 @@ pub(super) fn weights<'a>(
             // A drained storage may be taken out of GitLab's configuration: that is how its life ends.
             None if storage.drain && is_drained(state, name) => {}
             None => {
-                report.storage(name, storage.drain, to_know(desired, name), 0, []);
+                // What keeps its pod from coming up is said already, and GitLab learns of it by itself.
+                if !(desired.gitlab_learns && pods.refused.contains(name)) {
+                    report.storage(name, storage.drain, to_know(desired, name), 0, []);
+                }
                 if to != Weight::ZERO {
                     awaited = awaited.or(Some(name));
                 }
@@ -79,7 +82,9 @@ pub(super) fn weights<'a>(
         weights.held = zeroes.into_iter().map(|step| (step.storage, awaited)).collect();
         for storage in weights.held.keys() {
             let drains = desired.storages.get(*storage).is_some_and(|s| s.drain);
-            report.storage(storage, drains, to_know(desired, awaited), 0, []);
+            if !(desired.gitlab_learns && pods.refused.contains(awaited)) {
+                report.storage(storage, drains, to_know(desired, awaited), 0, []);
+            }
         }
     }
     weights

@@ -5,14 +5,69 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
+use jiff::Timestamp;
+
 use super::freeze::Timing;
 use super::placement::{Item, Names};
 use super::waves::Waves;
-use super::{Binding, Estimate};
+use super::window::{Window, after};
+use super::{Action, After, Binding, Calm, Change, Estimate};
 use crate::model::{Container, Desired};
 
 /// Slots that an operator is offered for each storage that binds: enough to be felt, few enough to be had.
 const MORE_SLOTS: u64 = 2;
+
+/// What the clock on the wall adds to the work.
+pub(super) struct Clock<'c> {
+    /// When the fleet was read.
+    pub(super) now: Timestamp,
+    /// In order.
+    pub(super) actions: &'c [Action],
+    /// The window of a wave, by the wave's name.
+    pub(super) window: &'c dyn Fn(&str) -> Option<Window>,
+    /// Days that the freeze budget makes the moves take at least.
+    pub(super) days: u64,
+}
+
+impl Clock<'_> {
+    /// Seconds of watching: before the first wave, and after each wave, by its name.
+    fn watching(&self) -> (u64, BTreeMap<&str, u64>) {
+        let (mut before, mut after_waves, mut left) = (0u64, BTreeMap::new(), usize::MAX);
+        for action in self.actions {
+            let Change::Hold { after, soak_seconds, calm, .. } = &action.change else { continue };
+            if let Some(Calm { after, so_far }) = calm {
+                // Once so many holds were passed at once, nothing is watched any more.
+                left = left.min((*after as usize).saturating_sub(*so_far as usize));
+            }
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            match after {
+                After::Ramp { .. } => before = before.saturating_add(*soak_seconds),
+                After::Wave { wave } => drop(after_waves.insert(wave.as_str(), *soak_seconds)),
+            }
+        }
+        (before, after_waves)
+    }
+
+    /// Seconds until the last wave has ended and been watched, with nothing begun outside of its window.
+    fn elapsed(&self, waves: &[(&str, u64)]) -> u64 {
+        let (before, watching) = self.watching();
+        let mut at = after(self.now, before.saturating_mul(1000));
+        for (name, ms) in waves {
+            let end = match (self.window)(name) {
+                Some(window) => window.worked(at, *ms),
+                None => Some(after(at, *ms)),
+            };
+            // A window that never opens is an error of its own.
+            at = end.unwrap_or_else(|| after(at, *ms));
+            at = after(at, watching.get(name).copied().unwrap_or(0).saturating_mul(1000));
+        }
+        let by_days = self.days.saturating_sub(1).saturating_mul(24 * 60 * 60);
+        at.duration_since(self.now).as_secs().max(0).unsigned_abs().max(by_days)
+    }
+}
 
 /// Estimates; items must be placed and sorted by waves, which run one after the other.
 pub(super) fn estimate(
@@ -21,9 +76,10 @@ pub(super) fn estimate(
     desired: &Desired,
     waves: &Waves,
     timing: &Timing,
+    clock: &Clock<'_>,
 ) -> Estimate {
     let (mut freeze, mut longest) = (0u64, None);
-    let (mut loads, mut soaks) = (Vec::new(), Vec::new());
+    let (mut loads, mut of) = (Vec::new(), Vec::new());
     for wave in items.chunk_by(|a, b| a.wave == b.wave) {
         let mut load = Load::default();
         for item in wave {
@@ -38,18 +94,20 @@ pub(super) fn estimate(
             load.add(item, destination, ms);
         }
         loads.push(load);
-        let declared = wave.first().and_then(|first| waves.declared(first.wave, desired));
-        soaks.push(declared.and_then(|wave| wave.soak_seconds).unwrap_or(desired.rollout.soak_seconds));
+        of.push(wave.first().map_or("", |first| waves.name(first.wave)));
     }
-    // Once so many holds were passed at once, nothing is watched any more.
-    let watched = desired.rollout.calm.map_or(usize::MAX, |calm| calm as usize);
-    let soak_seconds = soaks.iter().take(watched).fold(0u64, |sum, soak| sum.saturating_add(*soak));
     let limits = Limits { names, desired, more: BTreeSet::new() };
-    let work = limits.all_ms(&loads);
+    let times: Vec<(&str, u64)> = of.into_iter().zip(loads.iter().map(|load| limits.most_ms(load))).collect();
+    let work = times.iter().fold(0u64, |sum, (_, ms)| sum.saturating_add(*ms));
     let seconds = work.div_ceil(1000);
+    let (before, watching) = clock.watching();
+    let soak_seconds = watching.into_values().fold(before, u64::saturating_add);
     let binding = if soak_seconds > seconds { Some(Binding::Soak) } else { limits.binding(&loads, work) };
+    let duration_seconds = seconds.saturating_add(soak_seconds);
+    let elapsed = if items.is_empty() { 0 } else { clock.elapsed(&times) };
     Estimate {
-        duration_seconds: seconds.saturating_add(soak_seconds),
+        duration_seconds,
+        elapsed_seconds: (elapsed > duration_seconds).then_some(elapsed),
         freeze_seconds: freeze.div_ceil(1000),
         longest_freeze_seconds: longest.map_or(0, |(ms, _)| ms.div_ceil(1000)),
         longest: longest.map(|(_, Reverse(container))| container),
@@ -151,9 +209,12 @@ impl Limits<'_, '_> {
         terms
     }
 
+    fn most_ms(&self, load: &Load) -> u64 {
+        self.terms(load).into_iter().map(|(_, ms)| ms).max().unwrap_or(0)
+    }
+
     fn all_ms(&self, loads: &[Load]) -> u64 {
-        let most = |load: &Load| self.terms(load).into_iter().map(|(_, ms)| ms).max().unwrap_or(0);
-        loads.iter().fold(0, |sum: u64, load| sum.saturating_add(most(load)))
+        loads.iter().fold(0, |sum: u64, load| sum.saturating_add(self.most_ms(load)))
     }
 
     /// What bounds most of the time, and what a little more of it would save.
@@ -242,8 +303,10 @@ mod tests {
         world.observed.repositories[59].fork_parent = Some(61);
         assert_eq!(bound(&world), (1009, Some(Binding::Network { network: 60, storage: name("old") })));
         world.desired.rollout.soak_seconds = 2000;
-        assert_eq!(bound(&world), (3009, Some(Binding::Soak)));
-        assert_eq!(world.plan().estimate.soak_seconds, 2000);
+        assert_eq!(world.plan().estimate.soak_seconds, 0, "nothing comes after the only wave");
+        world.desired.rollout.waves = vec![wave("first", Some(1))];
+        let estimate = world.plan().estimate;
+        assert_eq!((estimate.soak_seconds, estimate.binding), (2000, Some(Binding::Soak)));
     }
 
     #[test]
@@ -253,11 +316,32 @@ mod tests {
         (rest.batch, rest.growth) = (Some(10), 1);
         world.desired.rollout.waves = vec![rest];
         world.desired.rollout.soak_seconds = 600;
-        assert_eq!(world.plan().estimate.soak_seconds, 4 * 600);
-        world.desired.rollout.calm = Some(3);
-        assert_eq!(world.plan().estimate.soak_seconds, 3 * 600);
+        assert_eq!(world.plan().estimate.soak_seconds, 3 * 600, "between four batches");
+        world.desired.rollout.calm = Some(2);
+        assert_eq!(world.plan().estimate.soak_seconds, 2 * 600);
         world.desired.rollout.waves[0].soak_seconds = Some(60);
-        assert_eq!(world.plan().estimate.soak_seconds, 3 * 60);
+        assert_eq!(world.plan().estimate.soak_seconds, 2 * 60);
+    }
+
+    #[test]
+    fn windows_and_the_days_of_a_budget_are_waited_for() {
+        use crate::model::{Hours, Window};
+        let mut world = World::drain(&[60_000_000; 60]);
+        // 75 s of work.
+        assert_eq!(world.plan().estimate.elapsed_seconds, None);
+        let hours = Hours { days: (0..7).collect(), start: 60, end: 61, timezone: "UTC".into() };
+        let span = world.desired.storages[&crate::plan::fixture::name("old")].span;
+        world.desired.windows.insert("minute".into(), Window { name: "minute".into(), hours, span });
+        world.desired.rollout.window = Some("minute".into());
+        let estimate = world.plan().estimate;
+        let midnight = world.observed.as_of.as_second().rem_euclid(86_400);
+        let first = (3600 - midnight).rem_euclid(86_400).unsigned_abs();
+        assert_eq!((estimate.duration_seconds, estimate.elapsed_seconds), (75, Some(first + 86_400 + 15)));
+        world.desired.rollout.window = None;
+        // One group, 300 s of freeze.
+        world.desired.freeze.per_day = Some(100);
+        let plan = world.plan();
+        assert_eq!((plan.freeze.forecast.days, plan.estimate.elapsed_seconds), (3, Some(2 * 86_400)));
     }
 
     #[test]

@@ -791,6 +791,10 @@ pub struct PlacementPlan {
 pub struct Estimate {
     /// All moves, with the slots at hand.
     pub duration_seconds: u64,
+    /// By the clock, from the time at which the fleet was read, where windows or the days of the freeze budget make it
+    /// longer than that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elapsed_seconds: Option<u64>,
     /// Read-only time summed over repositories.
     pub freeze_seconds: u64,
     /// Read-only time of the longest.

@@ -46,8 +46,6 @@ struct One {
     /// The name in the configuration, where this is a batch.
     declared: Option<String>,
     order: MoveOrder,
-    /// Its place in the rollout; `None` for what no wave selects.
-    rollout: Option<usize>,
 }
 
 impl Waves {
@@ -65,11 +63,6 @@ impl Waves {
     /// Which of its moves goes next.
     pub(super) fn order(&self, position: u32) -> MoveOrder {
         self.waves.get(position as usize).map(|one| one.order).unwrap_or_default()
-    }
-
-    /// The wave of the rollout that the one at a position is, or is a batch of; `None` for what no wave selects.
-    pub(super) fn declared<'d>(&self, position: u32, desired: &'d Desired) -> Option<&'d Wave> {
-        desired.rollout.waves.get(self.waves.get(position as usize)?.rollout?)
     }
 
     /// Sorts placed items into waves.
@@ -142,7 +135,7 @@ impl Waves {
             let number = u32::try_from(place).ok().and_then(|place| batches.get(&place)).copied();
             let Some(number) = number else {
                 let name = wave.name.clone();
-                self.waves.push(One { name, declared: None, order: order(tried), rollout: Some(place) });
+                self.waves.push(One { name, declared: None, order: order(tried) });
                 continue;
             };
             for batch in 1..=number {
@@ -150,13 +143,12 @@ impl Waves {
                     name: batch_name(desired, wave, u64::from(batch)),
                     declared: Some(wave.name.clone()),
                     order: order(tried || batch < number),
-                    rollout: Some(place),
                 });
             }
         }
         first.push(position(self));
         let name = rest_name(desired);
-        self.waves.push(One { name, declared: None, order: MoveOrder::TwoEnded, rollout: None });
+        self.waves.push(One { name, declared: None, order: MoveOrder::TwoEnded });
         first
     }
 }

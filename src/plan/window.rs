@@ -41,7 +41,7 @@ fn millis(from: Timestamp, to: Timestamp) -> u64 {
 }
 
 /// So many milliseconds after a time; the end of time rather than more.
-fn after(time: Timestamp, ms: u64) -> Timestamp {
+pub(super) fn after(time: Timestamp, ms: u64) -> Timestamp {
     let length = SignedDuration::from_millis(i64::try_from(ms).unwrap_or(i64::MAX));
     time.checked_add(length).unwrap_or(Timestamp::MAX)
 }
@@ -104,6 +104,22 @@ impl Window {
             if after(start, length_ms) <= opening.closes {
                 return Some(start);
             }
+            opening = self.opening(opening.closes)?;
+        }
+        None
+    }
+
+    /// When so many milliseconds of work are done that begins at `at` and rests while it is closed. `None`: not within a
+    /// year's openings.
+    pub fn worked(&self, at: Timestamp, ms: u64) -> Option<Timestamp> {
+        let (mut opening, mut left) = (self.opening(at)?, ms);
+        for _ in 0..OPENINGS {
+            let start = opening.opens.max(at);
+            let there = millis(start, opening.closes);
+            if left <= there {
+                return Some(after(start, left));
+            }
+            left -= there;
             opening = self.opening(opening.closes)?;
         }
         None

@@ -165,7 +165,7 @@ impl server_service_server::ServerService for Server {
     }
 
     async fn disk_statistics(&self, _: Request<DiskStatisticsRequest>) -> Answer<DiskStatisticsResponse> {
-        let (used, available) = self.fleet.world(|w| w.disk(&self.storage)).unwrap_or((0, 0));
+        let (used, available) = self.fleet.world(|w| w.disk(&self.storage, self.fleet.now())).unwrap_or((0, 0));
         let status = disk_statistics_response::StorageStatus {
             storage_name: self.storage.to_string(),
             available: i64::try_from(available).unwrap_or(i64::MAX),

@@ -15,7 +15,8 @@ pub fn approval_question(plan: &Plan) -> String {
         let _ = writeln!(
             out,
             "  About {}; each repository is read-only while it moves, {} at most.",
-            estimate.duration, estimate.longest
+            estimate.elapsed.as_ref().unwrap_or(&estimate.duration),
+            estimate.longest
         );
     }
     if summary.dangers > 0 {

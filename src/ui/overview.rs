@@ -247,6 +247,8 @@ pub struct ConcurrencyRow {
 pub struct EstimateRow {
     /// All moves.
     pub duration: String,
+    /// By the clock, where something must be waited for.
+    pub elapsed: Option<String>,
     /// Read-only time summed over repositories.
     pub frozen: String,
     /// Read-only time of the longest.
@@ -547,7 +549,7 @@ fn concurrency(plan: &Plan) -> Option<ConcurrencyRow> {
 
 fn estimate(plan: &Plan) -> Option<EstimateRow> {
     let Estimate { duration_seconds, freeze_seconds, longest_freeze_seconds, longest, assumption, .. } = &plan.estimate;
-    let Estimate { soak_seconds, binding, .. } = &plan.estimate;
+    let Estimate { soak_seconds, elapsed_seconds, binding, .. } = &plan.estimate;
     if plan.moves.is_empty() && *duration_seconds == 0 {
         return None;
     }
@@ -555,6 +557,7 @@ fn estimate(plan: &Plan) -> Option<EstimateRow> {
     let path = longest.and_then(|c| plan.moves.iter().find(|m| m.container == c)).map(|m| m.path.to_string());
     Some(EstimateRow {
         duration: text::duration(*duration_seconds),
+        elapsed: elapsed_seconds.map(text::duration),
         frozen: text::duration(*freeze_seconds),
         longest: text::duration(*longest_freeze_seconds),
         half: quantile(plan.freeze.forecast.p50_ms),

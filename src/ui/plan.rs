@@ -333,7 +333,8 @@ impl Page {
                 Some(address) => {
                     (format!("{} {}", self.paint.warning("~"), self.address(address)), self.reason(reason))
                 }
-                None => (format!("  {storage}"), self.paint.dim("# weight unchanged")),
+                None if before == after => (format!("  {storage}"), self.paint.dim("# weight unchanged")),
+                None => (format!("  {storage}"), self.paint.dim("# set by the steps of the ramp")),
             };
             table.row_with(
                 [
@@ -626,11 +627,14 @@ impl Page {
     fn estimate(&mut self, row: Option<&EstimateRow>) {
         let Some(row) = row else { return };
         let EstimateRow { duration, frozen, longest, half, nearly_all, longest_repository, longest_path, .. } = row;
-        let EstimateRow { max_moves, soak, binding, assumption, .. } = row;
+        let EstimateRow { max_moves, soak, elapsed, binding, assumption, .. } = row;
         self.heading("Estimate", "");
         let at_once = text::count(u64::from(*max_moves), "move", "moves");
         let soak = soak.as_ref().map_or_else(String::new, |soak| format!(", {soak} of it watching between waves"));
         let _ = writeln!(self.out, "    about {duration}, with {at_once} at once{soak}");
+        if let Some(elapsed) = elapsed {
+            let _ = writeln!(self.out, "    about {elapsed} by the clock: moves wait for their windows and days");
+        }
         if let Some(binding) = binding {
             self.out.push_str(&prose(self.style, 4, &escape_lines(binding)));
         }

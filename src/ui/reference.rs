@@ -69,8 +69,6 @@ pub struct Attribute {
     pub doc: &'static str,
     /// How it is written.
     pub example: &'static str,
-    /// Read and checked, but without effect in this version.
-    pub later: bool,
 }
 
 /// A function.
@@ -262,9 +260,6 @@ impl Page {
         for attribute in attributes {
             let _ = writeln!(out, "  {}  {}", self.paint.change(attribute.name), self.paint.dim(&takes(attribute)));
             out.push_str(&prose(self.style, 6, attribute.doc));
-            if attribute.later {
-                out.push_str(&prose(self.style, 6, LATER));
-            }
             let _ = writeln!(out, "      {}", attribute.example);
         }
         if !blocks.is_empty() {
@@ -286,12 +281,11 @@ impl Page {
     }
 
     fn attribute(&self, attribute: &Attribute) -> String {
-        let Attribute { path, name: _, kind, required, default, unit, range, doc, example, later } = attribute;
+        let Attribute { path, name: _, kind, required, default, unit, range, doc, example } = attribute;
         let default = if *required { "none: it is required" } else { default.unwrap_or("none: it may be left out") };
-        let doc = if *later { format!("{doc}\n{LATER}") } else { (*doc).to_owned() };
         self.facts(
             path,
-            &doc,
+            doc,
             &[
                 ("type", kind.clone()),
                 ("default", default.to_owned()),
@@ -432,7 +426,7 @@ fn markdown_block(out: &mut String, block: &Block, level: usize) {
                     a.range.clone().unwrap_or_else(|| ANY.to_owned()),
                     a.unit.unwrap_or(NONE).to_owned(),
                     if a.required { "required".to_owned() } else { a.default.map_or_else(|| NONE.to_owned(), code) },
-                    marked(a.doc, a.later),
+                    a.doc.to_owned(),
                 ]
             }),
         );

@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::process::Command;
 
+use tranship::config::{self, VariableInputs};
 use tranship::diag::{SourceId, Span};
-use tranship::expr::Predicate;
+use tranship::expr::{Field, FieldValue, Predicate, Row, Truth};
 use tranship::model::{
     Address, Assignment, Bytes, Container, ContainerKind, Desired, DesiredStorage, DiskSpace, GitlabFacts, Limits,
     ListFacts, Observed, Reading, Repository, ServerFacts, StorageFacts, StorageName, TokenFacts, Wave, Weight,
@@ -31,6 +32,7 @@ fn main() -> Outcome<()> {
         ["repositories", number] => repositories(number.parse()?),
         ["storages", number] => storages(number.parse()?),
         ["inventory", number] => inventory(number.parse()?),
+        ["where", number] => selection(number.parse()?),
         _ => all(),
     }
 }
@@ -56,6 +58,8 @@ fn all() -> Outcome<()> {
     );
     let read = Figures::of("inventory", 1_000_000)?;
     println!("an inventory of 1,000,000 read: {:.2} s CPU, {:.0} MiB (target: about 1 s)", read.cpu, read.peak);
+    let selected = Figures::of("where", 1_000_000)?;
+    println!("a `where` of five terms over 1,000,000: {:.2} s CPU (target: 1.5 s)", selected.cpu);
     let empty = Figures::of("storages", 10_000)?;
     println!(
         "10,000 declared storages, nothing to do: {:.3} s CPU, {:.0} MiB (target: 0.5 s, 150 MB)",
@@ -124,6 +128,67 @@ fn inventory(number: u64) -> Outcome<()> {
     let seconds = cpu()? - before;
     if read.repositories.len() as u64 != number {
         return Err(format!("{} read", read.repositories.len()).into());
+    }
+    println!("cpu {seconds:.4} peak {:.1} input {input:.1}", memory("VmHWM")?);
+    Ok(())
+}
+
+/// A `where` as operators write them: sizes, the beginning of a path, a regular expression.
+const WHERE: &str = r#"
+sandbox "bench" {
+  storage "vm" {}
+  storage "pod" {}
+}
+storage "vm" {
+  drain = true
+}
+storage "pod" {
+  weight = 100
+}
+assignment "some" {
+  from  = [storage.vm]
+  to    = [storage.pod]
+  where = ((repository.size > 100 * MiB || startswith(repository.path, "group-1"))
+    && !repository.archived && repository.kind == "project"
+    && !can(regex("^group-[0-9]*7/", repository.path)))
+}
+"#;
+
+struct Listed<'a>(&'a Repository);
+
+impl Row for Listed<'_> {
+    fn field(&self, field: Field) -> FieldValue<'_> {
+        match field {
+            Field::Kind => FieldValue::Text(self.0.container.kind.as_str()),
+            Field::Path => FieldValue::Text(&self.0.path),
+            Field::Size => self.0.size.map_or(FieldValue::Unknown, |size| FieldValue::Integer(size.0)),
+            Field::Archived => self.0.archived.map_or(FieldValue::Unknown, FieldValue::Bool),
+            _ => FieldValue::Unknown,
+        }
+    }
+}
+
+/// What asking a `where` of every repository costs.
+fn selection(number: u64) -> Outcome<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("main.hcl"), WHERE)?;
+    let folder = camino::Utf8PathBuf::try_from(folder.path().to_owned())?;
+    let loaded = config::load(&folder, &VariableInputs::default());
+    let desired = loaded.desired.ok_or_else(|| format!("{:?}", loaded.diagnostics.items))?;
+    let filter = &desired.assignments.first().ok_or("no assignment")?.filter;
+    let (_, observed) = migration(number)?;
+    let (input, before) = (memory("VmRSS")?, cpu()?);
+    let (mut yes, mut no) = (0u64, 0u64);
+    for repository in &observed.repositories {
+        match filter.test(&Listed(repository)).map_err(|fault| format!("{fault:?}"))? {
+            Truth::True => yes += 1,
+            Truth::False => no += 1,
+            Truth::Unknown => return Err("nothing here is unknown".into()),
+        }
+    }
+    let seconds = cpu()? - before;
+    if yes == 0 || no == 0 {
+        return Err(format!("{yes} yes, {no} no").into());
     }
     println!("cpu {seconds:.4} peak {:.1} input {input:.1}", memory("VmHWM")?);
     Ok(())

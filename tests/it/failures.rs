@@ -99,7 +99,7 @@ async fn dead_end_a_is_suspected_confirmed_by_the_ordinary_retry_and_set_aside_w
     assert!(record.urgent && record.cause.starts_with("read-only without an end"), "{record:?}");
     let id = tool.fleet.moves().iter().find(|m| m.container == container).expect("a move").id;
     for line in [
-        format!("m = Projects::RepositoryStorageMove.find({id})"),
+        format!("m = Project.find({}).repository_storage_moves.find({id})", container.id),
         "m.do_fail! unless m.failed? || m.finished?".to_owned(),
         format!("Project.find({}).set_repository_writable!", container.id),
         format!("tranship quarantine release {container}"),

@@ -476,7 +476,7 @@ async fn law_8_no_destination_is_filled_above_its_ceiling() {
     assert!(!plan.report.is_empty(), "not all of it fits");
     tool.run(&plan).await;
     for storage in [name("pod-a"), name("pod-b")] {
-        let (used, available) = tool.fleet.world(|w| w.disk(&storage)).expect("a disk");
+        let (used, available) = tool.fleet.disk(&storage).expect("a disk");
         assert!(used * 1000 <= (available + used) * 850, "{storage}: {used} of {}", available + used);
     }
 }
@@ -568,14 +568,14 @@ async fn law_8_a_destination_that_others_filled_since_the_plan_takes_nothing_and
     // Somebody else's projects arrive on both until a tenth is free at most.
     for storage in ["pod-a", "pod-b"] {
         for n in 0.. {
-            let (used, available) = tool.fleet.world(|w| w.disk(&name(storage))).expect("a disk");
+            let (used, available) = tool.fleet.disk(&name(storage)).expect("a disk");
             if available * 8 < available + used || n == 5_000 {
                 break;
             }
             tool.fleet.add_project(&format!("else/where-{storage}-{n}"), &name(storage));
         }
     }
-    let used = |tool: &Tool, n: &str| tool.fleet.world(|w| w.disk(&name(n))).expect("a disk").0;
+    let used = |tool: &Tool, n: &str| tool.fleet.disk(&name(n)).expect("a disk").0;
     let before = ["pod-a", "pod-b"].map(|n| used(&tool, n));
     let run = tokio::time::timeout(std::time::Duration::from_secs(60), tool.run(&plan));
     let summary = run.await.expect("the run ends").summary;

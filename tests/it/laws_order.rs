@@ -112,7 +112,7 @@ async fn a_wave_towards_a_disk_that_others_fill_stops() {
     let mut tool = Tool::new(&small);
     let plan = tool.plan().await;
     for n in 0.. {
-        let (used, available) = tool.fleet.world(|w| w.disk(&name("pod-b"))).expect("a disk");
+        let (used, available) = tool.fleet.disk(&name("pod-b")).expect("a disk");
         if used * 100 >= (available + used) * 94 || n == 5_000 {
             break;
         }

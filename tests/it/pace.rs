@@ -275,3 +275,53 @@ async fn gitlabs_workers_are_found_and_not_flooded() {
     let (found, known) = (frozen(&few), frozen(&known));
     assert!(found * 100 <= known * 125, "read-only for {found} ms in all, {known} ms with the number known");
 }
+
+#[tokio::test]
+async fn a_destination_that_does_not_answer_is_waited_for_and_the_other_goes_on() {
+    let mut tool = Tool::new(&spec(60, &[("gitaly_down", 9)]));
+    let plan = tool.plan().await;
+    let summary = tool.run(&plan).await.summary;
+    assert_eq!((passed(&summary), summary.quarantined), (60, 0), "{summary:?}");
+    let events = tool.events();
+    let away = |event: &Event| match event {
+        Event::Held { by: Some(by) } => {
+            let (before, _) = by.split_once(" must answer first")?;
+            Some(before.rsplit(' ').next()?.to_owned())
+        }
+        _ => None,
+    };
+    let from = events.iter().position(|event| away(event).is_some()).expect("told");
+    let whom = events.get(from).and_then(away).expect("named");
+    let until = from
+        + events[from..]
+            .iter()
+            .position(|event| {
+                matches!(event, Event::Held { by }
+            if !by.as_ref().is_some_and(|by| by.contains("must answer first")))
+            })
+            .expect("it came back");
+    let to = |event: &Event| match event {
+        Event::MoveScheduled { destination, .. } => Some(destination.to_string()),
+        _ => None,
+    };
+    let meanwhile: Vec<String> = events[from..until].iter().filter_map(to).collect();
+    assert!(!meanwhile.contains(&whom), "{meanwhile:?} while {whom} was away");
+    assert!(!meanwhile.is_empty(), "the other destination goes on");
+    assert!(events[until..].iter().filter_map(to).any(|destination| destination == whom), "and it is used again");
+}
+
+#[tokio::test]
+async fn a_veto_is_waited_for_no_longer_than_allowed() {
+    let mut tool = Tool::new(&spec(8, &[]));
+    let script = veto(&mut tool, (0..10_000).map(|_| Ok(Some("hands off".to_owned()))).collect());
+    tool.desired.concurrency.interval_seconds = Some(30);
+    tool.max_wait = Some(std::time::Duration::from_secs(600));
+    let plan = tool.plan().await;
+    let summary = tool.run(&plan).await.summary;
+    assert_eq!((passed(&summary), summary.paused), (0, 1), "{summary:?}");
+    assert!(summary.seconds > 600 && summary.seconds < 700, "{summary:?}");
+    script.answers.lock().expect("not poisoned").clear();
+    let plan = tool.plan().await;
+    let summary = tool.run(&plan).await.summary;
+    assert_eq!((passed(&summary), summary.paused), (8, 0), "the next run goes on: {summary:?}");
+}

@@ -27,7 +27,7 @@ impl Engine<'_> {
             return;
         }
         let (outside, veto) = (self.outside(), self.pace.veto());
-        let (mut bindings, mut full) = (BTreeSet::new(), BTreeSet::new());
+        let (mut bindings, mut full, mut away) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let now = self.ports().clock.now();
         self.unpark(now);
         let mut open: BTreeSet<ActionId> = self.waves.keys().copied().collect();
@@ -47,6 +47,7 @@ impl Engine<'_> {
             }
             let source = wave.source.clone();
             let (slots, room, pools, measuring) = (&self.slots, &self.room, &self.pools, &self.measuring);
+            let silent = &self.away;
             let (hours, plan) = (&mut self.hours, self.plan);
             let (mut short, mut doubtful, mut parked, mut never) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             let may = |destination: &StorageName, at: usize| {
@@ -54,6 +55,7 @@ impl Engine<'_> {
                 let binding = slots.binding(&source, destination, outside);
                 if binding.is_some() || measuring.contains(destination) {
                     bindings.extend(binding);
+                    away.extend(silent.get(destination).cloned());
                     return May::NotThere;
                 }
                 match pools.token(planned) {
@@ -115,7 +117,7 @@ impl Engine<'_> {
             }
         }
         self.wait_for_hours(now);
-        self.tell_held(veto.filter(|_| !self.waves.is_empty()), bindings, full);
+        self.tell_held(veto.filter(|_| !self.waves.is_empty()), bindings, full, away);
     }
 
     fn launch(&mut self, id: ActionId, source: &StorageName, next: &Next) {

@@ -182,14 +182,14 @@ impl Watch {
             {
                 if dry.insert((named(check), answer.verdict)) {
                     let word = if answer.verdict == Verdict::Fail { "would say no" } else { "could not be answered" };
-                    let message = format!("{} (dry run) {word}: {}", named(check), answer.why);
+                    let message = format!("dry run: {} {word}: {}", check.gate, answer.why);
                     self.tell(Event::Warning { message });
                 }
             }
             let deciding = || answers.iter().filter(|(check, _)| !check.dry_run);
             let no: Vec<String> = deciding()
                 .filter(|(_, answer)| answer.verdict == Verdict::Fail)
-                .map(|(check, answer)| format!("{}: {}", named(check), answer.why))
+                .map(|(_, answer)| answer.why.clone())
                 .collect();
             if !no.is_empty() {
                 let outcome = Outcome::GateClosed { cause: no.join("; ") };
@@ -209,15 +209,14 @@ impl Watch {
             let waited = Duration::try_from(now.duration_since(began)).unwrap_or_default();
             let late = unknown.iter().find(|(check, _)| waited >= Duration::from_secs(check.deadline_seconds));
             if let Some((check, answer)) = late {
-                let cause =
-                    format!("{} could not be answered in {} s: {}", named(check), check.deadline_seconds, answer.why);
+                let cause = format!("not answered in {} s: {}", check.deadline_seconds, answer.why);
                 return Ended { closed: true, ..Ended::of(Outcome::GateClosed { cause }) };
             }
             let whom: Vec<String> =
                 unknown.iter().map(|(check, _)| named(check)).chain(missing.iter().map(ToString::to_string)).collect();
             let figures: Vec<String> = unknown
                 .iter()
-                .map(|(check, answer)| format!("{}, which is not answered yet ({})", named(check), answer.why))
+                .map(|(_, answer)| answer.why.clone())
                 .chain(missing.iter().map(|gate| format!("{gate}: tranship approve {}", label(gate))))
                 .collect();
             let what = figures.join("; ");
@@ -262,7 +261,7 @@ impl Watch {
 
     fn passed(&self, answers: &[(&Check, Judgement)], approvals: &BTreeMap<Address, Approval>) -> Outcome {
         let held = answers.iter().filter(|(check, _)| !check.dry_run);
-        let held = held.map(|(check, answer)| format!("{} holds: {}", named(check), answer.why));
+        let held = held.map(|(_, answer)| answer.why.clone());
         let approved = approvals.iter().map(|(gate, approval)| format!("{gate} approved by {}", approval.by));
         Outcome::Done { detail: held.chain(approved).collect::<Vec<_>>().join("; ") }
     }

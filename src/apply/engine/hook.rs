@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Engine, Message, guarded};
 use crate::apply::event::{Event, Outcome};
+use crate::apply::failure::Class;
 use crate::apply::port::{HookEnd, PortError, PortErrorKind, PortResult};
 use crate::model::{Address, Container, Hook, HookEvent};
 use crate::plan::{ActionId, Change};
@@ -62,10 +63,16 @@ impl Engine<'_> {
     }
 
     /// Runs the programs for a repository that was set aside.
-    pub(super) fn set_aside_hooks(&mut self, container: Container, path: &str, record: &QuarantineRecord) {
+    pub(super) fn set_aside_hooks(
+        &mut self,
+        container: Container,
+        path: &str,
+        class: Class,
+        record: &QuarantineRecord,
+    ) {
         let address = crate::state::State::quarantine_address(container);
         let mut events = vec![HookEvent::Quarantine];
-        if record.cause == "move failed" {
+        if class.is_failed_move() {
             events.push(HookEvent::MoveFailed);
         }
         for on in events {

@@ -107,6 +107,8 @@ pub(crate) struct Engine<'a> {
     /// Bytes, with inflation, and number of moves in flight to each destination.
     towards: BTreeMap<StorageName, (u64, usize)>,
     measuring: BTreeSet<StorageName>,
+    /// Of these, those that are asked until their Gitaly answers.
+    away: BTreeSet<StorageName>,
     /// Measured with nothing in flight since: what does not fit now never will.
     fresh: BTreeSet<StorageName>,
     /// Whose disk could not be measured: what does not fit by the last figures is left.
@@ -169,6 +171,7 @@ impl<'a> Engine<'a> {
             full: BTreeSet::new(),
             towards: BTreeMap::new(),
             measuring: BTreeSet::new(),
+            away: BTreeSet::new(),
             fresh: BTreeSet::new(),
             unmeasured: BTreeMap::new(),
             holds: Vec::new(),
@@ -416,6 +419,7 @@ impl<'a> Engine<'a> {
             Message::Measured(name, measured) => {
                 self.running -= 1;
                 self.measuring.remove(&name);
+                self.away.remove(&name);
                 let in_flight = self.towards.get(&name).copied().unwrap_or_default();
                 match measured {
                     Ok(Some(space)) => {

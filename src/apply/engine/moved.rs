@@ -90,7 +90,6 @@ impl Engine<'_> {
                         source: &planned.source,
                         destination: &planned.destination,
                         move_id: None,
-                        version: &self.mover.rules.version,
                     };
                     let (cause, what) = (class.row().cause, remedy::remedy(class, case));
                     let remark = format!("{} {}: {cause}: {what}", planned.container, planned.path);
@@ -222,6 +221,7 @@ impl Engine<'_> {
         if !self.measuring.insert(destination.clone()) {
             return;
         }
+        self.away.insert(destination.clone());
         self.running += 1;
         let (ports, sender, name) = (self.ports().clone(), self.sender.clone(), destination.clone());
         let (asked, stop) = (name.clone(), self.stop.clone());
@@ -253,6 +253,7 @@ impl Engine<'_> {
     pub(super) fn away(&mut self, destination: StorageName, cause: &str) {
         self.running -= 1;
         self.measuring.remove(&destination);
+        self.away.remove(&destination);
         let why = format!("{destination} does not answer: {cause}");
         let mut new = false;
         for wave in self.waves.values_mut() {
@@ -313,7 +314,7 @@ impl Engine<'_> {
             remedy: record.remedy.clone(),
             loss,
         });
-        self.set_aside_hooks(container, &path, &record);
+        self.set_aside_hooks(container, &path, class, &record);
         self.state.records.insert(State::quarantine_address(container), Record::Quarantine(record));
         self.holds.push(container);
         self.save().await;

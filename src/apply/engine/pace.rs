@@ -29,6 +29,8 @@ pub(crate) struct Answers {
 #[derive(Debug, Default)]
 pub(super) struct Pacing {
     told: Option<String>,
+    /// Since when nothing begins and nothing flies, because of what was told.
+    idle: Option<jiff::Timestamp>,
     asking: bool,
     /// Ends the questions with the run.
     end: CancellationToken,
@@ -130,7 +132,13 @@ impl Engine<'_> {
     }
 
     /// Notes and tells what kept moves from beginning, when that is not what is declared and has changed.
-    pub(super) fn tell_held(&mut self, veto: Option<String>, bindings: BTreeSet<Binding>, room: BTreeSet<StorageName>) {
+    pub(super) fn tell_held(
+        &mut self,
+        veto: Option<String>,
+        bindings: BTreeSet<Binding>,
+        room: BTreeSet<StorageName>,
+        away: BTreeSet<StorageName>,
+    ) {
         let mut reasons: BTreeSet<String> = veto.into_iter().collect();
         for binding in bindings {
             match binding {
@@ -150,10 +158,29 @@ impl Engine<'_> {
         for destination in room {
             reasons.insert(format!("room on {destination}: what flies there must end first"));
         }
+        for destination in away {
+            reasons.insert(format!("Gitaly of {destination} must answer first"));
+        }
         let by = (!reasons.is_empty()).then(|| reasons.into_iter().collect::<Vec<_>>().join("; "));
         if by != self.pacing.told {
             self.pacing.told.clone_from(&by);
             self.tell(Event::Held { by });
+        }
+        self.leave_what_is_held();
+    }
+
+    /// Leaves to a later run what was kept from beginning for longer than this one waits, once nothing flies.
+    fn leave_what_is_held(&mut self) {
+        let flies = self.waves.values().any(|wave| wave.in_flight > 0);
+        let Some(by) = self.pacing.told.clone().filter(|_| !flies) else {
+            self.pacing.idle = None;
+            return;
+        };
+        let now = self.ports().clock.now();
+        let waited = now.duration_since(*self.pacing.idle.get_or_insert(now)).unsigned_abs();
+        if self.max_wait.is_some_and(|most| waited > most) {
+            let until = format!("{by}; apply again when that is settled");
+            self.waves.values_mut().for_each(|wave| wave.pause(&until));
         }
     }
 }
@@ -174,7 +201,7 @@ async fn ask(
         // What is only tried decides nothing.
         for check in signals.get(&storage).into_iter().flatten().filter(|check| !check.dry_run) {
             let judged = gate::ask(ports, check, at).await;
-            all.push(Signal::new(judged.verdict, format!("{}: {}", check.gate, judged.why)));
+            all.push(Signal::new(judged.verdict, judged.why));
         }
         (storage, all, disk)
     }));

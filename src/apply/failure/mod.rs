@@ -250,6 +250,12 @@ impl Class {
         self.row().action == Action::StopSource
     }
 
+    /// True of moves that GitLab ended as `failed` while the container stayed on its source.
+    pub(crate) fn is_failed_move(self) -> bool {
+        use Class::{Checksum, Invalid, NoSpace, Other, PoolRow, Pushes, Silent, Unavailable, Unstarted};
+        matches!(self, Pushes | Checksum | PoolRow | Invalid | NoSpace | Unavailable | Silent | Unstarted | Other)
+    }
+
     /// True when the breaker of a pair counts it.
     pub(crate) fn counts(self) -> bool {
         self.row().blames == Pair
@@ -302,6 +308,8 @@ mod tests {
             if row.class == Class::Missing {
                 assert_eq!(row.cause, crate::plan::MISSING_REFERENCE);
             }
+            let failed = row.seen.starts_with("`failed`") && row.action != Accept;
+            assert_eq!(row.class.is_failed_move(), failed, "{:?}", row.class);
             assert_eq!(row.class.is_loss(), crate::plan::is_possible_loss(row.cause), "plans look for it");
             assert_eq!(row.action == DeadEnd, row.remedy.contains("{console}") && row.urgent, "{:?}", row.class);
         }

@@ -1,13 +1,14 @@
-//! The exact words of a remedy: GitLab's Rails console, for the version at hand.
+//! The exact words of a remedy: GitLab's Rails console.
 //!
-//! The classes and methods are GitLab's own: `do_fail!` of a move's state machine, `set_repository_writable!` of its container
+//! The methods are GitLab's own: `do_fail!` of a move's state machine, `set_repository_writable!` of its container
 //! (app/models/concerns/repository_storage_movable.rb and can_move_repository_storage.rb), `reset!` of the reference counter
-//! (lib/gitlab/reference_counter.rb); GitLab's runbook for Gitaly's migration uses the same three by hand. Until 13.9 the
-//! classes stood outside of their modules, and until 13.8 a move knew only its project.
+//! (lib/gitlab/reference_counter.rb); GitLab's runbook for Gitaly's migration uses the same three by hand. A move is found
+//! among those of its container (`has_many :repository_storage_moves` of app/models/project.rb, snippet.rb and
+//! ee/app/models/ee/group.rb): the moves' own classes changed their names, the association was there from the first version
+//! on, and a wrong id finds nobody else's move.
 
 use super::Class;
 use crate::model::{Container, ContainerKind, StorageName};
-use crate::plan;
 
 /// What a remedy is filled in with.
 #[derive(Debug, Clone, Copy)]
@@ -17,12 +18,6 @@ pub(crate) struct Case<'a> {
     pub(crate) destination: &'a StorageName,
     /// GitLab's id of the move; `None`: none is known.
     pub(crate) move_id: Option<u64>,
-    /// Like `18.1.1-ee`; empty: unknown, taken for a recent one.
-    pub(crate) version: &'a str,
-}
-
-fn before(version: &str, major: u64, minor: u64) -> bool {
-    plan::version(version).is_some_and(|found| found.as_slice() < [major, minor].as_slice())
 }
 
 /// The container, in the console.
@@ -37,17 +32,11 @@ fn record(container: Container) -> String {
 
 /// The console's lines that end a move and make its container writable. All of them may be repeated.
 pub(crate) fn console(case: Case<'_>) -> Vec<String> {
-    let Case { container, move_id, version, .. } = case;
-    let writable = format!("{}.set_repository_writable!", record(container));
-    let Some(id) = move_id else { return vec![writable] };
-    let class = match (container.kind, before(version, 13, 9)) {
-        (ContainerKind::Project, false) => "Projects::RepositoryStorageMove",
-        (ContainerKind::Project, true) => "ProjectRepositoryStorageMove",
-        (ContainerKind::Snippet, false) => "Snippets::RepositoryStorageMove",
-        (ContainerKind::Snippet, true) => "SnippetRepositoryStorageMove",
-        (ContainerKind::GroupWiki, _) => "Groups::RepositoryStorageMove",
-    };
-    vec![format!("m = {class}.find({id})"), "m.do_fail! unless m.failed? || m.finished?".to_owned(), writable]
+    let record = record(case.container);
+    let writable = format!("{record}.set_repository_writable!");
+    let Some(id) = case.move_id else { return vec![writable] };
+    let found = format!("m = {record}.repository_storage_moves.find({id})");
+    vec![found, "m.do_fail! unless m.failed? || m.finished?".to_owned(), writable]
 }
 
 /// The console's lines that read a container's push counter twice and set it to 0.
@@ -85,29 +74,31 @@ fn indented(lines: &[String]) -> String {
 mod tests {
     use super::*;
 
-    fn case(kind: ContainerKind, version: &str) -> Vec<String> {
+    fn case(kind: ContainerKind) -> Vec<String> {
         let (a, b) = (StorageName::new("a").expect("valid"), StorageName::new("b").expect("valid"));
-        console(Case { container: Container { kind, id: 12 }, source: &a, destination: &b, move_id: Some(71), version })
+        console(Case { container: Container { kind, id: 12 }, source: &a, destination: &b, move_id: Some(71) })
     }
 
     #[test]
-    fn the_consoles_lines_are_those_of_the_version() {
+    fn the_consoles_lines_name_the_containers_own_move() {
         let end = "m.do_fail! unless m.failed? || m.finished?";
         assert_eq!(
-            case(ContainerKind::Project, "18.2.0-ee"),
-            ["m = Projects::RepositoryStorageMove.find(71)", end, "Project.find(12).set_repository_writable!"]
+            case(ContainerKind::Project),
+            [
+                "m = Project.find(12).repository_storage_moves.find(71)",
+                end,
+                "Project.find(12).set_repository_writable!"
+            ]
         );
-        assert_eq!(case(ContainerKind::Project, "13.8.4")[0], "m = ProjectRepositoryStorageMove.find(71)");
-        assert_eq!(case(ContainerKind::Snippet, "13.8.4")[0], "m = SnippetRepositoryStorageMove.find(71)");
-        assert_eq!(case(ContainerKind::Snippet, "13.9.0")[0], "m = Snippets::RepositoryStorageMove.find(71)");
-        assert_eq!(case(ContainerKind::GroupWiki, "")[2], "Group.find(12).set_repository_writable!");
+        assert_eq!(case(ContainerKind::Snippet)[0], "m = Snippet.find(12).repository_storage_moves.find(71)");
+        assert_eq!(case(ContainerKind::GroupWiki)[2], "Group.find(12).set_repository_writable!");
     }
 
     #[test]
     fn remedies_are_filled_in_whole() {
         let (a, b) = (StorageName::new("old").expect("valid"), StorageName::new("new").expect("valid"));
         let container = Container { kind: ContainerKind::Project, id: 12 };
-        let case = Case { container, source: &a, destination: &b, move_id: Some(71), version: "18.2.0" };
+        let case = Case { container, source: &a, destination: &b, move_id: Some(71) };
         use std::fmt::Write as _;
         let mut told = String::new();
         for row in super::super::TABLE.iter().filter(|row| !row.remedy.is_empty()) {

@@ -228,13 +228,7 @@ impl Mover {
     }
 
     fn case<'a>(&'a self, intent: &'a Intent, move_id: Option<u64>) -> Case<'a> {
-        Case {
-            container: intent.container,
-            source: &intent.source,
-            destination: &intent.destination,
-            move_id,
-            version: &self.rules.version,
-        }
+        Case { container: intent.container, source: &intent.source, destination: &intent.destination, move_id }
     }
 
     /// A dead end: the operator's hook may run the remedy, once; else it is set aside. Nothing is journaled yet.
@@ -259,7 +253,7 @@ impl Mover {
         }
     }
 
-    /// Sets a repository aside after an intent. The remedy ends with the command that releases it.
+    /// Sets a repository aside after an intent.
     pub(super) fn set_aside(
         &self,
         intent: &Intent,
@@ -267,37 +261,14 @@ impl Mover {
         evidence: Vec<String>,
         move_id: Option<u64>,
     ) -> Ended {
-        let record = QuarantineRecord {
-            path: intent.path.clone(),
-            source: intent.source.clone(),
-            destination: intent.destination.clone(),
-            cause: class.row().cause.to_owned(),
-            evidence,
-            remedy: format!("{} {}", remedy(class, self.case(intent, move_id)), intent.container),
-            urgent: class.row().urgent,
-        };
-        Ended::Quarantined { container: intent.container, path: intent.path.clone(), class, record }
+        set_aside(self.case(intent, move_id), intent.path.clone(), class, evidence)
     }
 
     /// Sets a repository aside for which nothing is under way.
     pub(crate) fn quarantine(&self, planned: &PlannedMove, class: Class, evidence: Vec<String>) -> Ended {
-        let case = Case {
-            container: planned.container,
-            source: &planned.source,
-            destination: &planned.destination,
-            move_id: None,
-            version: &self.rules.version,
-        };
-        let record = QuarantineRecord {
-            path: planned.path.to_string(),
-            source: planned.source.clone(),
-            destination: planned.destination.clone(),
-            cause: class.row().cause.to_owned(),
-            evidence,
-            remedy: format!("{} {}", remedy(class, case), planned.container),
-            urgent: class.row().urgent,
-        };
-        Ended::Quarantined { container: planned.container, path: planned.path.to_string(), class, record }
+        let PlannedMove { container, source, destination, path, .. } = planned;
+        let case = Case { container: *container, source, destination, move_id: None };
+        set_aside(case, path.to_string(), class, evidence)
     }
 
     /// Writes down how an intent ended, where that is no verdict.
@@ -314,4 +285,18 @@ impl Mover {
         }
         Ok(ended)
     }
+}
+
+/// The remedy ends with the command that releases it.
+fn set_aside(case: Case<'_>, path: String, class: Class, evidence: Vec<String>) -> Ended {
+    let record = QuarantineRecord {
+        path: path.clone(),
+        source: case.source.clone(),
+        destination: case.destination.clone(),
+        cause: class.row().cause.to_owned(),
+        evidence,
+        remedy: format!("{} {}", remedy(class, case), case.container),
+        urgent: class.row().urgent,
+    };
+    Ended::Quarantined { container: case.container, path, class, record }
 }

@@ -198,7 +198,7 @@ impl Mover {
             "move": case.move_id,
             "cause": class.row().cause,
             "evidence": evidence,
-            "gitlab_version": case.version,
+            "gitlab_version": self.rules.version,
             "console": console(case),
         });
         let mut last = String::new();

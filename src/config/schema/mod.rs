@@ -45,8 +45,6 @@ pub struct AttributeSpec {
     pub doc: &'static str,
     /// How it is written.
     pub example: &'static str,
-    /// Its effect comes with a later version: legal, but a plan refuses it.
-    pub later: bool,
 }
 
 /// Whether an attribute must be there.
@@ -218,17 +216,12 @@ const fn attribute(
     doc: &'static str,
     example: &'static str,
 ) -> AttributeSpec {
-    AttributeSpec { name, shape, need, unit: "", doc, example, later: false }
+    AttributeSpec { name, shape, need, unit: "", doc, example }
 }
 
 impl AttributeSpec {
     const fn unit(self, unit: &'static str) -> Self {
         Self { unit, ..self }
-    }
-
-    #[expect(dead_code, reason = "every attribute has its effect in this version")]
-    const fn later(self) -> Self {
-        Self { later: true, ..self }
     }
 }
 

@@ -141,6 +141,12 @@ impl Handle {
         &self.shared.content
     }
 
+    /// Bytes used and free on a storage's disk, now.
+    pub fn disk(&self, storage: &StorageName) -> Option<(u64, u64)> {
+        let now = self.now();
+        self.world(|w| w.disk(storage, now))
+    }
+
     /// The fleet's time.
     pub fn now(&self) -> Timestamp {
         self.inner().now

@@ -352,7 +352,7 @@ impl Gitaly for Port {
 
     async fn disk(&self, storage: &StorageName) -> PortResult<Option<DiskSpace>> {
         self.ask("disk", storage, |_, inner| {
-            let space = inner.world.disk(storage);
+            let space = inner.world.disk(storage, inner.now);
             Ok(space.map(|(used, available)| DiskSpace { available: Bytes(available), used: Bytes(used) }))
         })
         .await

@@ -286,7 +286,7 @@ fn a_pool_that_is_joined_again_is_kept() {
 #[test]
 fn disks_count_pools_and_what_comes_with_a_member() {
     let (ports, handle) = MemoryFleet::new(&networked(&[]));
-    let used = |storage: &str| handle.world(|w| w.disk(&name(storage)).expect("a disk").0);
+    let used = |storage: &str| handle.disk(&name(storage)).expect("a disk").0;
     let listed = |storage: &str| -> u64 {
         run(async {
             let mut sum = 0;
@@ -347,7 +347,7 @@ fn what_is_written_down_is_the_whole_world() {
     let now = handle.now();
     let mut original = handle.world(|w| w.clone());
     original.courteous = false;
-    assert_eq!(again.disk(&name("second")), original.disk(&name("second")));
+    assert_eq!(again.disk(&name("second"), now), original.disk(&name("second"), now));
     assert_eq!(again.next_due(), original.next_due());
     assert_eq!(again.tick(now), original.tick(now));
 }

@@ -13,6 +13,11 @@ const RESTART: SignedDuration = SignedDuration::from_mins(2);
 /// How long `gitaly_down` keeps a Gitaly away.
 pub(super) const DOWN: SignedDuration = SignedDuration::from_mins(2);
 
+/// How full `disk_fills` makes a disk, bytes: above the usual ceiling, and not yet alarmingly so.
+pub(super) fn filled(disk: u64) -> u64 {
+    disk / 100 * 88
+}
+
 impl World {
     /// Counts an occasion of a fault; true when it strikes.
     pub fn strikes(&mut self, kind: &str) -> bool {
@@ -90,6 +95,11 @@ impl World {
         if self.strikes("gitaly_down") {
             let mut outages = self.outages.clone();
             outages.gitaly.insert(to.clone(), until(DOWN));
+            self.note(Change::Outages(outages));
+        }
+        if let Some(minutes) = self.begins("disk_fills") {
+            let mut outages = self.outages.clone();
+            outages.disks.insert(to.clone(), until(SignedDuration::from_mins(i64::from(minutes))));
             self.note(Change::Outages(outages));
         }
         self.spoil_metrics(to, now);

@@ -46,7 +46,7 @@ impl World {
     }
 
     /// Counts an occasion of a fault that lasts: when it begins with this one, its minutes.
-    fn begins(&mut self, kind: &str) -> Option<u32> {
+    pub(super) fn begins(&mut self, kind: &str) -> Option<u32> {
         if !self.spec.faults.iter().any(|fault| fault.kind == kind) {
             return None;
         }
@@ -104,7 +104,7 @@ impl World {
                 errors: spans(&self.outages.metrics.errors),
                 gaps: spans(&self.outages.metrics.gaps),
                 down,
-                disk: self.disk(&storage),
+                disk: self.disk(&storage, now),
             })
         });
         Scrape { now: now.as_millisecond(), servers: servers.collect() }

@@ -361,11 +361,14 @@ impl World {
     // ---- disks ----
 
     /// Bytes used and free on a storage's disk, or `None` for a storage that does not exist.
-    pub fn disk(&self, storage: &StorageName) -> Option<(u64, u64)> {
+    pub fn disk(&self, storage: &StorageName, now: Timestamp) -> Option<(u64, u64)> {
         let disk = self.disk_size(storage)?;
         let mut used = self.projects.used(storage) + self.snippets.used(storage) + self.groups.used(storage);
         used = self.pools.values().filter(|p| p.storage == *storage).fold(used, |sum, p| sum.saturating_add(p.size));
         used = used.saturating_add(self.in_flight(storage));
+        if self.outages.disks.get(storage).is_some_and(|until| now < *until) {
+            used = used.max(faults::filled(disk));
+        }
         Some((used, disk.saturating_sub(used)))
     }
 }

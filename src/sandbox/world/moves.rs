@@ -362,7 +362,7 @@ impl World {
         } else if m.same_disk && lacks_pool {
             // The pool has no row on the destination, and none is made.
             fails(&mut m, BASE, "Couldn't find PoolRepository".to_owned());
-        } else if !m.same_disk && self.disk(&m.destination).is_some_and(|(_, free)| free < bytes) {
+        } else if !m.same_disk && self.disk(&m.destination, now).is_some_and(|(_, free)| free < bytes) {
             fails(&mut m, BASE, "13:fetch: exit status 128: No space left on device.".to_owned());
         }
         if housed.is_none() {

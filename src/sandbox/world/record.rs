@@ -20,6 +20,9 @@ pub struct Outages {
     /// Every third request to GitLab, until then.
     #[serde(default)]
     pub gitlab: Option<Timestamp>,
+    /// Disks that something else fills, until then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub disks: BTreeMap<StorageName, Timestamp>,
     /// GitLab has been upgraded.
     #[serde(default)]
     pub upgraded: bool,
