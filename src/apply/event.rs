@@ -56,6 +56,8 @@ pub enum Event {
         move_id: u64,
         /// From 1.
         attempt: u32,
+        /// When it was asked for, by the fleet's clock: read-only since then at most. Of an earlier run's, before this one.
+        since: jiff::Timestamp,
     },
     /// A move ended and was compared.
     MoveVerified {

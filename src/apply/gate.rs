@@ -16,8 +16,6 @@ use crate::plan::{Check, Verdict, judge};
 
 /// Checks asked at once: each is a few queries, and Prometheus runs 20 at a time for everybody.
 const AT_ONCE: usize = 4;
-/// Of a query so many selectors are looked at for the age of their samples.
-const SELECTORS: usize = 4;
 
 /// Asks Prometheus, once, and judges. Where there is none, the verdict is unknown.
 pub async fn ask(ports: &Ports, check: &Check, at: Timestamp) -> Judgement {
@@ -45,12 +43,18 @@ pub async fn answers(metrics: &dyn Metrics, check: &Check, at: Timestamp) -> Ans
         baseline
     };
     let (target, baseline) = join(question(metrics, check, &check.query, at), others).await;
-    let target = answer(target);
-    let freshness = match &target {
-        Answer::Series(series) if !series.is_empty() => freshness(metrics, &check.query, at).await,
-        _ => Vec::new(),
-    };
-    Answers { at, target, baseline, freshness }
+    let mut target = answer(target);
+    let mut fresh = Vec::new();
+    if matches!(&target, Answer::Series(series) if !series.is_empty()) {
+        match freshness(metrics, &check.query, at).await {
+            Ok(found) => fresh = found,
+            // An answer whose age cannot be told is none.
+            Err(error) => {
+                target = Answer::Failed(format!("how old its samples are could not be asked: {}", error.message))
+            }
+        }
+    }
+    Answers { at, target, baseline, freshness: fresh }
 }
 
 async fn question(metrics: &dyn Metrics, check: &Check, query: &str, at: Timestamp) -> PortResult<Vec<Series>> {
@@ -71,14 +75,14 @@ fn answer(result: PortResult<Vec<Series>>) -> Answer {
 /// Finds how old the newest samples are that a query rests on. Prometheus does not tell: an answer bears the time of the
 /// question, and a sample counts for five minutes, or for the whole of a range. So each selector of the query is asked
 /// for the time of its newest sample, and for how many there were lately, which tells how often one comes.
-async fn freshness(metrics: &dyn Metrics, query: &str, at: Timestamp) -> Vec<Freshness> {
+async fn freshness(metrics: &dyn Metrics, query: &str, at: Timestamp) -> PortResult<Vec<Freshness>> {
     let mut found = Vec::new();
-    for (selector, window) in selectors(query).into_iter().take(SELECTORS) {
+    for (selector, window) in selectors(query) {
         let window_seconds = window.as_secs().saturating_add(300).max(Freshness::LEAST_WINDOW);
         let (newest, lately) =
             (format!("max(timestamp({selector}))"), format!("max(count_over_time({selector}[{window_seconds}s]))"));
         let (newest, lately) = join(metrics.query(&newest, at), metrics.query(&lately, at)).await;
-        let (Ok(newest), Ok(lately)) = (newest, lately) else { continue };
+        let (newest, lately) = (newest?, lately?);
         let value = |series: &[Series]| series.first()?.points.last().map(|(_, value)| *value);
         #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit")]
         let now = at.as_millisecond() as f64 / 1000.0;
@@ -89,7 +93,7 @@ async fn freshness(metrics: &dyn Metrics, query: &str, at: Timestamp) -> Vec<Fre
             window_seconds,
         });
     }
-    found
+    Ok(found)
 }
 
 /// The selectors of a query, as they are without `offset` and `@`, each with the widest range it is taken over; none of

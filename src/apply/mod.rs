@@ -10,7 +10,7 @@ pub mod counted;
 mod engine;
 mod eta;
 pub mod event;
-mod failure;
+pub(crate) mod failure;
 pub mod gate;
 mod journal;
 mod mover;

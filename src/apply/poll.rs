@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::pace::{Look, Turn, Workers};
 use super::port::Ports;
-use crate::model::{ContainerKind, MoveRecord, MoveState};
+use crate::model::{Container, ContainerKind, MoveRecord, MoveState};
 
 /// Between two looks at least, by the fleet's clock. At a tenth of it GitLab answers twice as many requests for moves that
 /// take seconds; at ten times of it a finished move is noticed, and its slot filled, 20 s late.
@@ -39,6 +39,11 @@ const INITIAL: u64 = 60;
 const SCHEDULED: u64 = 5 * 60;
 /// The deletion of the source's copies takes seconds.
 const REPLICATED: u64 = 10 * 60;
+/// Looks after which a move that still waits, while fewer are at work than there are workers, may have lost its job.
+const DOUBTFUL: u32 = 10;
+/// Seconds after which a move of others that has not ended is taken for dead: GitLab's own call ends after six hours for
+/// each repository, and a container has few.
+const FORGOTTEN: u64 = 24 * 3600;
 /// A state that this version does not know.
 const OTHER: u64 = 60 * 60;
 /// Latencies of the queue that are kept: their 99th percentile is then one of the ten longest.
@@ -88,8 +93,10 @@ struct Inner {
     newest_taken: BTreeMap<ContainerKind, u64>,
     /// Seconds that moves waited for a worker, the latest ones.
     latencies: Vec<u64>,
-    /// Scheduled as of the last page read.
-    scheduled: BTreeSet<Key>,
+    /// Scheduled as of the last page read, and for how many looks each has been so.
+    scheduled: BTreeMap<Key, u32>,
+    /// Containers of which a move is dead: it keeps no worker busy, whatever its state.
+    dead: BTreeSet<Container>,
     workers: Workers,
     turns: Vec<Turn>,
     taken: Vec<Taken>,
@@ -296,6 +303,16 @@ impl Poller {
         lock(&self.inner).newest_taken.get(&kind).is_some_and(|taken| *taken > id)
     }
 
+    /// Moves that are followed now.
+    pub(crate) fn following(&self) -> usize {
+        lock(&self.inner).watched.len()
+    }
+
+    /// This container is set aside: should a move of it stay, it keeps no worker busy.
+    pub(crate) fn dead(&self, container: Container) {
+        lock(&self.inner).dead.insert(container);
+    }
+
     /// Worker slots that others use now, as of the last page read.
     pub(crate) fn foreign(&self) -> usize {
         lock(&self.inner).foreign.values().sum()
@@ -333,7 +350,7 @@ fn pause(watched: &BTreeMap<Key, Watched>, now: Timestamp) -> Duration {
 /// Reads all families of which something is followed. True: there is news beside moves that ended.
 async fn round(ports: &Ports, inner: &Mutex<Inner>) -> bool {
     let mut look = Look::default();
-    let mut scheduled = BTreeSet::new();
+    let mut scheduled = BTreeMap::new();
     for kind in KINDS {
         poll(ports, inner, kind, &mut look, &mut scheduled).await;
     }
@@ -350,7 +367,7 @@ async fn poll(
     inner: &Mutex<Inner>,
     kind: ContainerKind,
     look: &mut Look,
-    scheduled: &mut BTreeSet<Key>,
+    scheduled: &mut BTreeMap<Key, u32>,
 ) {
     let ids: Vec<u64> = lock(inner).watched.keys().filter(|k| k.0 == kind).map(|k| k.1).collect();
     let Some(lowest) = ids.first().copied() else {
@@ -395,12 +412,19 @@ async fn poll(
     let mut foreign = 0;
     for record in seen.values() {
         let key = (kind, record.id);
-        if !record.state.is_terminal() {
+        let watched = inner.watched.contains_key(&key);
+        let old = record.created_at.is_some_and(|made| between(made, now) > FORGOTTEN);
+        let lives = !inner.dead.contains(&record.container) && (watched || !old);
+        if !record.state.is_terminal() && lives {
             look.outstanding += 1;
-            foreign += usize::from(!inner.watched.contains_key(&key));
+            foreign += usize::from(!watched);
             if queued(&record.state) {
-                scheduled.insert(key);
-                look.waiting += usize::from(record.id > taken && inner.scheduled.contains(&key));
+                let looks = inner.scheduled.get(&key).map_or(0, |looks| looks + 1);
+                scheduled.insert(key, looks);
+                if record.id > taken && looks > 0 {
+                    look.waiting += 1;
+                    look.doubtful += usize::from(looks > DOUBTFUL);
+                }
             } else {
                 look.at_work += 1;
             }

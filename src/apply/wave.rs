@@ -1,13 +1,16 @@
 //! One wave of moves on one source, while it runs: what waits, what flies, when it is over and how it ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use super::event::Outcome;
 use super::failure::Class;
 use super::failure::breaker::Breaker;
 use super::mover::Task;
 use super::order::{Next, Waiting};
-use super::port::Ports;
+use super::port::{PortError, PortResult, Ports};
 use crate::model::{Address, DiskSpace, StorageName};
 use crate::plan::order::May;
 use crate::plan::{Plan, PlannedMove};
@@ -27,6 +30,39 @@ const EXPECT_BYTES_PER_SECOND: u64 = 30_000_000;
 pub(crate) struct Prepared {
     pub(crate) filesystem_ids: BTreeMap<StorageName, String>,
     pub(crate) disks: BTreeMap<StorageName, DiskSpace>,
+    /// Destinations that did not answer, with the reason: nothing is sent there.
+    pub(crate) away: BTreeMap<StorageName, String>,
+}
+
+/// A Gitaly that does not answer is asked so often, that far apart by the fleet's clock: ten minutes are a node's restart;
+/// at ten times that a wave would wait for a machine that nobody has missed yet.
+pub(crate) const AWAY_LOOKS: u32 = 20;
+pub(crate) const AWAY_BETWEEN: Duration = Duration::from_secs(30);
+
+/// Asks a Gitaly until it answers, the run stops, or that takes too long.
+pub(crate) async fn patiently<T, F: Future<Output = PortResult<T>>>(
+    ports: &Ports,
+    stop: &CancellationToken,
+    waits: impl Fn(&PortError),
+    ask: impl Fn() -> F,
+) -> PortResult<T> {
+    let mut answer = ask().await;
+    for look in 0..AWAY_LOOKS {
+        match &answer {
+            Err(e) if e.is_transient() && !stop.is_cancelled() => {
+                if look == 0 {
+                    waits(e);
+                }
+            }
+            _ => break,
+        }
+        tokio::select! {
+            () = ports.clock.sleep(AWAY_BETWEEN) => {}
+            () = stop.cancelled() => {}
+        }
+        answer = ask().await;
+    }
+    answer
 }
 
 /// Re-reads what the moves rely on: the same disks as planned behind source and destinations, and room.
@@ -35,11 +71,23 @@ pub(crate) async fn prepare(
     source: &StorageName,
     destinations: BTreeSet<StorageName>,
     planned: &BTreeMap<StorageName, String>,
+    stop: &CancellationToken,
+    told: impl Fn(String),
 ) -> Result<Prepared, Outcome> {
     let failed = |cause: String| Outcome::Failed { cause };
-    let mut prepared = Prepared { filesystem_ids: BTreeMap::new(), disks: BTreeMap::new() };
+    let mut prepared = Prepared { filesystem_ids: BTreeMap::new(), disks: BTreeMap::new(), away: BTreeMap::new() };
     for name in std::iter::once(source).chain(&destinations) {
-        let server = ports.gitaly.server(name).await.map_err(|e| failed(e.to_string()))?;
+        let waits =
+            |e: &PortError| told(format!("{name} does not answer ({e}); nothing moves to or from it before it does"));
+        let server = match patiently(ports, stop, waits, || ports.gitaly.server(name)).await {
+            Ok(server) => server,
+            // The others go on without it.
+            Err(e) if e.is_transient() && name != source => {
+                prepared.away.insert(name.clone(), format!("{name} does not answer: {e}"));
+                continue;
+            }
+            Err(e) => return Err(failed(e.to_string())),
+        };
         match planned.get(name) {
             Some(expected) if *expected == server.filesystem_id => {}
             expected => {
@@ -57,7 +105,8 @@ pub(crate) async fn prepare(
         }
         prepared.filesystem_ids.insert(name.clone(), server.filesystem_id);
         if name != source {
-            let space = ports.gitaly.disk(name).await.map_err(|e| failed(e.to_string()))?;
+            let space = patiently(ports, stop, |_| {}, || ports.gitaly.disk(name)).await;
+            let space = space.map_err(|e| failed(e.to_string()))?;
             let space = space.ok_or_else(|| failed(format!("{name}: Gitaly cannot say how full its disk is")))?;
             prepared.disks.insert(name.clone(), space);
         }
@@ -99,6 +148,8 @@ impl Wave {
             (Some(a), Some(b)) => a != b && !a.is_empty() && !b.is_empty(),
             _ => false,
         };
+        let mut breaker = Breaker::default();
+        prepared.away.iter().for_each(|(destination, why)| drop(breaker.pause(destination, why.clone())));
         let differ = ids.keys().filter(|d| *d != source).map(|d| (d.clone(), differ(d))).collect();
         Self {
             name: name.to_owned(),
@@ -107,7 +158,7 @@ impl Wave {
             differ,
             attempts: BTreeMap::new(),
             tries: BTreeMap::new(),
-            breaker: Breaker::default(),
+            breaker,
             in_flight: 0,
             flying: BTreeSet::new(),
             waiting: BTreeMap::new(),

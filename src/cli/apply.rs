@@ -158,6 +158,10 @@ impl<'a> Apply<'a> {
             if next.is_empty() {
                 plan = next;
                 refused = 0;
+                if plan.drain_is_stuck() {
+                    // What keeps a drain from its end was not known before.
+                    self.show(&plan)?;
+                }
                 break;
             }
             if is_saved && !scope.touches(&next) {

@@ -47,7 +47,7 @@ pub(super) fn weights<'a>(
     for (name, storage) in &desired.storages {
         let Some(to) = wanted(storage) else {
             if pods.unknown.contains(name) {
-                report.storage(name, false, to_know(desired, name), 0, []);
+                report.storage(name, false, to_know(desired, pods, name), 0, []);
             }
             continue;
         };
@@ -63,10 +63,7 @@ pub(super) fn weights<'a>(
             // A drained storage may be taken out of GitLab's configuration: that is how its life ends.
             None if storage.drain && is_drained(state, name) => {}
             None => {
-                // What keeps its pod from coming up is said already, and GitLab learns of it by itself.
-                if !(desired.gitlab_learns && pods.refused.contains(name)) {
-                    report.storage(name, storage.drain, to_know(desired, name), 0, []);
-                }
+                report.storage(name, storage.drain, to_know(desired, pods, name), 0, []);
                 if to != Weight::ZERO {
                     awaited = awaited.or(Some(name));
                 }
@@ -82,16 +79,18 @@ pub(super) fn weights<'a>(
         weights.held = zeroes.into_iter().map(|step| (step.storage, awaited)).collect();
         for storage in weights.held.keys() {
             let drains = desired.storages.get(*storage).is_some_and(|s| s.drain);
-            if !(desired.gitlab_learns && pods.refused.contains(awaited)) {
-                report.storage(storage, drains, to_know(desired, awaited), 0, []);
-            }
+            report.storage(storage, drains, to_know(desired, pods, awaited), 0, []);
         }
     }
     weights
 }
 
-/// What waits for GitLab to be told of a storage.
-pub(super) fn to_know(desired: &Desired, storage: &StorageName) -> WaitingOn {
+/// What waits for GitLab to know a storage.
+pub(super) fn to_know(desired: &Desired, pods: &Pods<'_>, storage: &StorageName) -> WaitingOn {
+    if desired.gitlab_learns && pods.refused.contains(storage) {
+        // GitLab learns of it by itself, once its pod is up; what keeps it from that is said.
+        return WaitingOn::Storage { storage: storage.clone() };
+    }
     let endpoint = desired.storages.get(storage).and_then(|declared| declared.endpoint.as_ref());
     WaitingOn::GitlabToKnow { storage: storage.clone(), address: endpoint.map(ToString::to_string) }
 }

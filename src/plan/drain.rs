@@ -42,7 +42,7 @@ pub(super) fn proofs<'a>(
     for name in desired.storages.values().filter(|storage| storage.drain).map(|storage| &storage.name) {
         let occupied = sources.occupied.contains_key(name);
         let done = done(name);
-        passing(name, sources, report);
+        passing(name, sources, state, report);
         if !done {
             set_aside(name, observed, state, report);
         }
@@ -109,11 +109,16 @@ fn kinds_in_doubt(observed: &Observed, name: &StorageName) -> BTreeSet<Container
 }
 
 /// Moves under way towards a storage, or off it of something that is not listed there, keep it from being empty.
-fn passing<'a>(name: &'a StorageName, sources: &Sources<'a>, report: &mut Report<'a>) {
+fn passing<'a>(name: &'a StorageName, sources: &Sources<'a>, state: &State, report: &mut Report<'a>) {
     for (container, live) in sources.live {
         let here = live.source == name.as_str() || live.destination == name.as_str();
         if here && !sources.told.contains(container) {
-            let reason = WaitingOn::Move { state: live.state.to_string(), destination: live.destination.clone() };
+            let left = state.storage(name).is_some_and(|record| record.left.contains(container));
+            let reason = if left && live.source == name.as_str() {
+                WaitingOn::Unended { container: *container, id: live.id, state: live.state.to_string() }
+            } else {
+                WaitingOn::Move { state: live.state.to_string(), destination: live.destination.clone() }
+            };
             report.storage(name, true, reason, 1, [container.to_string()]);
         }
     }

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn watching_ends_when_it_has_been_calm() {
+    fn what_is_watched_is_counted_as_the_holds_have_it() {
         let mut world = World::drain(&[1; 40]);
         let mut rest = wave("rest", None);
         (rest.batch, rest.growth) = (Some(10), 1);
@@ -318,9 +318,9 @@ mod tests {
         world.desired.rollout.soak_seconds = 600;
         assert_eq!(world.plan().estimate.soak_seconds, 3 * 600, "between four batches");
         world.desired.rollout.calm = Some(2);
-        assert_eq!(world.plan().estimate.soak_seconds, 2 * 600);
+        assert_eq!(world.plan().estimate.soak_seconds, 3 * 600, "calm is what gates say, and there is none");
         world.desired.rollout.waves[0].soak_seconds = Some(60);
-        assert_eq!(world.plan().estimate.soak_seconds, 2 * 60);
+        assert_eq!(world.plan().estimate.soak_seconds, 3 * 60);
     }
 
     #[test]

@@ -261,7 +261,7 @@ impl<'a> Planner<'a, '_> {
         }
         // Fencing first: what cannot be fenced does not move.
         if let Some(awaited) = held.get(source) {
-            return Some(diff::to_know(self.desired, awaited));
+            return Some(diff::to_know(self.desired, self.pods, awaited));
         }
         self.preflight.route(source, claimer.assignment)
     }

@@ -652,6 +652,15 @@ pub enum WaitingOn {
         /// Where it goes.
         destination: String,
     },
+    /// A move of ours that was switched and compared, and that GitLab never ended.
+    Unended {
+        /// What it moved.
+        container: Container,
+        /// GitLab's id of the move.
+        id: u64,
+        /// Its state.
+        state: String,
+    },
     /// `where` cannot be answered for it: a field is not known.
     Field {
         /// The assignment.

@@ -67,7 +67,7 @@ impl<'a> Preflight<'a> {
             self.observed.gitlab.weights.contains_key(storage) || self.pods.learned.contains(storage)
         };
         if let Some(storage) = ends.find(|storage| !listed(storage)) {
-            return Some(diff::to_know(self.desired, storage));
+            return Some(diff::to_know(self.desired, self.pods, storage));
         }
         let mut blocked = (!self.source(source)).then_some(source);
         for destination in &assignment.to {

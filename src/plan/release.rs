@@ -220,7 +220,8 @@ impl<'a> Planner<'a, '_> {
         Ok(found)
     }
 
-    /// The hold after something, if there is anything to wait for that was not passed.
+    /// The hold after something, if there is anything to wait for. One of a wave that was passed is there again as soon as
+    /// the wave has moves again: it was passed for what had moved by then.
     fn hold(
         &self,
         after: After,
@@ -232,10 +233,7 @@ impl<'a> Planner<'a, '_> {
         let rollout = &self.desired.rollout;
         let (soak_seconds, gates) = (soak.unwrap_or(rollout.soak_seconds), gates.unwrap_or(&rollout.gates));
         let address = hold_address(&after);
-        let of_wave = matches!(after, After::Wave { .. });
-        if (soak_seconds == 0 && gates.is_empty())
-            || (of_wave && self.state.hold(&address).is_some_and(|record| record.passed))
-        {
+        if soak_seconds == 0 && gates.is_empty() {
             return Ok(None);
         }
         let (checks, approvals) = checks(self.desired, gates, &storages)?;

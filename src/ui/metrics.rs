@@ -46,6 +46,13 @@ struct Families {
     planned_bytes: IntGauge,
     requests: IntCounterVec,
     flying: BTreeMap<Container, Flying>,
+    /// Set aside and still read-only, since when at the latest.
+    set_aside: BTreeMap<Container, Timestamp>,
+}
+
+/// True of causes that leave a repository read-only until a person has looked.
+fn is_frozen(cause: &str) -> bool {
+    cause.starts_with("read-only")
 }
 
 /// The metrics of all runs of one apply. Cheap to clone; all clones are one.
@@ -121,6 +128,7 @@ impl Families {
             requests: counters("tranship_gitlab_requests_total", "Requests made of GitLab's API, by call.", &["call"])?,
             registry,
             flying: BTreeMap::new(),
+            set_aside: BTreeMap::new(),
         })
     }
 
@@ -137,10 +145,11 @@ impl Families {
                 self.planned.set(number(*moves));
                 self.planned_bytes.set(number(bytes.0));
             }
-            Event::MoveScheduled { container, source, destination, .. } => {
+            Event::MoveScheduled { container, source, destination, since, .. } => {
                 self.land(container);
+                self.set_aside.remove(container);
                 self.in_flight.with_label_values(&[source.as_str(), destination.as_str()]).inc();
-                let flying = Flying { source: source.clone(), destination: destination.clone(), since: at };
+                let flying = Flying { source: source.clone(), destination: destination.clone(), since: *since };
                 self.flying.insert(*container, flying);
             }
             Event::MoveVerified { container, source, destination, bytes, verdict, frozen_ms, .. } => {
@@ -159,8 +168,12 @@ impl Families {
                 self.land(container);
                 self.skipped.with_label_values(&[if *done { "true" } else { "false" }]).inc();
             }
-            Event::Quarantined { container, loss, .. } => {
+            Event::Quarantined { container, loss, cause, .. } => {
+                let since = self.flying.get(container).map_or(at, |flying| flying.since);
                 self.land(container);
+                if is_frozen(cause) {
+                    self.set_aside.insert(*container, since);
+                }
                 self.quarantined.inc();
                 self.losses.add(i64::from(*loss));
             }
@@ -212,10 +225,16 @@ impl Metrics {
 
     /// Takes the limits of the plan that is about to be carried out.
     pub fn plan(&self, plan: &Plan) {
-        let families = self.lock();
+        let mut families = self.lock();
         families.declared.with_label_values(&[""]).set(i64::from(plan.max_moves));
         for (name, storage) in &plan.storages {
             families.declared.with_label_values(&[name.as_str()]).set(i64::from(storage.max_moves));
+        }
+        // How long these have been so is not known; that it is too long is.
+        let long = jiff::SignedDuration::from_secs(TOO_LONG + 1);
+        let since = plan.as_of.saturating_sub(long).unwrap_or(Timestamp::MIN);
+        for one in plan.quarantined.iter().filter(|one| is_frozen(&one.cause)) {
+            families.set_aside.entry(one.container).or_insert(since);
         }
     }
 
@@ -225,11 +244,11 @@ impl Metrics {
     /// It cannot be written; a fault of ours.
     pub fn text(&self, at: Timestamp, requests: &BTreeMap<&'static str, u64>) -> Result<String, String> {
         let families = self.lock();
-        let age = |flying: &Flying| at.duration_since(flying.since).as_secs();
-        families
-            .too_long
-            .set(i64::try_from(families.flying.values().filter(|f| age(f) > TOO_LONG).count()).unwrap_or(i64::MAX));
-        families.longest.set(families.flying.values().map(age).max().unwrap_or(0).max(0));
+        let since = families.flying.values().map(|flying| flying.since).chain(families.set_aside.values().copied());
+        let ages: Vec<i64> = since.map(|since| at.duration_since(since).as_secs()).collect();
+        let too_long = ages.iter().filter(|age| **age > TOO_LONG).count();
+        families.too_long.set(i64::try_from(too_long).unwrap_or(i64::MAX));
+        families.longest.set(ages.into_iter().max().unwrap_or(0).max(0));
         for (call, total) in requests {
             let counter = families.requests.with_label_values(&[call]);
             counter.inc_by(total.saturating_sub(counter.get()));
@@ -249,6 +268,40 @@ mod tests {
     use super::*;
     use crate::model::{Bytes, ContainerKind};
 
+    #[test]
+    fn what_is_set_aside_read_only_is_frozen_until_it_moves_again() {
+        let mut metrics = Metrics::new().expect("made");
+        let storage = |name: &str| StorageName::new(name).expect("valid");
+        let scheduled = |since| Event::MoveScheduled {
+            container: Container { kind: ContainerKind::Project, id: 1 },
+            path: "a/b".into(),
+            source: storage("default"),
+            destination: storage("pod-a"),
+            move_id: 1,
+            attempt: 1,
+            since: time(since),
+        };
+        let too_long = |metrics: &Metrics, at| {
+            let text = metrics.text(time(at), &BTreeMap::new()).expect("text");
+            let line = text.lines().find(|line| line.starts_with("tranship_frozen_too_long ")).expect("there");
+            line.rsplit(' ').next().expect("a value").to_owned()
+        };
+        metrics.event(&scheduled(0), time(500));
+        assert_eq!((too_long(&metrics, 600), too_long(&metrics, 601)), ("0".into(), "1".into()));
+        let aside = Event::Quarantined {
+            container: Container { kind: ContainerKind::Project, id: 1 },
+            path: "a/b".into(),
+            cause: "read-only without an end (the worker of its move is gone)".into(),
+            evidence: Vec::new(),
+            remedy: String::new(),
+            loss: false,
+        };
+        metrics.event(&aside, time(700));
+        assert_eq!(too_long(&metrics, 701), "1");
+        metrics.event(&scheduled(800), time(800));
+        assert_eq!(too_long(&metrics, 801), "0");
+    }
+
     fn time(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a time")
     }
@@ -265,6 +318,7 @@ mod tests {
             destination: storage("pod-a"),
             move_id: id,
             attempt: 1,
+            since: time(0),
         };
         for id in 1..=3 {
             metrics.event(&scheduled(id), time(0));

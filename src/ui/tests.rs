@@ -474,6 +474,7 @@ fn events() -> Vec<Event> {
             destination: destination.clone(),
             move_id: 7,
             attempt: 2,
+            since: Timestamp::UNIX_EPOCH,
         },
         Event::MoveVerified {
             container,

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::text::{self, milliseconds};
 use super::yaml::yaml;
 use crate::apply::event::{Event, Outcome};
+use crate::apply::failure::remedy;
 use crate::model::{Container, ContainerKind, Profile, StorageName, Veto, VetoSource};
 use crate::plan::freeze::spell;
 use crate::plan::pods::{ChangeClass, declare, touches_template};
@@ -51,6 +52,14 @@ pub(super) fn waiting_on(reason: &WaitingOn, subject: &str) -> Advice {
         WaitingOn::Move { state, destination } => (
             format!("a move of somebody else is under way (state {state}, to {destination})"),
             "Wait until it has ended, then plan again.".into(),
+        ),
+        WaitingOn::Unended { container, id, state } => (
+            format!("{container} has left, and GitLab never ended its move {id} (state {state}): its copy is still here"),
+            format!(
+                "GitLab's worker is gone before it deleted the copy. Remove that through Gitaly, and end the move in GitLab's \
+                 Rails console:\n{}",
+                remedy::end(*container, *id)
+            ),
         ),
         WaitingOn::Field { assignment } => (
             format!("`where` of {assignment} cannot be answered: a field that it asks for is not known"),
@@ -410,7 +419,7 @@ pub(super) fn event(event: &Event) -> String {
         }
         Event::ActionStarted { address, what } => format!("{address}: begins: {what}"),
         Event::ActionEnded { address, outcome } => format!("{address}: {}", self::outcome(outcome)),
-        Event::MoveScheduled { container, path, source, destination, move_id, attempt } => {
+        Event::MoveScheduled { container, path, source, destination, move_id, attempt, since: _ } => {
             let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
             format!("scheduled {}: {source} -> {destination} (move {move_id}{again})", named(*container, path))
         }

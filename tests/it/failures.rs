@@ -8,12 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use tranship::apply::event::{Event, Outcome, Summary};
-use tranship::apply::port::{Approval, HookEnd, Operator, PortResult};
+use tranship::apply::port::{Approval, HookEnd, Operator, PortErrorKind, PortResult};
 use tranship::model::{
     Address, Bytes, Container, Hook, HookEvent, MoveState, SandboxConnection, SandboxFault, SourceFsck, VetoSource,
 };
 use tranship::plan::{self, Plan, WaitingOn};
-use tranship::sandbox::memory::Handle;
+use tranship::sandbox::memory::{Handle, KillPoint};
 use tranship::state::{QuarantineRecord, State};
 
 use crate::laws::{Tool, name, passed, process, spec};
@@ -473,4 +473,123 @@ fn a_long_run_with_faults_of_all_classes_ends_with_every_repository_verified_or_
     let (tool, total, _) = long_run(repositories);
     assert!(total.quarantined > 0 && passed(&total) > u64::from(repositories) * 9 / 10, "{total:?}");
     drop(tool);
+}
+
+#[test]
+fn a_repository_that_was_deleted_while_a_run_was_dead_keeps_no_later_run_from_its_end() {
+    let (mut tried, mut intended) = (0, 0);
+    for call in 1..60 {
+        let mut tool = tool(&spec(2, &[]));
+        tool.desired.max_moves = 1;
+        let plan = process().block_on(tool.plan());
+        let first = plan.moves.first().expect("a move").container;
+        let fleet = tool.fleet.clone();
+        fleet.kill_at(fleet.calls() + call, KillPoint::Before);
+        let killed = process().block_on(async {
+            tokio::select! {
+                _ = tool.run(&plan) => false,
+                () = fleet.killed() => true,
+            }
+        });
+        tool.fleet.revive();
+        if !killed || !tool.fleet.moves().is_empty() {
+            break;
+        }
+        tried += 1;
+        intended += u32::from(tool.fleet.delete(first.id).is_some());
+        let summary = process().block_on(tool.apply());
+        assert_eq!((summary.failed, summary.quarantined), (0, 0), "killed at call {call}: {summary:?}");
+        assert!(process().block_on(tool.plan()).is_empty(), "killed at call {call}");
+    }
+    assert!(tried > 3 && intended == tried, "{tried} kills before the first move");
+}
+
+#[tokio::test]
+async fn what_may_be_frozen_for_good_is_named_by_a_run_that_stops_before_it_knows() {
+    let mut tool = tool(&faults(8, &[("dead_end_a", 2, 1)]));
+    let plan = tool.plan().await;
+    let (stop, events) = (tool.stop.clone(), tool.events_shared());
+    tokio::spawn(async move {
+        while !events.lock().expect("not poisoned").iter().any(|e| matches!(e, Event::MoveRetried { .. })) {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    });
+    let summary = tool.run(&plan).await.summary;
+    let retried = tool.events().into_iter().find_map(|event| match event {
+        Event::MoveRetried { container, .. } => Some(container),
+        _ => None,
+    });
+    let container = retried.expect("retried");
+    let told =
+        |remark: &String| remark.contains(&container.to_string()) && remark.contains("may be read-only for good");
+    assert!(summary.interrupted && summary.remarks.iter().any(told), "{:?}", summary.remarks);
+    assert!(
+        summary.remarks.iter().any(|r| r.contains(&format!("Project.find({}).set_repository_writable!", container.id)))
+    );
+}
+
+#[tokio::test]
+async fn a_destination_that_is_away_when_a_wave_begins_is_waited_for_or_left_out_alone() {
+    // Back within minutes: nothing is lost of it.
+    let mut tool = self::tool(&spec(20, &[]));
+    let plan = tool.plan().await;
+    tool.fleet.set_down(&name("pod-b"), Duration::from_secs(300));
+    let summary = tool.run(&plan).await.summary;
+    assert_eq!((passed(&summary), summary.failed), (20, 0), "{summary:?}");
+    assert!(said(&tool, "pod-b does not answer"), "{:?}", tool.events());
+    // For good: the other goes on.
+    let mut tool = self::tool(&spec(20, &[]));
+    let plan = tool.plan().await;
+    tool.fleet.set_down(&name("pod-b"), Duration::from_secs(100 * 3600));
+    let summary = tool.run(&plan).await.summary;
+    let there = plan.moves.iter().filter(|one| one.destination == name("pod-a")).count() as u64;
+    assert!(there > 0 && passed(&summary) >= there && passed(&summary) < 20, "{summary:?}");
+    assert_eq!(summary.quarantined, 0, "{summary:?}");
+}
+
+#[tokio::test]
+async fn one_lost_job_does_not_look_like_lost_workers() {
+    let mut lost = faults(80, &[("stuck_scheduled", 20, 1)]);
+    lost.workers = 8;
+    let mut tool = tool(&lost);
+    tool.desired.max_moves = 16;
+    tool.desired.storages.values_mut().for_each(|storage| storage.limits.max_moves = 16);
+    let summary = tool.apply().await;
+    assert_eq!((passed(&summary), summary.quarantined), (79, 1), "{summary:?}");
+    let fell = tool.events().into_iter().filter_map(|event| match event {
+        Event::Throttled { what, to, .. } if what == "GitLab's workers" => Some(to),
+        _ => None,
+    });
+    let least = fell.min();
+    assert!(least.is_none_or(|least| least >= 4), "{least:?}");
+}
+
+#[tokio::test]
+async fn a_long_retry_is_left_to_a_later_run_when_this_one_waits_no_longer() {
+    let mut tool = tool(&faults(6, &[("push_timeout", 2, 1)]));
+    tool.max_wait = Some(Duration::from_secs(1));
+    let summary = tool.apply().await;
+    assert_eq!((passed(&summary), summary.paused, summary.quarantined), (5, 1, 0), "{summary:?}");
+    tool.max_wait = None;
+    let summary = tool.apply().await;
+    assert_eq!((passed(&summary), summary.paused), (1, 0), "{summary:?}");
+}
+
+#[tokio::test]
+async fn a_shortage_of_workers_that_ends_in_an_outage_of_gitlab_does_not_hold_the_run_for_ever() {
+    let mut tool = tool(&faults(12, &[("worker_shortage", 3, 1)]));
+    let plan = tool.plan().await;
+    let (fleet, events) = (tool.fleet.clone(), tool.events_shared());
+    tokio::spawn(async move {
+        let short = |e: &Event| matches!(e, Event::Waiting { what } if what.contains("GitLab has no worker for moves"));
+        while !events.lock().expect("not poisoned").iter().any(short) {
+            tokio::task::yield_now().await;
+        }
+        fleet.fail_next("move_record", 200, PortErrorKind::Transient);
+        fleet.fail_next("moves", 40, PortErrorKind::Transient);
+    });
+    let run = tokio::time::timeout(Duration::from_secs(120), tool.run(&plan)).await;
+    let summary = run.expect("it ends").summary;
+    assert_eq!(summary.quarantined, 0, "{summary:?}");
 }

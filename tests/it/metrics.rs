@@ -15,6 +15,7 @@ fn sample() -> String {
     let container = Container { kind: ContainerKind::Project, id: 1 };
     let (source, destination) = (storage("default"), storage("pod-a"));
     let scheduled = Event::MoveScheduled {
+        since: jiff::Timestamp::UNIX_EPOCH,
         container,
         path: "a/b".into(),
         source: source.clone(),

@@ -448,3 +448,42 @@ async fn law_5_a_crash_anywhere_ends_in_the_same_world() {
         assert!(shares.is_sorted(), "call {call}: no step back: {shares:?}");
     }
 }
+
+#[tokio::test]
+async fn a_gate_that_fails_while_it_is_watched_closes_at_once() {
+    let mut tool = tool(vec![errors()]);
+    tool.desired.rollout.soak_seconds = 4 * 3600;
+    tool.fleet.set_metric(ERRORS, Some(0.1));
+    // Bad for five minutes, long before the watching ends.
+    tool.fleet.set_metric_in(ERRORS, Duration::from_secs(600), Some(7.0));
+    tool.fleet.set_metric_in(ERRORS, Duration::from_secs(900), Some(0.1));
+    let began = tool.fleet.now();
+    let summary = tool.apply().await;
+    assert_eq!((passed(&summary), summary.gates_closed), (3, 1), "{summary:?}");
+    assert!(tool.fleet.now().duration_since(began).as_secs() < 1000, "{summary:?}");
+}
+
+/// What has moved to the pods moves on, with the same waves and gates.
+#[tokio::test]
+async fn a_second_campaign_is_held_as_the_first_was() {
+    let mut tool = tool(vec![errors(), approval()]);
+    tool.fleet.set_metric(ERRORS, Some(0.1));
+    for _ in 0..2 {
+        tool.fleet.approve(&gate("go"), "ann");
+        tool.max_wait = Some(Duration::from_secs(60));
+        tool.apply().await;
+    }
+    assert!(tool.plan().await.is_empty());
+    // Twelve repositories arrive on the old storage; the sample's first hold was passed long ago.
+    for n in 0..12 {
+        tool.fleet.add_project(&format!("late/arrival-{n}"), &name("default"));
+    }
+    let plan = tool.plan().await;
+    let held = addresses(&plan);
+    assert!(held.contains(&hold("wave", "rest").to_string()), "{held:?}");
+    let summary = tool.apply().await;
+    assert_eq!(summary.paused, 1, "nobody has approved of these: {summary:?}");
+    tool.fleet.set_metric(ERRORS, Some(7.0));
+    let summary = tool.apply().await;
+    assert_eq!(summary.gates_closed, 1, "{summary:?}");
+}

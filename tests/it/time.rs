@@ -162,3 +162,19 @@ async fn no_move_is_frozen_before_a_worker_can_take_it() {
     assert!(time.frozen_ms > 0 && time.longest_ms > 0 && time.longest.starts_with("project-"), "{time:?}");
     assert_eq!(time.predicted, 60);
 }
+
+#[tokio::test]
+async fn the_probe_moves_inside_the_window_too() {
+    let mut tool = tool(12 * 60, 13 * 60, "UTC");
+    tool.fleet.add_project("tranship/canary", &super::laws::name("other"));
+    tool.desired.rollout.probe = Some("tranship/canary".into());
+    let summary = tool.apply().await;
+    assert_eq!((passed(&summary), summary.failed), (30, 0), "{summary:?}");
+    let posts = posts(&tool);
+    assert!(posts.len() > 30, "there and back");
+    for post in &posts {
+        assert!((12..13).contains(&(post.as_second().rem_euclid(86_400) / 3600)), "{post}");
+    }
+    let waits = waits(&tool);
+    assert!(waits.iter().any(|what| what.contains("window hours is closed until 2026-01-05 12:00:00")), "{waits:?}");
+}

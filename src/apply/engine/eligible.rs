@@ -35,6 +35,8 @@ pub(crate) enum Why {
     TooLate(Arc<str>),
     /// Its group's freeze of this day is spent, or as good as.
     Spent(Arc<str>),
+    /// An attempt failed, and the next one is due then.
+    Retry,
 }
 
 impl fmt::Display for Why {
@@ -42,6 +44,7 @@ impl fmt::Display for Why {
         match self {
             Self::Closed(window) => write!(f, "window {window} is closed"),
             Self::TooLate(window) => write!(f, "would not end before window {window} closes"),
+            Self::Retry => f.write_str("an attempt failed, and the next one is not due yet"),
             Self::Spent(group) => write!(f, "the freeze budget of group {group} for this day is spent"),
         }
     }

@@ -128,6 +128,7 @@ impl Engine<'_> {
         self.hours.calendar.begin(at, planned, now);
         self.eta.begin(now);
         self.launched.insert(at, now);
+        self.suspects.remove(&at);
         self.slots.take(source, destination);
         self.pools.begin(planned);
         *self.crowds.entry(destination.clone()).or_default() += usize::from(next.big);

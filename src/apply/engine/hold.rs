@@ -64,6 +64,11 @@ pub(super) struct Ended {
 }
 
 impl Ended {
+    /// A gate said no, or could not be answered in time.
+    fn closed(cause: String) -> Self {
+        Self { closed: true, ..Self::of(Outcome::GateClosed { cause }) }
+    }
+
     fn of(outcome: Outcome) -> Self {
         let (approvals, set_back, remarks) = Default::default();
         Self { outcome, approvals, at_once: false, closed: false, set_back, remarks }
@@ -116,10 +121,10 @@ impl Watch {
     }
 
     async fn run(self) -> Ended {
-        if let Some(ended) = self.watch().await {
-            return Ended::of(ended);
-        }
-        let mut ended = self.ask().await;
+        let mut ended = match self.watch().await {
+            Some(ended) => ended,
+            None => self.ask().await,
+        };
         if ended.closed {
             self.set_back(&mut ended).await;
         }
@@ -132,8 +137,8 @@ impl Watch {
         ended
     }
 
-    /// Watches for as long as is left. `Some`: that did not come to its end.
-    async fn watch(&self) -> Option<Outcome> {
+    /// Watches for as long as is left; a gate that says no meanwhile ends it at once. `Some`: that did not come to its end.
+    async fn watch(&self) -> Option<Ended> {
         let now = self.ports.clock.now();
         let since = self.since.unwrap_or(now);
         if self.soak.is_zero() {
@@ -142,7 +147,7 @@ impl Watch {
         if self.since.is_none() {
             let entry = Entry::Soak { hold: self.address.clone(), since: Some(since) };
             if let Err(e) = self.journal.append(vec![entry]).await {
-                return Some(Outcome::Failed { cause: e.to_string() });
+                return Some(Ended::of(Outcome::Failed { cause: e.to_string() }));
             }
         }
         let end = since.saturating_add(signed(self.soak)).unwrap_or(Timestamp::MAX);
@@ -152,11 +157,32 @@ impl Watch {
         }
         if self.max_wait.is_some_and(|most| left > most) {
             let until = format!("it is watched until {}; apply again then, and it goes on from there", clock(end));
-            return Some(Outcome::Paused { until });
+            return Some(Ended::of(Outcome::Paused { until }));
         }
         let what = format!("{}: watched since {}, until {}", self.address, clock(since), clock(end));
         self.tell(Event::Waiting { what });
-        (!self.sleep(left).await).then_some(Outcome::NotStarted)
+        let interval = self.interval();
+        loop {
+            let left = Duration::try_from(end.duration_since(self.ports.clock.now())).unwrap_or_default();
+            if left.is_zero() {
+                return None;
+            }
+            if !self.sleep(interval.map_or(left, |interval| interval.min(left))).await {
+                return Some(Ended::of(Outcome::NotStarted));
+            }
+            let now = self.ports.clock.now();
+            for check in self.checks.iter().filter(|check| !check.dry_run) {
+                let answer = gate::ask(&self.ports, check, now).await;
+                if answer.verdict == Verdict::Fail {
+                    return Some(Ended::closed(answer.why));
+                }
+            }
+        }
+    }
+
+    /// How often gates are asked; `None`: there is none to ask.
+    fn interval(&self) -> Option<Duration> {
+        self.checks.iter().map(|check| check.interval_seconds.max(1)).min().map(Duration::from_secs)
     }
 
     /// Asks until all gates say yes, one says no, or it takes too long.
@@ -174,8 +200,8 @@ impl Watch {
                 for check in &self.checks {
                     answers.push((check, gate::ask(&self.ports, check, now).await));
                 }
-                let interval = self.checks.iter().map(|check| check.interval_seconds).min().unwrap_or(0).max(1);
-                due = now.saturating_add(signed(Duration::from_secs(interval))).unwrap_or(Timestamp::MAX);
+                let interval = self.interval().unwrap_or(LOOK);
+                due = now.saturating_add(signed(interval)).unwrap_or(Timestamp::MAX);
             }
             for (check, answer) in
                 answers.iter().filter(|(check, answer)| check.dry_run && answer.verdict != Verdict::Pass)
@@ -192,8 +218,7 @@ impl Watch {
                 .map(|(_, answer)| answer.why.clone())
                 .collect();
             if !no.is_empty() {
-                let outcome = Outcome::GateClosed { cause: no.join("; ") };
-                return Ended { closed: true, ..Ended::of(outcome) };
+                return Ended::closed(no.join("; "));
             }
             let unknown: Vec<&(&Check, Judgement)> =
                 deciding().filter(|(_, answer)| answer.verdict == Verdict::Unknown).collect();
@@ -210,7 +235,7 @@ impl Watch {
             let late = unknown.iter().find(|(check, _)| waited >= Duration::from_secs(check.deadline_seconds));
             if let Some((check, answer)) = late {
                 let cause = format!("not answered in {} s: {}", check.deadline_seconds, answer.why);
-                return Ended { closed: true, ..Ended::of(Outcome::GateClosed { cause }) };
+                return Ended::closed(cause);
             }
             let whom: Vec<String> =
                 unknown.iter().map(|(check, _)| named(check)).chain(missing.iter().map(ToString::to_string)).collect();
@@ -401,7 +426,13 @@ impl Engine<'_> {
         let after = After::Wave { wave: name.to_owned() };
         let is_held = |action: &Action| matches!(&action.change, Change::Hold { after: of, .. } if *of == after);
         if self.plan.actions.iter().any(is_held) {
-            self.state.hold_mut(&hold_address(&after)).storages.extend(destinations.cloned());
+            let record = self.state.hold_mut(&hold_address(&after));
+            if std::mem::take(&mut record.passed) {
+                // It was passed for what had moved by then.
+                record.approvals.clear();
+                record.storages.clear();
+            }
+            record.storages.extend(destinations.cloned());
         }
     }
 }

@@ -60,6 +60,11 @@ impl Hours {
         answer
     }
 
+    /// A move whose next attempt is due only then.
+    pub(super) fn retry(&mut self, id: ActionId, at: usize, due: Timestamp) {
+        self.parked.entry(id).or_default().insert((due, at), Why::Retry);
+    }
+
     /// Takes out the moves whose hour has come: of each wave the last in the plan first, so that each can be put before
     /// what was put back before it.
     fn due(&mut self, now: Timestamp) -> Vec<(ActionId, usize)> {

@@ -113,6 +113,8 @@ pub(crate) struct Engine<'a> {
     fresh: BTreeSet<StorageName>,
     /// Whose disk could not be measured: what does not fit by the last figures is left.
     unmeasured: BTreeMap<StorageName, String>,
+    /// Moves that failed before a worker took them, and were not tried again yet: they may be read-only for good.
+    suspects: BTreeSet<usize>,
     /// Ends that the state holds and no checkpoint names yet.
     holds: Vec<Container>,
     /// What waits for a window or for the next day.
@@ -147,6 +149,7 @@ impl<'a> Engine<'a> {
     ) -> Self {
         let (sender, receiver) = unbounded_channel();
         let watch = version::Watch::new(&mover.rules.version);
+        state.quarantined().for_each(|(container, _)| mover.poller.dead(container));
         Self {
             plan,
             state,
@@ -174,6 +177,7 @@ impl<'a> Engine<'a> {
             away: BTreeSet::new(),
             fresh: BTreeSet::new(),
             unmeasured: BTreeMap::new(),
+            suspects: BTreeSet::new(),
             holds: Vec::new(),
             hours: hours::Hours::new(plan),
             eta: Eta::new(
@@ -308,6 +312,7 @@ impl<'a> Engine<'a> {
         let seconds = self.ports().clock.now().duration_since(began).unsigned_abs().as_secs();
         self.summary.seconds = seconds;
         self.summary.interrupted = self.stopping;
+        self.name_suspects();
         self.account_for_time();
         let result = RunResult { state: self.state, summary: self.summary, fatal: self.fatal };
         (result, self.in_doubt)
@@ -368,7 +373,9 @@ impl<'a> Engine<'a> {
                 let destinations: BTreeSet<_> =
                     self.plan.moves_of(action).iter().map(|m| m.destination.clone()).collect();
                 let ids = self.disks_of(&destinations);
-                let work = async move { prepare(&ports, &source, destinations, &ids).await };
+                let (events, stop) = (self.mover.events.clone(), self.stop.clone());
+                let told = move |what| drop(events.send(Event::Waiting { what }));
+                let work = async move { prepare(&ports, &source, destinations, &ids, &stop, told).await };
                 guarded(
                     work,
                     |fault| Err(Outcome::Failed { cause: fault }),

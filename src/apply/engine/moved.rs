@@ -9,15 +9,11 @@ use crate::apply::mover::Ended;
 use crate::apply::port::{PortError, PortErrorKind};
 use crate::apply::verify::Verdict;
 use crate::apply::version::Word;
+use crate::apply::wave::patiently;
 use crate::apply::{tally, whole};
 use crate::model::StorageName;
-use crate::plan::{ActionId, Verdict as Checked, need};
+use crate::plan::{ActionId, PlannedMove, Verdict as Checked, need};
 use crate::state::{Record, State};
-
-/// A destination that does not answer is asked so often, that far apart by the fleet's clock: ten minutes are a node's
-/// restart; at ten times that a wave would wait for a machine that nobody has missed yet.
-const AWAY_LOOKS: u32 = 20;
-const AWAY_BETWEEN: Duration = Duration::from_secs(30);
 
 impl Engine<'_> {
     pub(super) fn skipped(&mut self, at: usize, why: String, done: bool) {
@@ -62,6 +58,7 @@ impl Engine<'_> {
         match &ended {
             Ended::InDoubt { .. } => self.pools.doubt(planned),
             Ended::Verified(_) | Ended::Skipped { done: true, .. } => self.pools.end(planned, true),
+            Ended::Quarantined { class, .. } => self.pools.end(planned, class.has_left()),
             _ => self.pools.end(planned, false),
         }
         if planned.pool.is_some() {
@@ -89,7 +86,7 @@ impl Engine<'_> {
                         container: planned.container,
                         source: &planned.source,
                         destination: &planned.destination,
-                        move_id: None,
+                        move_id: Some(verified.move_id),
                     };
                     let (cause, what) = (class.row().cause, remedy::remedy(class, case));
                     let remark = format!("{} {}: {cause}: {what}", planned.container, planned.path);
@@ -183,6 +180,9 @@ impl Engine<'_> {
         }
         if halts {
             wave.again(at);
+            if class == Class::Unstarted {
+                self.suspects.insert(at);
+            }
             return;
         }
         let drawn = backoff::delay(&self.mover.rules.run, planned.container, attempt, before);
@@ -194,9 +194,35 @@ impl Engine<'_> {
             *last = drawn;
         }
         wave.wait(destination);
-        self.retry(id, at, cause, attempt, after);
+        if class == Class::Unstarted {
+            self.suspects.insert(at);
+        }
+        if self.max_wait.is_some_and(|most| Duration::from_secs(after) > most) {
+            // Waited for as windows are: the run may leave before.
+            let (container, path) = (planned.container, planned.path.to_string());
+            self.tell(Event::MoveRetried { container, path, cause, attempt, after_seconds: after });
+            let seconds = jiff::SignedDuration::from_secs(i64::try_from(after).unwrap_or(i64::MAX));
+            let due = self.ports().clock.now().checked_add(seconds).unwrap_or(jiff::Timestamp::MAX);
+            self.hours.retry(id, at, due);
+        } else {
+            self.retry(id, at, cause, attempt, after);
+        }
         if class.row().action == Action::Destination {
             self.await_destination(destination);
+        }
+    }
+
+    /// Names the repositories of which only the attempt that was not made would tell whether they can be written to.
+    pub(super) fn name_suspects(&mut self) {
+        for planned in self.suspects.iter().filter_map(|at| self.plan.moves.get(*at)) {
+            let PlannedMove { container, path, source, destination, .. } = planned;
+            let case = remedy::Case { container: *container, source, destination, move_id: None };
+            let remark = format!(
+                "{container} {path} may be read-only for good: its move failed before a worker took it, and the attempt that \
+                 would tell was not made. Apply again; or, when no job of it runs, in GitLab's Rails console: {}",
+                remedy::console(case).join("; ")
+            );
+            self.summary.remarks.push(remark);
         }
     }
 
@@ -225,20 +251,7 @@ impl Engine<'_> {
         self.running += 1;
         let (ports, sender, name) = (self.ports().clone(), self.sender.clone(), destination.clone());
         let (asked, stop) = (name.clone(), self.stop.clone());
-        let work = async move {
-            let mut answer = ports.gitaly.disk(&asked).await;
-            for _ in 0..AWAY_LOOKS {
-                if answer.is_ok() || stop.is_cancelled() {
-                    break;
-                }
-                tokio::select! {
-                    () = ports.clock.sleep(AWAY_BETWEEN) => {}
-                    () = stop.cancelled() => {}
-                }
-                answer = ports.gitaly.disk(&asked).await;
-            }
-            answer
-        };
+        let work = async move { patiently(&ports, &stop, |_| {}, || ports.gitaly.disk(&asked)).await };
         let fault = |cause| Err(PortError::new(PortErrorKind::Protocol, "DiskStatistics", cause));
         guarded(work, fault, move |measured| {
             let message = match measured {
@@ -314,6 +327,7 @@ impl Engine<'_> {
             remedy: record.remedy.clone(),
             loss,
         });
+        self.mover.poller.dead(container);
         self.set_aside_hooks(container, &path, class, &record);
         self.state.records.insert(State::quarantine_address(container), Record::Quarantine(record));
         self.holds.push(container);

@@ -232,7 +232,7 @@ fn disk(storage: &StorageName, found: Result<Option<DiskSpace>, String>) -> (Opt
     }
 }
 
-async fn ask_veto(ports: &Ports, source: &VetoSource, at: jiff::Timestamp) -> Answer {
+pub(super) async fn ask_veto(ports: &Ports, source: &VetoSource, at: jiff::Timestamp) -> Answer {
     match source {
         VetoSource::Query(query) => match &ports.metrics {
             None => Answer::Unknown("there is no Prometheus to ask".to_owned()),

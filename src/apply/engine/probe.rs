@@ -4,15 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
 
+use super::pace::ask_veto;
 use super::{Engine, Message, guarded};
 use crate::apply::event::{Event, Outcome};
 use crate::apply::mover::{self, Mover, Task};
 use crate::apply::port::{PortError, PortErrorKind, PortResult};
 use crate::apply::verify::Verdict;
-use crate::model::{Address, Bytes, Container, HookEvent, RepositoryRole, StorageName, relative_path};
+use crate::model::{Address, Bytes, Container, HookEvent, RepositoryRole, StorageName, Veto, relative_path};
+use crate::plan::window::Window;
 use crate::plan::{Action, ActionId, Change, PlannedMove};
 use crate::state::journal::Record as Entry;
 use crate::state::{ProbeRecord, Record, State};
@@ -44,6 +47,10 @@ struct Probe {
     path: Arc<str>,
     home: StorageName,
     events: tokio::sync::mpsc::UnboundedSender<Event>,
+    /// The window of the first wave, with its name: the project moves inside, as all others do.
+    window: Option<(String, Window)>,
+    vetoes: Vec<Veto>,
+    max_wait: Option<Duration>,
 }
 
 /// Why a probe did not come to its end.
@@ -54,6 +61,8 @@ enum Fault {
     Stale(String),
     /// The run stops.
     Stopped,
+    /// It would have to wait for longer than the run does: for what.
+    Paused(String),
 }
 
 impl Probe {
@@ -77,6 +86,7 @@ impl Probe {
             Err(Fault::Failed(cause)) => Outcome::Failed { cause },
             Err(Fault::Stale(cause)) => Outcome::Stale { cause },
             Err(Fault::Stopped) => Outcome::NotStarted,
+            Err(Fault::Paused(until)) => Outcome::Paused { until },
         };
         if let Some(cause) = &ended.fatal {
             ended.outcome = Outcome::Failed { cause: cause.clone() };
@@ -102,9 +112,7 @@ impl Probe {
                 "the address of {storage}: the same disk is behind it as behind {home}"
             )));
         }
-        if mover.stop.is_cancelled() {
-            return Err(Fault::Stopped);
-        }
+        self.may_move().await?;
         if storage != home {
             self.note(ended, false).await?;
             ended.away = true;
@@ -130,9 +138,10 @@ impl Probe {
         // Whatever the test said, the project goes home.
         if storage != home {
             self.say(&format!("{path} moves back from {storage} to {home}"));
+            self.may_move().await?;
             if let Err(fault) = self.bring(storage, home, ended).await {
                 let cause = match (fault, &tested) {
-                    (Fault::Stopped, _) => return Err(Fault::Stopped),
+                    (held @ (Fault::Stopped | Fault::Paused(_)), _) => return Err(held),
                     (_, Err(cause)) => format!("{cause}; and {path} could not be brought back to {home}"),
                     (Fault::Failed(cause) | Fault::Stale(cause), _) => {
                         format!("{path} could not be brought back to {home}: {cause}")
@@ -147,6 +156,49 @@ impl Probe {
         ended.filesystem_id = Some(tried);
         let short: String = commit.chars().take(8).collect();
         Ok(format!("commit {short} was read on {storage}; the branch {branch} stays in {path}"))
+    }
+
+    /// Waits for the window, and for vetoes to be lifted.
+    async fn may_move(&self) -> Result<(), Fault> {
+        let clock = &self.mover.ports.clock;
+        let (mut waited, mut told) = (Duration::ZERO, None);
+        loop {
+            if self.mover.stop.is_cancelled() {
+                return Err(Fault::Stopped);
+            }
+            let now = clock.now();
+            let Some((why, wait)) = self.held(now).await else { return Ok(()) };
+            waited += wait;
+            if self.max_wait.is_some_and(|most| waited > most) {
+                return Err(Fault::Paused(format!("{why}; apply again when that is over")));
+            }
+            if told.as_ref() != Some(&why) {
+                self.say(&format!("waits: {why}"));
+                told = Some(why);
+            }
+            tokio::select! {
+                () = clock.sleep(wait) => {}
+                () = self.mover.stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// What keeps moves from beginning now, and when to look again.
+    async fn held(&self, now: Timestamp) -> Option<(String, Duration)> {
+        if let Some((name, window)) = &self.window {
+            let opening = window.opening(now);
+            if let Some(opening) = opening.filter(|opening| opening.opens > now) {
+                let opens = opening.opens.to_zoned(window.zone().clone()).strftime("%Y-%m-%d %H:%M:%S %:z");
+                let wait = opening.opens.duration_since(now).unsigned_abs();
+                return Some((format!("window {name} is closed until {opens}"), wait));
+            }
+        }
+        for veto in &self.vetoes {
+            if let Some(why) = ask_veto(&self.mover.ports, &veto.source, now).await.holds(&veto.name) {
+                return Some((why, AGAIN));
+            }
+        }
+        None
     }
 
     /// Writes down that the project leaves home, or is back.
@@ -167,7 +219,7 @@ impl Probe {
             source: source.clone(),
             destination: destination.clone(),
             assignment: self.address.clone(),
-            bytes: Bytes(0),
+            bytes: self.size().await,
             shared: Bytes(0),
             empty: false,
             pool: None,
@@ -210,6 +262,12 @@ impl Probe {
             }
         }
         Err(Fault::Failed(last))
+    }
+
+    /// What GitLab says of its size: how long a move may take goes by it.
+    async fn size(&self) -> Bytes {
+        let found = self.mover.ports.gitlab.container(self.container).await.ok().flatten();
+        found.and_then(|repository| repository.size).unwrap_or_default()
     }
 
     /// Commits through GitLab and reads that by our own way. Gives the commit and its branch.
@@ -284,6 +342,9 @@ impl Engine<'_> {
             path: path.clone(),
             home: home.clone(),
             events: self.mover.events.clone(),
+            window: self.first_window(),
+            vetoes: self.plan.concurrency.vetoes.clone(),
+            max_wait: self.max_wait,
         };
         let sender = self.sender.clone();
         let fault = |cause| {
@@ -294,6 +355,16 @@ impl Engine<'_> {
         guarded(async move { Box::new(probe.run().await) }, fault, move |ended| {
             let _ = sender.send(Message::Probed(id, ended));
         });
+    }
+
+    /// The window of the first wave.
+    fn first_window(&self) -> Option<(String, Window)> {
+        let name = self.plan.actions.iter().find_map(|action| match &action.change {
+            Change::Moves { window, .. } => Some(window.clone()),
+            _ => None,
+        })??;
+        let window = Window::new(self.plan.windows.get(&name)?)?;
+        Some((name, window))
     }
 
     pub(super) async fn probed(&mut self, id: ActionId, ended: Ended) {

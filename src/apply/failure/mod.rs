@@ -250,6 +250,11 @@ impl Class {
         self.row().action == Action::StopSource
     }
 
+    /// True of what is set aside and has left its source all the same.
+    pub(crate) fn has_left(self) -> bool {
+        matches!(self, Self::Missing | Self::LostObjects | Self::CopyNotWhole)
+    }
+
     /// True of moves that GitLab ended as `failed` while the container stayed on its source.
     pub(crate) fn is_failed_move(self) -> bool {
         use Class::{Checksum, Invalid, NoSpace, Other, PoolRow, Pushes, Silent, Unavailable, Unstarted};

@@ -39,6 +39,11 @@ pub(crate) fn console(case: Case<'_>) -> Vec<String> {
     vec![found, "m.do_fail! unless m.failed? || m.finished?".to_owned(), writable]
 }
 
+/// The console's line that ends a move of a container that lives elsewhere by now.
+pub(crate) fn end(container: Container, id: u64) -> String {
+    format!("{}.repository_storage_moves.find({id}).do_fail!", record(container))
+}
+
 /// The console's lines that read a container's push counter twice and set it to 0.
 fn counter(container: Container) -> Vec<String> {
     // A group's wiki is a container of its own to the counter.

@@ -10,13 +10,17 @@ use crate::apply::event::Event;
 use crate::apply::failure::remedy::{Case, remedy};
 use crate::apply::failure::{self, Class};
 use crate::apply::poll::Seen;
+use crate::apply::port::PortResult;
 use crate::apply::verify::{self, Judgement, Verdict};
 use crate::apply::whole;
-use crate::model::{Container, ContainerKind, MoveState};
+use crate::model::{Container, ContainerKind, MoveRecord, MoveState, StorageName};
 use crate::plan;
 use crate::plan::PlannedMove;
 use crate::state::QuarantineRecord;
 use crate::state::journal::{Intent, Record, Side};
+
+/// Waits between questions for a container whose move has ended and that is not where it should be, seconds.
+const LAGGING: [u64; 3] = [1, 5, 30];
 
 impl Mover {
     /// From an accepted move to its verdict.
@@ -40,31 +44,37 @@ impl Mover {
             destination: intent.destination.clone(),
             move_id: id,
             attempt: intent.attempt,
+            since: intent.at,
         });
         let (record, started) = loop {
             match watched.await {
                 Ok(Seen::Ended { record, started }) => break (Some(record), started),
-                // Gone, with its container or without.
-                Err(_) => break (self.patiently(|| self.ports.gitlab.move_record(container.kind, id)).await?, true),
+                // Gone, with its container or without; or a database that lags behind had not heard of it.
+                Err(_) => match self.patiently(|| self.ports.gitlab.move_record(container.kind, id)).await? {
+                    Some(record) if !record.state.is_terminal() => {
+                        watched = self.poller.watch(container.kind, id, Some(self.started_limit(&intent)));
+                    }
+                    record => break (record, true),
+                },
                 Ok(Seen::Stuck { state, seconds }) => match self.stuck(&intent, id, &state, seconds).await? {
                     Fate::Goes { pardon } => watched = self.poller.again(container.kind, id, pardon),
                     Fate::Ended(record) => {
                         self.poller.forget(container.kind, id);
                         break (record, true);
                     }
-                    Fate::Dead { class, evidence } => {
+                    Fate::Dead { class, evidence, sure } => {
                         self.poller.forget(container.kind, id);
-                        return self.dead(intent, id, frozen, class, evidence).await;
+                        return self.dead(intent, id, frozen, class, evidence, sure).await;
                     }
                 },
             }
         };
         self.thaw(&intent);
         self.short(&intent, None);
-        let now = self.patiently(|| self.whereabouts(&intent, record.as_ref())).await?;
-        let (Some(now), Some(record)) = (now, record) else {
+        let Some(now) = self.settled(&intent, record.as_ref()).await? else {
             return self.deleted(&intent).await;
         };
+        let Some(record) = record else { return self.without_record(intent, id, frozen, &now).await };
         let there = now == intent.destination;
         match record.state {
             // `failed` after the switch lives on the destination all the same.
@@ -82,7 +92,7 @@ impl Mover {
                     _ => Some(Class::CleanupFailed),
                 };
                 let replicated = matches!(state, MoveState::Finished | MoveState::CleanupFailed);
-                self.verify(intent, frozen, replicated, left).await
+                self.verify(intent, id, frozen, replicated, left).await
             }
             state => {
                 let evidence = vec![format!("move {id} is {state}, but GitLab says that it is on {now}")];
@@ -90,6 +100,40 @@ impl Mover {
                 self.journaled(ended).await
             }
         }
+    }
+
+    /// Where a container is after its move, as soon as that agrees with the move's record: GitLab reads from databases
+    /// that may lag behind. `None`: it is gone.
+    async fn settled(&self, intent: &Intent, record: Option<&MoveRecord>) -> PortResult<Option<StorageName>> {
+        let moved = record.is_some_and(|m| matches!(m.state, MoveState::Finished | MoveState::CleanupFailed));
+        let mut waits = LAGGING.iter();
+        loop {
+            let now = self.patiently(|| self.whereabouts(intent, record)).await?;
+            let agrees = !moved || now.as_ref() == Some(&intent.destination);
+            match waits.next().filter(|_| !agrees) {
+                Some(wait) => self.ports.clock.sleep(Duration::from_secs(*wait)).await,
+                None => return Ok(now),
+            }
+        }
+    }
+
+    /// GitLab does not show a move any more, and the container is there.
+    async fn without_record(
+        &self,
+        intent: Intent,
+        id: u64,
+        frozen: Option<Vec<Side>>,
+        now: &StorageName,
+    ) -> Step<Ended> {
+        if *now == intent.destination {
+            return self.verify(intent, id, frozen, false, None).await;
+        }
+        let newest = self.patiently(|| self.ports.gitlab.moves_of(intent.container, 1)).await?.into_iter().next();
+        let cause = format!("GitLab does not show its move {id} any more, and has it on {now}");
+        if newest.is_some_and(|newest| !newest.state.is_terminal()) {
+            return Ok(Ended::InDoubt { cause });
+        }
+        self.journaled(Ended::Again { container: intent.container, class: Class::Other, cause, wait: None }).await
     }
 
     /// Milliseconds since just before a move was asked for.
@@ -124,6 +168,7 @@ impl Mover {
         frozen: Option<Vec<Side>>,
         class: Class,
         evidence: Vec<String>,
+        sure: bool,
     ) -> Step<Ended> {
         self.short(&intent, None);
         let Some(now) = self.patiently(|| self.whereabouts(&intent, None)).await? else {
@@ -131,9 +176,14 @@ impl Mover {
         };
         if now == intent.destination {
             // Switched: it can be written to and lives there, whatever the record says.
-            return self.verify(intent, frozen, false, Some(Class::StaysReplicated)).await;
+            return self.verify(intent, id, frozen, false, Some(Class::StaysReplicated)).await;
         }
-        let ended = self.dead_end(&intent, class, evidence, Some(id)).await;
+        let ended = if sure {
+            self.dead_end(&intent, class, evidence, Some(id)).await
+        } else {
+            // A program that frees it under a worker that lives would lose pushes.
+            self.set_aside(&intent, class, evidence, Some(id))
+        };
         self.journaled(ended).await
     }
 
@@ -151,6 +201,7 @@ impl Mover {
     pub(super) async fn verify(
         &self,
         intent: Intent,
+        id: u64,
         frozen: Option<Vec<Side>>,
         replicated: bool,
         left: Option<Class>,
@@ -215,7 +266,16 @@ impl Mover {
             frozen_ms: frozen_ms.unwrap_or_else(|| self.frozen_ms(&intent)),
         });
         let source = frozen.unwrap_or_else(|| intent.before.clone());
-        Ok(Ended::Verified(Box::new(VerifiedMove { intent, verdict, lines, source, destination, deep, left })))
+        Ok(Ended::Verified(Box::new(VerifiedMove {
+            intent,
+            verdict,
+            lines,
+            source,
+            destination,
+            deep,
+            left,
+            move_id: id,
+        })))
     }
 
     /// Level 3: is the destination whole?

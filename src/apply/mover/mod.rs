@@ -129,6 +129,8 @@ pub(crate) struct VerifiedMove {
     pub(crate) deep: Option<plan::Verdict>,
     /// Why the source's copy is still there.
     pub(crate) left: Option<Class>,
+    /// GitLab's id of the move.
+    pub(crate) move_id: u64,
 }
 
 enum Stop {
@@ -172,6 +174,8 @@ impl Mover {
     }
 
     fn settle(&self, container: Container, ended: Step<Ended>) -> Ended {
+        // However it ended, it waits for no worker any more.
+        self.short.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&container);
         match ended {
             Ok(ended) => ended,
             Err(Stop::Journal(e)) => Ended::Fatal { cause: e.to_string() },
@@ -435,6 +439,11 @@ impl Mover {
                 let cause = format!("somebody's move {} has just ended", m.id);
                 return Ok(Err(again(intent, Class::Foreign, cause)));
             }
+            // Not seen before the POST: somebody's, which may have set it free by now. Another attempt tells.
+            Some(m) if m.id > intent.before_id => {
+                let cause = format!("somebody's move {} has just failed", m.id);
+                return Ok(Err(again(intent, Class::Foreign, cause)));
+            }
             Some(m) => (Class::DeadEndA, Some(m.id), format!("its newest move, {}, is {}", m.id, m.state)),
             None => (Class::ReadOnly, None, "no move of it is under way".to_owned()),
         };
@@ -442,9 +451,12 @@ impl Mover {
         Ok(Err(self.dead_end(intent, class, vec![error.to_string(), seen], move_id).await))
     }
 
-    /// The move that GitLab made of our intent, if it made one.
+    /// The move that GitLab made of our intent, if it made one. A container that is gone has none.
     async fn adopted(&self, intent: &Intent) -> PortResult<Option<MoveRecord>> {
-        let moves = self.ports.gitlab.moves_of(intent.container, 20).await?;
+        let moves = match self.ports.gitlab.moves_of(intent.container, 20).await {
+            Err(e) if e.kind == PortErrorKind::NotFound => Vec::new(),
+            moves => moves?,
+        };
         Ok(moves
             .into_iter()
             .filter(|m| m.id > intent.before_id && m.destination == intent.destination.as_str())

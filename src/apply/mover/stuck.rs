@@ -1,5 +1,6 @@
 //! A move that stays in a state for longer than it should: why, and whether GitLab will ever go on with it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
@@ -8,7 +9,6 @@ use super::{Mover, Step};
 use crate::apply::event::Event;
 use crate::apply::failure::remedy::{Case, console};
 use crate::apply::failure::{Action, Class};
-use crate::apply::port::PortErrorKind;
 use crate::model::{Bytes, HookEvent, MoveRecord, MoveState};
 use crate::plan::durations::Fit;
 use crate::state::journal::Intent;
@@ -23,8 +23,11 @@ const UNPREDICTED_BYTES_PER_SECOND: u64 = 60_000_000 / 20;
 /// The destination's bytes are asked for so often, a minute apart: flat for five minutes is dead.
 const LOOKS: u32 = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
-/// Seconds after which a copy is dead whatever its bytes say: GitLab's own call ends after six hours.
+/// Seconds, for each repository of a container, after which a copy is set aside whose bytes cannot be asked for: GitLab's
+/// own call ends after six hours.
 const LONGEST: u64 = 7 * 3600;
+/// Where other moves bring bytes too, a copy is suspected after so many times what it may take.
+const CROWDED: u64 = 3;
 /// Seconds that a queue which does not move at all is waited for.
 const NO_WORKER: u64 = 60 * 60;
 
@@ -34,8 +37,43 @@ pub(super) enum Fate {
     Goes { pardon: u64 },
     /// It has ended meanwhile, or is gone.
     Ended(Option<MoveRecord>),
-    /// GitLab does not leave this by itself.
-    Dead { class: Class, evidence: Vec<String> },
+    /// GitLab does not leave this by itself. `sure`: nothing speaks against it; else only a person may end it, as its
+    /// worker may be alive.
+    Dead { class: Class, evidence: Vec<String>, sure: bool },
+}
+
+impl Fate {
+    fn dead(class: Class, evidence: Vec<String>) -> Self {
+        Self::Dead { class, evidence, sure: true }
+    }
+}
+
+/// What is seen of a copy on its destination.
+struct Arrival {
+    /// Bytes of the repositories that stand at their paths.
+    copy: BTreeMap<String, Bytes>,
+    /// Bytes used on the disk, or why they are not known.
+    disk: Result<Bytes, String>,
+}
+
+/// What has grown between two looks.
+enum Grows {
+    /// A repository of the copy is there, or larger.
+    Copy,
+    /// The disk is fuller.
+    Disk,
+}
+
+impl Arrival {
+    fn grows(&self, later: &Self) -> Option<Grows> {
+        if later.copy.iter().any(|(path, bytes)| self.copy.get(path).is_none_or(|before| bytes > before)) {
+            return Some(Grows::Copy);
+        }
+        match (&self.disk, &later.disk) {
+            (Ok(before), Ok(now)) if now > before => Some(Grows::Disk),
+            _ => None,
+        }
+    }
 }
 
 /// Seconds that a move may be `started`: what 999 of 1000 such moves do not exceed. The fit knows what 95 of 100 do not;
@@ -74,15 +112,15 @@ impl Mover {
         let minutes = seconds / 60;
         let seen = format!("move {id} has been `{state}` for {minutes} minutes");
         match state {
-            MoveState::Initial => Ok(Fate::Dead { class: Class::Unqueued, evidence: vec![seen] }),
+            MoveState::Initial => Ok(Fate::dead(Class::Unqueued, vec![seen])),
             MoveState::Scheduled => {
                 if self.poller.is_overtaken(kind, id) {
                     let evidence = vec![seen, "workers have taken moves that were made later: its job is lost".into()];
-                    return Ok(Fate::Dead { class: Class::LostJob, evidence });
+                    return Ok(Fate::dead(Class::LostJob, evidence));
                 }
                 if seconds > NO_WORKER {
                     let evidence = vec![seen, "no worker took any later move either".into()];
-                    return Ok(Fate::Dead { class: Class::LostJob, evidence });
+                    return Ok(Fate::dead(Class::LostJob, evidence));
                 }
                 // More would only wait read-only behind it.
                 let why =
@@ -91,7 +129,7 @@ impl Mover {
                 Ok(Fate::Goes { pardon: 60 })
             }
             MoveState::Started => self.by_bytes(intent, id, seconds, seen).await,
-            MoveState::Replicated => Ok(Fate::Dead { class: Class::StaysReplicated, evidence: vec![seen] }),
+            MoveState::Replicated => Ok(Fate::dead(Class::StaysReplicated, vec![seen])),
             _ => {
                 let message = format!("{} {}: {seen}", intent.container, intent.path);
                 self.tell(Event::Warning { message });
@@ -118,7 +156,13 @@ impl Mover {
     /// found out by a POST, which could freeze what has just been freed.
     async fn by_bytes(&self, intent: &Intent, id: u64, seconds: u64, seen: String) -> Step<Fate> {
         let kind = intent.container.kind;
-        let first = self.arrived(intent).await;
+        let first = self.arrival(intent).await;
+        let goes = |why: &str| {
+            let message = format!("{} {}: {seen}; {why}", intent.container, intent.path);
+            self.tell(Event::Warning { message });
+            Ok(Fate::Goes { pardon: 300 })
+        };
+        let mut crowded = false;
         for _ in 0..LOOKS {
             self.ports.clock.sleep(BETWEEN_LOOKS).await;
             let record = self.patiently(|| self.ports.gitlab.move_record(kind, id)).await?;
@@ -127,46 +171,53 @@ impl Mover {
                 Some(record) if !record.state.is_terminal() => return Ok(Fate::Goes { pardon: 0 }),
                 ended => return Ok(Fate::Ended(ended)),
             }
-            let now = self.arrived(intent).await;
-            if now != first && seconds < LONGEST {
-                let message = match (&first, &now) {
-                    (Ok(before), Ok(now)) => format!("bytes still arrive ({before} -> {now})"),
-                    (_, Err(e)) | (Err(e), _) => format!("whether bytes arrive is unknown: {e}"),
-                };
-                let message = format!("{} {}: {seen}; {message}", intent.container, intent.path);
-                self.tell(Event::Warning { message });
-                return Ok(Fate::Goes { pardon: 300 });
+            crowded |= self.poller.following() > 1 || self.poller.foreign() > 0;
+            let now = self.arrival(intent).await;
+            match (first.grows(&now), crowded) {
+                (Some(Grows::Copy), _) | (Some(Grows::Disk), false) => return goes("bytes still arrive"),
+                (Some(Grows::Disk), true) if seconds < self.started_limit(intent).saturating_mul(CROWDED) => {
+                    return goes("bytes still arrive on its destination, which may be those of other moves");
+                }
+                (Some(Grows::Disk), true) => {
+                    let unsure = format!(
+                        "whether its bytes arrive is not known: those of other moves do, on {}",
+                        intent.destination
+                    );
+                    return Ok(Fate::Dead { class: Class::DeadEndB, evidence: vec![seen, unsure], sure: false });
+                }
+                (None, _) => {}
             }
         }
-        match first {
-            Err(e) if seconds < LONGEST => {
-                let message = format!("{} {}: {seen}; {e}", intent.container, intent.path);
-                self.tell(Event::Warning { message });
-                Ok(Fate::Goes { pardon: 300 })
+        let minutes = u64::from(LOOKS) * BETWEEN_LOOKS.as_secs() / 60;
+        match &first.disk {
+            Ok(_) => {
+                let flat = format!("no byte arrived on {} within {minutes} minutes", intent.destination);
+                Ok(Fate::Dead { class: Class::DeadEndB, evidence: vec![seen, flat], sure: true })
             }
-            first => {
-                let bytes = first.map_or_else(|e| e, |bytes| bytes.to_string());
-                let minutes = u64::from(LOOKS) * BETWEEN_LOOKS.as_secs() / 60;
-                let flat = format!(
-                    "no byte arrived on {} within {minutes} minutes (its copy there: {bytes})",
-                    intent.destination
-                );
-                Ok(Fate::Dead { class: Class::DeadEndB, evidence: vec![seen, flat] })
+            // GitLab's own calls end after six hours for each repository: then a worker has gone on, or is gone.
+            Err(cause) if seconds >= LONGEST.saturating_mul(intent.before.len().max(1) as u64) => {
+                let unsure = format!("whether bytes arrive on {} is not known: {cause}", intent.destination);
+                Ok(Fate::Dead { class: Class::DeadEndB, evidence: vec![seen, unsure], sure: false })
             }
+            Err(cause) => goes(&format!("whether bytes arrive is unknown: {cause}")),
         }
     }
 
-    /// Bytes of the container's repositories on the destination; what is not there yet has none.
-    async fn arrived(&self, intent: &Intent) -> Result<Bytes, String> {
-        let mut sum = Bytes(0);
+    /// What of a move's copy is seen on its destination.
+    async fn arrival(&self, intent: &Intent) -> Arrival {
+        let mut copy = BTreeMap::new();
         for side in &intent.before {
-            match self.ports.gitaly.size(&intent.destination, &side.path).await {
-                Ok(bytes) => sum.0 = sum.0.saturating_add(bytes.0),
-                Err(e) if e.kind == PortErrorKind::NotFound => {}
-                Err(e) => return Err(e.to_string()),
+            // A new repository is put together in a folder of Gitaly's own, and stands at its path only when it is whole.
+            if let Ok(bytes) = self.ports.gitaly.size(&intent.destination, &side.path).await {
+                copy.insert(side.path.clone(), bytes);
             }
         }
-        Ok(sum)
+        let disk = match self.ports.gitaly.disk(&intent.destination).await {
+            Ok(Some(space)) => Ok(space.used),
+            Ok(None) => Err(format!("Gitaly cannot say how full the disk of {} is", intent.destination)),
+            Err(e) => Err(e.to_string()),
+        };
+        Arrival { copy, disk }
     }
 
     /// Has the operator's hooks run a dead end's remedy, once for each repository. `None`: there is none, or it has had its
@@ -220,6 +271,20 @@ impl Mover {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_at_its_path_yet_is_seen_on_the_disk() {
+        let at = |copy: &[(&str, u64)], disk: Option<u64>| Arrival {
+            copy: copy.iter().map(|(path, bytes)| ((*path).to_owned(), Bytes(*bytes))).collect(),
+            disk: disk.map(Bytes).ok_or_else(|| "away".to_owned()),
+        };
+        let first = at(&[("a.git", 5)], Some(100));
+        assert!(matches!(first.grows(&at(&[("a.git", 5)], Some(101))), Some(Grows::Disk)));
+        assert!(matches!(first.grows(&at(&[("a.git", 6)], None)), Some(Grows::Copy)));
+        assert!(matches!(first.grows(&at(&[("a.git", 5), ("a.wiki.git", 0)], Some(100))), Some(Grows::Copy)));
+        assert!(first.grows(&at(&[("a.git", 5)], Some(99))).is_none(), "housekeeping");
+        assert!(first.grows(&at(&[], None)).is_none(), "what cannot be asked has not grown");
+    }
 
     #[test]
     fn a_prediction_bounds_a_copy_and_without_one_a_giant_has_time() {

@@ -88,12 +88,10 @@ impl Pace {
         let mut waits = None;
         for (name, answer) in &self.vetoes {
             match answer {
-                Some(Answer::Held(why)) => return Some(format!("veto {name}: {why}")),
-                Some(Answer::Unknown(why)) => {
-                    waits = Some(format!("veto {name} holds, as it cannot be answered: {why}"));
-                }
+                Some(held @ Answer::Held(_)) => return held.holds(name),
+                Some(answer) => waits = answer.holds(name).or(waits),
                 None if waits.is_none() => waits = Some(format!("veto {name} has not been answered yet")),
-                None | Some(Answer::Free) => {}
+                None => {}
             }
         }
         waits

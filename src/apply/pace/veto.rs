@@ -13,6 +13,17 @@ pub(crate) enum Answer {
     Unknown(String),
 }
 
+impl Answer {
+    /// Why a veto of that name holds; `None`: it lets go.
+    pub(crate) fn holds(&self, name: &str) -> Option<String> {
+        match self {
+            Self::Free => None,
+            Self::Held(why) => Some(format!("veto {name}: {why}")),
+            Self::Unknown(why) => Some(format!("veto {name} holds, as it cannot be answered: {why}")),
+        }
+    }
+}
+
 /// What a query's answer means: any element other than 0 holds. An empty vector lets go: `ALERTS{…}` is empty when
 /// nothing is wrong.
 pub(crate) fn of_series(series: &[Series]) -> Answer {

@@ -14,7 +14,7 @@ const FIRST: usize = 4;
 const TRY_AFTER: u32 = 30;
 const TRY_AFTER_MOST: u32 = 300;
 
-/// What one reading of the moves table showed.
+/// What one reading of the moves table showed. What is dead for good counts nowhere.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Look {
     /// Started or replicated, ours and others'.
@@ -22,6 +22,8 @@ pub(crate) struct Look {
     /// Scheduled at the look before too, with none of their family begun that was scheduled after them: a lost job waits
     /// for ever and says nothing of workers.
     pub(crate) waiting: usize,
+    /// Those of `waiting` that have waited for long: perhaps their jobs are lost.
+    pub(crate) doubtful: usize,
     /// All that have not ended.
     pub(crate) outstanding: usize,
 }
@@ -35,18 +37,31 @@ pub(crate) struct Workers {
     before: Look,
     quiet: u32,
     try_after: u32,
+    /// How many there were before the last fall: tried again, once, as soon as nothing waits.
+    known: Option<usize>,
+    /// Waiting moves that are not held against the workers, so that something later is scheduled: when a worker takes
+    /// that, their jobs are lost.
+    excused: usize,
 }
 
 impl Default for Workers {
     fn default() -> Self {
-        Self { slots: FIRST, found: false, before: Look::default(), quiet: 0, try_after: TRY_AFTER }
+        Self {
+            slots: FIRST,
+            found: false,
+            before: Look::default(),
+            quiet: 0,
+            try_after: TRY_AFTER,
+            known: None,
+            excused: 0,
+        }
     }
 }
 
 impl Workers {
     /// Moves of all that may be outstanding.
     pub(crate) fn slots(&self) -> usize {
-        self.slots
+        self.slots.saturating_add(self.excused)
     }
 
     /// True when they were seen all busy.
@@ -58,20 +73,29 @@ impl Workers {
     pub(crate) fn look(&mut self, look: Look) -> Option<Turn> {
         let from = self.slots;
         let before = std::mem::replace(&mut self.before, look);
+        // Between two jobs a worker counts for none: the better of two looks.
+        let busy = look.at_work.max(before.at_work);
+        // While all that are known work, long waits are nothing strange.
+        let strange = if busy < self.known.unwrap_or(self.slots) { look.doubtful } else { 0 };
+        self.excused = if self.excused == 0 { strange } else { self.excused.min(look.doubtful) };
+        let waiting = look.waiting.saturating_sub(self.excused);
         let mut why = "no move waits for a worker";
-        if look.waiting > 0 {
-            // Between two jobs a worker counts for none: the better of two looks.
-            let busy = look.at_work.max(before.at_work);
+        if waiting > 0 {
             if self.found && busy < self.slots {
                 self.try_after = (self.try_after * 2).min(TRY_AFTER_MOST);
+                if before.waiting == 0 {
+                    self.known = if self.known.is_some() { None } else { Some(self.slots) };
+                }
             }
             self.found = busy > 0;
             self.slots = busy.max(1);
             self.quiet = 0;
             why = if busy > 0 { "GitLab's workers are all busy" } else { "none of GitLab's workers takes a move" };
-        } else if look.outstanding >= self.slots {
+        } else if look.outstanding >= self.slots() {
             self.quiet += 1;
-            if !self.found {
+            if let Some(known) = self.known.filter(|known| *known > self.slots) {
+                self.slots = self.slots.saturating_mul(2).min(known);
+            } else if !self.found {
                 self.slots = self.slots.saturating_mul(2);
             } else if self.quiet >= self.try_after {
                 self.slots += 1;
@@ -94,7 +118,7 @@ mod tests {
             let outstanding = workers.slots().min(wanted);
             let waiting = outstanding.saturating_sub(real);
             waited += waiting;
-            workers.look(Look { at_work: outstanding.min(real), waiting, outstanding });
+            workers.look(Look { at_work: outstanding.min(real), waiting, outstanding, doubtful: 0 });
         }
         waited
     }
@@ -121,10 +145,35 @@ mod tests {
     fn dead_workers_leave_one_and_are_found_again_quickly() {
         let mut workers = Workers::default();
         looks(&mut workers, 16, 64, 10);
-        workers.look(Look { at_work: 0, waiting: 16, outstanding: 16 });
-        workers.look(Look { at_work: 0, waiting: 16, outstanding: 16 });
+        let dead = Look { at_work: 0, waiting: 16, outstanding: 16, doubtful: 0 };
+        workers.look(dead);
+        workers.look(dead);
         assert_eq!(workers.slots(), 1);
         looks(&mut workers, 16, 64, 8);
         assert_eq!(workers.slots(), 16);
+    }
+
+    /// So many jobs are lost; what is scheduled later is taken, and tells that they are.
+    #[test]
+    fn lost_jobs_are_found_by_what_is_scheduled_after_them() {
+        for lost in [1, 3] {
+            let mut workers = Workers::default();
+            looks(&mut workers, 8, 64, 10);
+            assert_eq!(workers.slots(), 8);
+            let (mut at_work, mut least, mut overtaken) = (8usize - lost, 8, false);
+            for look in 0..40 {
+                let waiting = if overtaken { 0 } else { lost };
+                let doubtful = if look > 10 { waiting } else { 0 };
+                workers.look(Look { at_work, waiting, doubtful, outstanding: at_work + lost });
+                // One ends at each second look, and what may is scheduled and taken.
+                at_work = at_work.saturating_sub(usize::from(look % 2 == 0));
+                while at_work < 8 && at_work + lost < workers.slots() {
+                    at_work += 1;
+                    overtaken = true;
+                }
+                least = least.min(workers.slots());
+            }
+            assert!(overtaken && workers.slots() >= 8, "{lost} lost: {}, at least {least}", workers.slots());
+        }
     }
 }

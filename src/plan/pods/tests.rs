@@ -406,10 +406,13 @@ fn a_cluster_that_cannot_be_read_is_one_error() {
     world.observed.cluster = Some(Reading::Unknown("connection refused".to_owned()));
     let plan = world.plan();
     assert_eq!(codes(&plan), [(Level::Error, "cluster-unknown")]);
-    assert!(plan.report.iter().any(|row| matches!(row.reason, WaitingOn::GitlabToKnow { .. })));
     // Where GitLab learns of it by itself, there is nothing to declare.
+    let to_declare =
+        |world: &World| world.plan().report.iter().any(|row| matches!(row.reason, WaitingOn::GitlabToKnow { .. }));
+    assert!(world.desired.gitlab_learns && !to_declare(&world));
+    world.desired.gitlab_learns = false;
+    assert!(to_declare(&world));
     world.desired.gitlab_learns = true;
-    assert!(!world.plan().report.iter().any(|row| matches!(row.reason, WaitingOn::GitlabToKnow { .. })));
     // An answer that lacks a part is not taken for a yes.
     let mut facts = world.cluster.facts(&world.desired);
     facts.dry_runs.remove(&key(ObjectKind::Service, "gitaly-a"));

@@ -365,7 +365,7 @@ impl World {
         let disk = self.disk_size(storage)?;
         let mut used = self.projects.used(storage) + self.snippets.used(storage) + self.groups.used(storage);
         used = self.pools.values().filter(|p| p.storage == *storage).fold(used, |sum, p| sum.saturating_add(p.size));
-        used = used.saturating_add(self.in_flight(storage));
+        used = used.saturating_add(self.in_flight(storage, now));
         if self.outages.disks.get(storage).is_some_and(|until| now < *until) {
             used = used.max(faults::filled(disk));
         }

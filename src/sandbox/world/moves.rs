@@ -57,6 +57,18 @@ impl Move {
         self.strikes.iter().any(|s| s == kind)
     }
 
+    /// Bytes that its copy may have brought so far.
+    fn brought(&self, now: Timestamp) -> u64 {
+        match self.started_at {
+            _ if self.copied => u64::MAX,
+            Some(started) if !self.stuck() => {
+                let millis = u64::try_from(now.duration_since(started).as_millis()).unwrap_or(0);
+                millis.saturating_mul(RATE / 1000)
+            }
+            _ => 0,
+        }
+    }
+
     /// True when GitLab will never go on with it.
     fn stuck(&self) -> bool {
         match self.state {
@@ -305,16 +317,16 @@ impl World {
         housed.bytes.saturating_add(self.pool_bytes(housed.pool, source))
     }
 
-    /// Bytes on a storage that belong to no container by GitLab's lists: what copies have brought and deletions have not
-    /// yet taken.
-    pub(super) fn in_flight(&self, storage: &StorageName) -> u64 {
+    /// Bytes on a storage that belong to no container by GitLab's lists: what copies have brought so far, and deletions
+    /// have not yet taken.
+    pub(super) fn in_flight(&self, storage: &StorageName, now: Timestamp) -> u64 {
         let mut bytes: u64 = 0;
         for m in self.live.iter().filter_map(|queued| self.moves.get(queued)) {
-            let here = (m.copied && m.state == MoveState::Started && m.destination == *storage)
+            let here = (m.state == MoveState::Started && m.destination == *storage)
                 || (m.state == MoveState::Replicated && m.source == *storage);
             if here && !m.same_disk && m.failure.is_none() {
                 let copied = self.housed(m.container).map_or(0, |h| match m.state {
-                    MoveState::Started => self.copied_bytes(&h, &m.source),
+                    MoveState::Started => self.copied_bytes(&h, &m.source).min(m.brought(now)),
                     // What stays behind held nothing of the pool.
                     _ => h.bytes.saturating_sub(self.pool_bytes(h.pool, &m.destination)),
                 });
