@@ -30,7 +30,7 @@ pub(crate) fn record(state: &mut State, intent: &Intent, verdict: &str, source: 
 /// Notes what else a verified move showed: whether its destination is whole, where that was looked at (`pass`, `unknown`),
 /// and that GitLab left the copy on its source.
 pub(crate) fn beside(state: &mut State, intent: &Intent, whole: Option<&str>, left: bool) {
-    if let Some(whole) = whole {
+    if let Some(whole) = whole.filter(|_| &*intent.assignment.kind == "assignment") {
         *assignment(state, &intent.assignment).whole.entry(whole.to_owned()).or_default() += 1;
     }
     if left {

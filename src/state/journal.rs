@@ -296,6 +296,29 @@ pub fn decode(mut bytes: &[u8]) -> (Vec<Record>, usize) {
     (records, bytes.len())
 }
 
+/// Reads a journal. A torn tail is what a crash leaves; what is broken with whole records after it is damage, and nothing
+/// may be concluded from half of what was done.
+fn read(path: &Utf8Path) -> std::io::Result<(Vec<Record>, usize)> {
+    let bytes = fs::read(path)?;
+    let (records, torn) = decode(&bytes);
+    let newer = matches!(records.first(), Some(Record::Began { format, .. }) if *format > FORMAT);
+    let at = bytes.len() - torn;
+    let rest = bytes.get(at..).unwrap_or_default();
+    if !newer && (0..rest.len()).any(|from| rest.get(from..).is_some_and(is_record)) {
+        let what = format!(
+            "{path} is damaged at byte {at}, and records stand after that. What this run did cannot be known from it: restore \
+             the file from a backup; or move it away, look at GitLab's moves since then by hand, and apply again"
+        );
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, what));
+    }
+    Ok((records, torn))
+}
+
+/// True when bytes begin with a whole record, of this version or another.
+fn is_record(bytes: &[u8]) -> bool {
+    frame(bytes).is_some_and(|(payload, _)| payload.starts_with(b"{") && payload.ends_with(b"}"))
+}
+
 fn decode_one(bytes: &[u8]) -> Option<(Record, &[u8])> {
     let (payload, rest) = frame(bytes)?;
     Some((serde_json::from_slice(payload).ok()?, rest))
@@ -335,11 +358,10 @@ impl JournalFile {
         let path = folder.join(FILE);
         if path.exists() {
             // What a crash tore off would hide all that is appended after it.
-            let bytes = fs::read(&path)?;
-            let (_, torn) = decode(&bytes);
+            let (_, torn) = read(&path)?;
             if torn > 0 {
                 let file = fs::OpenOptions::new().write(true).open(&path)?;
-                file.set_len((bytes.len() - torn) as u64)?;
+                file.set_len(fs::metadata(&path)?.len().saturating_sub(torn as u64))?;
                 file.sync_all()?;
             }
         }
@@ -526,7 +548,7 @@ pub fn unfinished(runs: &Utf8Path) -> std::io::Result<Vec<(Utf8PathBuf, Vec<Reco
         if !file.is_file() {
             continue;
         }
-        let (records, _torn) = decode(&fs::read(&file)?);
+        let (records, _torn) = read(&file)?;
         if !records.contains(&Record::Ended) {
             found.push((folder, records));
         }
@@ -691,6 +713,24 @@ mod tests {
             damaged[at] ^= 1;
             assert!(decode(&damaged).0.len() < 2, "byte {at}");
         }
+    }
+
+    #[test]
+    fn damage_in_the_middle_is_an_error_and_nothing_is_cut_off() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let runs = Utf8Path::from_path(folder.path()).expect("UTF-8");
+        let run = runs.join("run");
+        JournalFile::create(&run).expect("made").append(&[intent(1), verified(1), intent(2)]).expect("written");
+        let whole = fs::read(run.join(FILE)).expect("read");
+        let mut first = Vec::new();
+        encode(&[intent(1)], &mut first);
+        let mut damaged = whole;
+        damaged[first.len() + 20] ^= 1;
+        fs::write(run.join(FILE), &damaged).expect("written");
+        let error = unfinished(runs).expect_err("damaged").to_string();
+        assert!(error.contains(&format!("journal is damaged at byte {}", first.len())), "{error}");
+        assert!(JournalFile::create(&run).is_err());
+        assert_eq!(fs::read(run.join(FILE)).expect("read"), damaged);
     }
 
     #[test]

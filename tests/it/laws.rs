@@ -126,6 +126,8 @@ pub(crate) struct Tool {
     runs: Utf8PathBuf,
     _folder: tempfile::TempDir,
     events: Arc<Mutex<Vec<Event>>>,
+    /// Takes the events of the newest run.
+    listener: Mutex<Option<tokio::task::JoinHandle<()>>>,
     /// What would be waited for longer is left to a later run.
     pub(crate) max_wait: Option<std::time::Duration>,
     pub(crate) stop: CancellationToken,
@@ -150,6 +152,7 @@ impl Tool {
             runs,
             _folder: folder,
             events: Arc::default(),
+            listener: Mutex::default(),
             max_wait: None,
             stop: CancellationToken::new(),
             run: 0,
@@ -180,11 +183,12 @@ impl Tool {
     fn context(&self, folder: Utf8PathBuf) -> Context {
         let (events, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         let seen = self.events.clone();
-        tokio::spawn(async move {
+        let listener = tokio::spawn(async move {
             while let Some(event) = receiver.recv().await {
                 seen.lock().expect("not poisoned").push(event);
             }
         });
+        *self.listener.lock().expect("not poisoned") = Some(listener);
         Context {
             ports: self.ports.clone(),
             store: self.store.clone(),
@@ -192,6 +196,14 @@ impl Tool {
             events,
             stop: self.stop.clone(),
             max_wait: self.max_wait,
+        }
+    }
+
+    /// All that a run said has been heard, unless something of it still runs.
+    async fn heard(&self) {
+        let listener = self.listener.lock().expect("not poisoned").take();
+        if let Some(listener) = listener {
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(1), listener).await;
         }
     }
 
@@ -204,6 +216,7 @@ impl Tool {
         self.run += 1;
         let folder = self.runs.join(format!("{:04}", self.run));
         let result = apply::run(plan, self.state(), self.context(folder)).await;
+        self.heard().await;
         assert_eq!(result.fatal, None);
         result
     }

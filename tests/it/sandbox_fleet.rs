@@ -175,10 +175,12 @@ pub(crate) fn git(folder: &std::path::Path, arguments: &[&str]) -> String {
 #[test]
 fn a_move_over_sockets_takes_the_repository_along() {
     let world = World::new();
-    let fleet = world.ensure(&spec(&[])).expect("up");
+    // Slow: it must be frozen still when it is pushed to.
+    let slow = SandboxConnection { speed: 2, ..spec(&[]) };
+    let fleet = world.ensure(&slow).expect("up");
     let mode = std::fs::metadata(world.dir.join("endpoint.json")).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    assert_eq!(world.ensure(&spec(&[])).expect("found"), fleet, "one process for all");
+    assert_eq!(world.ensure(&slow).expect("found"), fleet, "one process for all");
     let before = git(&world.folder("default", 1), &["for-each-ref"]);
     let made = post_move(&fleet, 1, "second").expect("answered");
     assert_eq!(made.status, 201);

@@ -2,4 +2,4 @@
 storage_class = "expandable"
 keep_volumes  = false
 node_selector = {}
-speed         = 10 # a real cluster's time is not the fleet's: ten minutes' patience is one here
+speed         = 4 # a real cluster's time is not the fleet's: ten minutes' patience is two and a half here

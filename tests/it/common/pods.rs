@@ -200,6 +200,8 @@ pub(crate) struct Tool {
     pub(crate) runs: Utf8PathBuf,
     pub(crate) _folder: tempfile::TempDir,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
+    /// Takes the events of the newest run.
+    listener: Mutex<Option<tokio::task::JoinHandle<()>>>,
     pub(crate) stop: CancellationToken,
     pub(crate) run: u32,
 }
@@ -246,6 +248,7 @@ impl Tool {
             runs,
             _folder: folder,
             events: Arc::default(),
+            listener: Mutex::default(),
             stop: CancellationToken::new(),
             run: 0,
         }
@@ -282,17 +285,24 @@ impl Tool {
     pub(crate) async fn run(&mut self, plan: &Plan) -> RunResult {
         self.run += 1;
         let folder = self.runs.join(format!("{:03}", self.run));
-        apply::run(plan, self.state(), self.context(folder)).await
+        let result = apply::run(plan, self.state(), self.context(folder)).await;
+        // All that it said is heard before it is asked for, unless something of it still runs.
+        let listener = self.listener.lock().expect("not poisoned").take();
+        if let Some(listener) = listener {
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(1), listener).await;
+        }
+        result
     }
 
     pub(crate) fn context(&self, folder: Utf8PathBuf) -> Context {
         let (events, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         let seen = self.events.clone();
-        tokio::spawn(async move {
+        let listener = tokio::spawn(async move {
             while let Some(event) = receiver.recv().await {
                 seen.lock().expect("not poisoned").push(event);
             }
         });
+        *self.listener.lock().expect("not poisoned") = Some(listener);
         Context {
             ports: self.ports.clone(),
             store: self.store.clone(),
