@@ -192,6 +192,7 @@ impl Engine<'_> {
         // Counted as running, so that the loop waits for its answer.
         self.running += 1;
         self.room.asked(destination);
+        self.measured_at.insert(destination.clone(), ports.clock.now());
         let asked = name.clone();
         let fault = |cause| Err(PortError::new(PortErrorKind::Protocol, "DiskStatistics", cause));
         let work = async move { ports.gitaly.disk(&asked).await };

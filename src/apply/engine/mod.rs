@@ -109,6 +109,8 @@ pub(crate) struct Engine<'a> {
     measuring: BTreeSet<StorageName>,
     /// Of these, those that are asked until their Gitaly answers.
     away: BTreeSet<StorageName>,
+    /// When each disk was asked for last.
+    measured_at: BTreeMap<StorageName, jiff::Timestamp>,
     /// Measured with nothing in flight since: what does not fit now never will.
     fresh: BTreeSet<StorageName>,
     /// Whose disk could not be measured: what does not fit by the last figures is left.
@@ -175,6 +177,7 @@ impl<'a> Engine<'a> {
             towards: BTreeMap::new(),
             measuring: BTreeSet::new(),
             away: BTreeSet::new(),
+            measured_at: BTreeMap::new(),
             fresh: BTreeSet::new(),
             unmeasured: BTreeMap::new(),
             suspects: BTreeSet::new(),

@@ -15,6 +15,9 @@ use crate::model::StorageName;
 use crate::plan::{ActionId, PlannedMove, Verdict as Checked, need};
 use crate::state::{Record, State};
 
+/// A destination's disk is measured again after that time, whatever came: others write there too, and nothing else tells.
+const MEASURED_FOR: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+
 impl Engine<'_> {
     pub(super) fn skipped(&mut self, at: usize, why: String, done: bool) {
         self.summary.moves_skipped += 1;
@@ -66,8 +69,13 @@ impl Engine<'_> {
         }
         if !matches!(ended, Ended::Verified(_) | Ended::Quarantined { .. } | Ended::InDoubt { .. }) {
             self.room.release(&planned.destination, planned.copied());
-        } else if self.room.landed(&planned.destination, planned.copied()) {
-            self.measure(&planned.destination);
+        } else {
+            let much = self.room.landed(&planned.destination, planned.copied());
+            let old =
+                self.measured_at.get(&planned.destination).is_none_or(|at| now.duration_since(*at) >= MEASURED_FOR);
+            if much || old {
+                self.measure(&planned.destination);
+            }
         }
         let Some(wave) = self.waves.get_mut(&id) else { return };
         match ended {
