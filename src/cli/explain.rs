@@ -10,8 +10,7 @@ use crate::config::fmt::Formatter;
 use crate::config::schema::{AttributeSpec, BlockSpec, NAMES, Need, ROOT};
 use crate::diag::nearest;
 use crate::expr;
-use crate::model::SandboxFault;
-use crate::plan::POLICY_FIELDS;
+use crate::model::{PLAN_FIELDS, SandboxFault};
 use crate::ui::{self, reference};
 use reference::{Attribute, Block, Fault, Field, Function, Name, Parameter, Reference, Topic};
 
@@ -46,7 +45,7 @@ fn whole() -> Reference {
         functions: expr::functions().values().map(function).collect(),
         names: NAMES.iter().map(|(name, place, doc)| Name { name, place, doc }).collect(),
         repository: expr::Field::ALL.iter().map(field).collect(),
-        plan: POLICY_FIELDS.iter().map(of_plan).collect(),
+        plan: PLAN_FIELDS.iter().map(of_plan).collect(),
         faults: SandboxFault::KINDS.iter().map(|(kind, doc)| Fault { kind, doc }).collect(),
     }
 }

@@ -135,7 +135,11 @@ fn run<A: FnOnce(&Scope, &mut Texts, &mut Report)>(
     if diagnostics.has_errors() {
         desired = None;
     }
-    Loaded { sources: texts.finish(), desired, diagnostics }
+    let sources = texts.finish();
+    for policy in desired.iter_mut().flat_map(|desired| &mut desired.policies) {
+        policy.place = policy.condition.span.and_then(|span| sources.locate(span));
+    }
+    Loaded { sources, desired, diagnostics }
 }
 
 /// Evaluates what was parsed.

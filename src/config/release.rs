@@ -10,7 +10,7 @@ use super::scope::Inner;
 use super::shapes::address;
 use super::syntax::Block;
 use crate::diag::{Diagnostic, Span, nearest};
-use crate::expr::{Expression, Predicate, Value, parse_duration};
+use crate::expr::{Expression, Value, parse_duration};
 use crate::model::{
     Address, Concurrency, Freeze, Gate, Hook, HookEvent, Hours, MetricsQuestion, Profile, Question, Rollout,
     SourceFsck, StorageName, Veto, VetoSource, Wave, Window,
@@ -93,7 +93,7 @@ impl Builder<'_> {
         let filter = self.filter(block, None);
         Some(Wave {
             name: name.clone(),
-            filter: filter.unwrap_or_else(Predicate::always),
+            filter,
             sample: values.whole("sample"),
             batch: values.whole("batch"),
             growth: values.whole("growth").unwrap_or(3),

@@ -129,6 +129,7 @@ pub(super) fn parse_expression(source: SourceId, text: &str) -> Result<Node, Box
 
 /// Parses a template file.
 pub(super) fn parse_template(source: SourceId, text: &str) -> Result<Node, Box<Diagnostic>> {
+    scan::scan_template(text).map_err(|unclosed| not_closed(source, text, &unclosed))?;
     match parser::parse_template(text) {
         Ok(template) => {
             let mut diagnostics = Diagnostics::default();

@@ -600,11 +600,12 @@ impl Page {
         self.heading("Policies", "");
         let mut order: Vec<&PolicyVerdict> = items.iter().collect();
         order.sort_by_key(|p| p.verdict == Verdict::Pass);
-        for PolicyVerdict { address, verdict, message } in order {
+        for PolicyVerdict { address, verdict, message, place } in order {
             let word = words::verdict(*verdict);
             let word = if *verdict == Verdict::Pass { word.to_owned() } else { self.paint.danger(word) };
             let colon = if message.is_empty() { "" } else { ": " };
-            let line = format!("{} {word}{colon}{}", self.address(address), escape_lines(message));
+            let place = place.as_ref().map_or_else(String::new, |place| format!(" ({})", escape(place)));
+            let line = format!("{} {word}{colon}{}{place}", self.address(address), escape_lines(message));
             self.out.push_str(&prose(self.style, 2, &line));
         }
     }

@@ -161,7 +161,7 @@ pub(super) fn first_move(n: u64) -> Plan {
         assumption: "2 s a move and 100 MiB/s".into(),
     };
     plan.policies =
-        vec![PolicyVerdict { address: address("policy.small-steps"), verdict: Verdict::Pass, message: String::new() }];
+        vec![PolicyVerdict { address: address("policy.small-steps"), verdict: Verdict::Pass, message: String::new(), place: None }];
     plan.findings = vec![Finding {
         level: Level::Danger,
         code: "no-backup".into(),
@@ -354,11 +354,13 @@ pub(super) fn everything() -> Plan {
         address: address("policy.size"),
         verdict: Verdict::Fail,
         message: "Split this: more than 3 moves in one plan.".into(),
+        place: Some("fleet.hcl:40:19".into()),
     });
     plan.policies.push(PolicyVerdict {
         address: address("policy.age"),
         verdict: Verdict::Unknown,
         message: "`plan.age` is not known".into(),
+        place: Some("fleet.hcl:45:19".into()),
     });
     plan.drift = drifted().drift;
     plan.quarantined = quarantined().quarantined;
