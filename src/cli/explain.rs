@@ -47,6 +47,7 @@ fn whole() -> Reference {
         repository: expr::Field::ALL.iter().map(field).collect(),
         plan: PLAN_FIELDS.iter().map(of_plan).collect(),
         faults: SandboxFault::KINDS.iter().map(|(kind, doc)| Fault { kind, doc }).collect(),
+        differences: &expr::DIFFERENCES,
     }
 }
 
@@ -172,7 +173,7 @@ fn topics(all: &Reference) -> Vec<(String, Topic<'_>)> {
         found.extend(block.attributes.iter().map(|a| (a.path.clone(), Topic::Attribute(a))));
         block.blocks.iter().for_each(|inner| add(found, inner));
     }
-    let Reference { blocks, functions, names, repository, plan, faults } = all;
+    let Reference { blocks, functions, names, repository, plan, faults, differences } = all;
     let mut found = Vec::new();
     blocks.iter().for_each(|block| add(&mut found, block));
     found.push(("functions".to_owned(), Topic::Functions(functions)));
@@ -181,6 +182,7 @@ fn topics(all: &Reference) -> Vec<(String, Topic<'_>)> {
     found.push(("repository".to_owned(), Topic::Fields(repository)));
     found.push(("plan".to_owned(), Topic::Fields(plan)));
     found.extend(repository.iter().chain(plan).map(|f| (f.path.clone(), Topic::Field(f))));
+    found.push(("differences".to_owned(), Topic::Differences(differences)));
     found.push(("faults".to_owned(), Topic::Faults(faults)));
     found.extend(faults.iter().map(|f| (format!("fault.{}", f.kind), Topic::Fault(f))));
     found

@@ -288,7 +288,7 @@ impl Builder<'_> {
             drain,
             metrics,
             limits,
-            name_span: block.body.attribute("name").map_or(block.header, |name| name.value.span),
+            name_span: check::name_span(block),
             span: block.header,
         })
     }

@@ -375,8 +375,9 @@ fn heredoc(text: &str, at: usize) -> Option<(&str, usize)> {
     let rest = rest.strip_prefix('-').unwrap_or(rest);
     let size = rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-'))).unwrap_or(rest.len());
     let delimiter = rest.get(..size).filter(|d| d.starts_with(|c: char| c.is_alphabetic() || c == '_'))?;
-    let line = rest.get(size..)?.find('\n')?;
-    Some((delimiter, text.len() - rest.len() + size + line + 1))
+    // Without another line, the text has no end.
+    let line = rest.get(size..)?.find('\n').map_or(rest.len() - size, |line| line + 1);
+    Some((delimiter, text.len() - rest.len() + size + line))
 }
 
 #[cfg(test)]
@@ -393,6 +394,7 @@ mod tests {
             ("x = <<EOT\nhello\n", 4),
             ("/* x", 0),
             ("a = 1\n}\n", 6),
+            ("a = <<EOT", 4),
             ("a = \"%{ if true }x\"\n", 5),
             ("a = \"%{~ for x in y }%{ if x }%{ endif }\"\n", 5),
             ("a = <<EOT\n%{ for x in y }\nEOT\n", 10),

@@ -289,8 +289,8 @@ fn result(name: &str, first: Option<&Shape>) -> Shape {
         }
         "length" | "timecmp" | "abs" | "ceil" | "floor" | "max" | "min" | "pow" | "tonumber" | "sum" | "signum"
         | "parseint" => Shape::Number,
-        "lower" | "upper" | "substr" | "trimprefix" | "trimsuffix" | "trimspace" | "replace" | "tostring" | "format"
-        | "join" | "timeadd" | "formatdate" | "title" | "trim" | "chomp" => Shape::Text,
+        "lower" | "upper" | "substr" | "trimprefix" | "trimsuffix" | "trimspace" | "replace" | "tostring"
+        | "format" | "join" | "timeadd" | "formatdate" | "title" | "trim" | "chomp" => Shape::Text,
         "keys" | "split" | "sort" => Shape::List(Box::new(Shape::Text)),
         "values" => match first {
             Some(Shape::Map(inner)) => Shape::List(inner.clone()),
@@ -317,7 +317,8 @@ fn constants_fit(call: &Call) -> Result<(), Fault> {
     for (i, argument) in call.arguments.iter().enumerate() {
         let Kind::Literal(Value::String(text)) = &argument.kind else { continue };
         let outcome = match (call.name.as_str(), i) {
-            ("timecmp", _) | ("timeadd", 0) | ("formatdate", 1) => Time::parse(text).map(|_| ()),
+            ("timecmp", _) => Time::parse_loosely(text).map(|_| ()),
+            ("timeadd", 0) | ("formatdate", 1) => Time::parse(text).map(|_| ()),
             ("regex" | "regexall", 0) => pattern(text).map(|_| ()),
             _ => Ok(()),
         };

@@ -2,6 +2,7 @@
 //! compiled once and asked for every repository. Pure, and knows nothing of HCL's syntax: `config` makes the trees.
 
 mod check;
+mod differences;
 mod eval;
 mod expression;
 mod field;
@@ -15,6 +16,7 @@ mod types;
 mod value;
 
 pub use check::Shape;
+pub use differences::DIFFERENCES;
 pub use eval::{Fault, Files, Names, evaluate, explain};
 pub use expression::Expression;
 pub use field::FieldDoc;

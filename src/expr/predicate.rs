@@ -3,7 +3,7 @@
 //! through the evaluator.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -195,6 +195,12 @@ impl Predicate {
         }
     }
 
+    /// Visits the comparisons that no whole number from 0 fits, alone or together with those that `&&` puts beside them:
+    /// the field's name and the place.
+    pub fn impossible(&self, visit: &mut dyn FnMut(&'static str, Span)) {
+        impossible(&self.node, &mut BTreeMap::new(), visit);
+    }
+
     /// Asks.
     ///
     /// # Errors
@@ -228,6 +234,64 @@ fn compared(node: &Node, visit: &mut dyn FnMut(Field, &str, Span)) {
         }
         _ => {}
     }
+}
+
+/// What is left of each numeric field, from and to, both included.
+type Left = BTreeMap<&'static str, (i128, i128)>;
+
+fn impossible(node: &Node, left: &mut Left, visit: &mut dyn FnMut(&'static str, Span)) {
+    match &node.kind {
+        Kind::Binary(Binary::And, a, b) => {
+            impossible(a, left, visit);
+            impossible(b, left, visit);
+        }
+        Kind::Binary(Binary::Or, a, b) => {
+            impossible(a, &mut left.clone(), visit);
+            impossible(b, &mut left.clone(), visit);
+        }
+        Kind::Binary(operator, a, b) => {
+            let found = bound(*operator, a, b).or_else(|| bound(mirrored(*operator)?, b, a));
+            let Some((name, (from, to))) = found else { return };
+            let (low, high) = left.get(name).copied().unwrap_or((0, i128::MAX));
+            let now = (low.max(from), high.min(to));
+            if now.0 <= now.1 {
+                left.insert(name, now);
+            } else if low <= high {
+                visit(name, node.span);
+                // Told once for all that stand beside each other.
+                left.insert(name, now);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The whole numbers that a comparison of a field with a constant lets through, from and to; of `!=`, and of what is no
+/// such comparison, nothing is said.
+fn bound(operator: Binary, field: &Node, constant: &Node) -> Option<(&'static str, (i128, i128))> {
+    let (Kind::Field(field @ (Field::Id | Field::Size)), Kind::Literal(Value::Number(number))) =
+        (&field.kind, &constant.kind)
+    else {
+        return None;
+    };
+    let name = if *field == Field::Id { "id" } else { "size" };
+    let (floor, whole) = match number.as_int() {
+        Some(n) => (n, true),
+        None => (number.floor(), false),
+    };
+    const ALL: (i128, i128) = (i128::MIN, i128::MAX);
+    Some((
+        name,
+        match operator {
+            Binary::Less => (ALL.0, if whole { floor.checked_sub(1)? } else { floor }),
+            Binary::LessEqual => (ALL.0, floor),
+            Binary::Greater => (floor.checked_add(1)?, ALL.1),
+            Binary::GreaterEqual => (if whole { floor } else { floor.checked_add(1)? }, ALL.1),
+            Binary::Equal if whole => (floor, floor),
+            Binary::Equal => (1, 0),
+            _ => return None,
+        },
+    ))
 }
 
 impl Test {
@@ -393,7 +457,7 @@ fn comparison(operator: Binary, left: &Node, right: &Node) -> Option<Test> {
                 return None;
             };
             let Kind::Literal(Value::String(time)) = &time.kind else { return None };
-            let time = Time::parse(time).ok()?;
+            let time = Time::parse_loosely(time).ok()?;
             Some(Test::Time(*field, time.instant(), operator, number.as_int()?))
         }
         _ => None,

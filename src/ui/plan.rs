@@ -544,8 +544,8 @@ impl Page {
                 if fewest == most { repositories(*most) } else { format!("{fewest} to {}", repositories(*most)) };
             let (whole, part) = (ratio_permille / 1000, ratio_permille % 1000);
             let line = format!(
-                "spread over {}: {each} each; the fullest, {fullest}, at {level}, {whole}.{part:03} x the least possible \
-                 ({bound})",
+                "spread over {}: {each} each; in the end {fullest} has the least room left, {level} less than the \
+                 roomiest has now, {whole}.{part:03} x the least possible ({bound})",
                 words::together(destinations)
             );
             self.out.push_str(&prose(self.style, 4, &line));

@@ -160,8 +160,12 @@ pub(super) fn first_move(n: u64) -> Plan {
         binding: Some(crate::plan::Binding::Slots { storages: vec![storage("default")], saves_seconds: 2501 }),
         assumption: "2 s a move and 100 MiB/s".into(),
     };
-    plan.policies =
-        vec![PolicyVerdict { address: address("policy.small-steps"), verdict: Verdict::Pass, message: String::new(), place: None }];
+    plan.policies = vec![PolicyVerdict {
+        address: address("policy.small-steps"),
+        verdict: Verdict::Pass,
+        message: String::new(),
+        place: None,
+    }];
     plan.findings = vec![Finding {
         level: Level::Danger,
         code: "no-backup".into(),

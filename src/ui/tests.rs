@@ -655,7 +655,7 @@ fn room_placement_and_what_binds_are_told() {
     told(&plan, "! above 75 %: only what fits nowhere else goes there");
     told(
         &plan,
-        "spread over default and second: 1 to 3 repositories each; the fullest, second, at 1001 MiB, 1.001 x the least",
+        "spread over default and second: 1 to 3 repositories each; in the end second has the least room left, 1001 MiB",
     );
     let project = plan.moves[0].container;
     for (binding, line) in [

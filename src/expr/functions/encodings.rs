@@ -219,6 +219,9 @@ mod tests {
         assert!(from_json(&keys).is_err());
         let text = r#" { "a\"b" : [ 1.0 , "x,]" , { } , [ ] , null , true ] , "a\"b" : [ false, "\\" ] } "#;
         assert_eq!(from_json(text).map(|v| v.to_string()), Ok(r#"{ "a\"b" = [false, "\\"] }"#.to_owned()));
-        assert_eq!(from_json("[1,[2,{\"k\":-3e2}],\"\"]").map(|v| v.to_string()), Ok(r#"[1, [2, { "k" = -300 }], ""]"#.to_owned()));
+        assert_eq!(
+            from_json("[1,[2,{\"k\":-3e2}],\"\"]").map(|v| v.to_string()),
+            Ok(r#"[1, [2, { "k" = -300 }], ""]"#.to_owned())
+        );
     }
 }
