@@ -2,11 +2,11 @@
 //! it. What depends on repositories, a plan finds.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::scope::Report;
 use crate::diag::Diagnostic;
-use crate::model::{Assignment, StorageName};
+use crate::model::{Address, Assignment, StorageName};
 
 /// The assignments that take from each storage, the highest priority first.
 type Sources<'a> = BTreeMap<&'a StorageName, Vec<&'a Assignment>>;
@@ -27,6 +27,7 @@ pub(super) fn contradictions(assignments: &[Assignment], out: &mut Report) {
     }
     let onward: BTreeMap<&StorageName, &Assignment> =
         sources.iter().filter_map(|(source, claims)| Some((*source, leaver(source, claims)?))).collect();
+    let mut told: BTreeSet<(&Address, &Address)> = BTreeSet::new();
     for one in assignments.iter().filter(|one| takes_all(one)) {
         let moves = |source: &&StorageName| {
             one.to.binary_search(source).is_err()
@@ -36,7 +37,11 @@ pub(super) fn contradictions(assignments: &[Assignment], out: &mut Report) {
         if let (Some(source), Some(next), Some(via)) =
             (one.from.iter().find(moves), leaves.and_then(|leaves| leaves.first().copied()), one.to.first())
         {
-            out.push(sent_on(one, next, source, via));
+            // There and back is one circle.
+            if !told.contains(&(&next.address, &one.address)) {
+                out.push(sent_on(one, next, source, via));
+            }
+            told.insert((&one.address, &next.address));
         }
     }
 }

@@ -180,7 +180,7 @@ impl Builder<'_> {
     fn secret_key(&mut self, block: &Block, fields: &Fields, name: &str) -> Option<SecretKey> {
         const PARTS: [&str; 2] = ["name", "key"];
         let mut entries = text_map(fields, name);
-        fields.get(name)?;
+        let value = &fields.get(name)?.value;
         if let Some(other) = entries.keys().find(|key| !PARTS.contains(&key.as_str())) {
             let written = block.body.attribute(name).and_then(|written| key_span(&written.value, other));
             let near = nearest(other, PARTS).map(|near| format!("Did you mean `{near}`?"));
@@ -198,7 +198,9 @@ impl Builder<'_> {
                 Some(SecretKey { name: secret, key })
             }
             _ => {
-                let detail = format!("`{name}` must name a Secret and its key, and nothing else.");
+                let given = |part| json(value).get(part).and_then(Json::as_str).is_some_and(|text| !text.is_empty());
+                let lacks = PARTS.into_iter().find(|part| !given(part)).unwrap_or("name");
+                let detail = format!("`{name}` must name a Secret and its key; it lacks `{lacks}`.");
                 let help = format!("For example: {name} = {{ name = \"gitaly-token\", key = \"token\" }}");
                 self.refuse("config/secret-key", "Not a key of a Secret", detail, fields.span(name), &help);
                 None

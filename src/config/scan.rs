@@ -334,6 +334,9 @@ fn inside<'a>(text: &'a str, mut stack: Vec<Inside<'a>>, lines: &mut Vec<usize>)
             },
         }
     }
+    if let (Some(Inside::Quotes { .. }), Some(open)) = (stack.last(), within_quotes(&stack)) {
+        return Err(not_ended(open, text.len()));
+    }
     match stack.pop() {
         None => Ok(()),
         Some(Inside::Template { mut directives }) => match directives.pop() {
@@ -395,6 +398,7 @@ mod tests {
             ("/* x", 0),
             ("a = 1\n}\n", 6),
             ("a = <<EOT", 4),
+            ("\"${x\"", 1),
             ("a = \"%{ if true }x\"\n", 5),
             ("a = \"%{~ for x in y }%{ if x }%{ endif }\"\n", 5),
             ("a = <<EOT\n%{ for x in y }\nEOT\n", 10),

@@ -92,7 +92,7 @@ fn unread(body: &Body, out: &mut Report) {
             return;
         }
         out.push(
-            Diagnostic::warning("config/unused", "Block without a use")
+            Diagnostic::warning("config/unused", "Name without a use")
                 .detail(format!("Nothing reads {root}.{name}, so it has no effect."))
                 .at(span)
                 .help("Remove it, or correct the name where it is meant."),

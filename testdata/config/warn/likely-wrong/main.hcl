@@ -1,4 +1,6 @@
 sandbox "office" {
+  repositories = 24
+
   storage "a" {}
   storage "b" {}
   storage "c" {}
