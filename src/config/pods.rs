@@ -179,8 +179,8 @@ impl Builder<'_> {
 
     fn secret_key(&mut self, block: &Block, fields: &Fields, name: &str) -> Option<SecretKey> {
         const PARTS: [&str; 2] = ["name", "key"];
+        fields.get(name)?;
         let mut entries = text_map(fields, name);
-        let value = &fields.get(name)?.value;
         if let Some(other) = entries.keys().find(|key| !PARTS.contains(&key.as_str())) {
             let written = block.body.attribute(name).and_then(|written| key_span(&written.value, other));
             let near = nearest(other, PARTS).map(|near| format!("Did you mean `{near}`?"));
@@ -193,13 +193,11 @@ impl Builder<'_> {
             );
             return None;
         }
-        match (entries.remove("name"), entries.remove("key"), entries.is_empty()) {
-            (Some(secret), Some(key), true) if !secret.is_empty() && !key.is_empty() => {
-                Some(SecretKey { name: secret, key })
-            }
-            _ => {
-                let given = |part| json(value).get(part).and_then(Json::as_str).is_some_and(|text| !text.is_empty());
-                let lacks = PARTS.into_iter().find(|part| !given(part)).unwrap_or("name");
+        let lacks = PARTS.into_iter().find(|part| entries.get(*part).is_none_or(String::is_empty));
+        match (lacks, entries.remove("name"), entries.remove("key")) {
+            (None, Some(secret), Some(key)) => Some(SecretKey { name: secret, key }),
+            (lacks, ..) => {
+                let lacks = lacks.unwrap_or("name");
                 let detail = format!("`{name}` must name a Secret and its key; it lacks `{lacks}`.");
                 let help = format!("For example: {name} = {{ name = \"gitaly-token\", key = \"token\" }}");
                 self.refuse("config/secret-key", "Not a key of a Secret", detail, fields.span(name), &help);

@@ -72,7 +72,7 @@ fn unread(body: &Body, out: &mut Report) {
             _ => None,
         };
         for attribute in &block.body.attributes {
-            let itself = (block.kind == "locals").then(|| ("local", Some(attribute.name.as_str()))).or(own);
+            let itself = (block.kind == "locals").then_some(("local", Some(attribute.name.as_str()))).or(own);
             attribute.value.free_names(&mut |root, name, _| {
                 if Some((root, name)) != itself {
                     used.insert((root, name));
@@ -222,6 +222,8 @@ fn waves(waves: &[Wave], out: &mut Report) {
 
 /// Tells which assignments can get nothing.
 fn assignments(assignments: &[Assignment], out: &mut Report) {
+    // Those that may shadow another: few, even where there are very many.
+    let all: Vec<&Assignment> = assignments.iter().filter(|one| one.filter.as_constant() == Some(true)).collect();
     for one in assignments {
         let address = &one.address;
         if one.filter.as_constant() == Some(false) {
@@ -233,13 +235,12 @@ fn assignments(assignments: &[Assignment], out: &mut Report) {
             );
             continue;
         }
-        let shadows = |other: &&Assignment| {
+        let shadows = |other: &&&Assignment| {
             other.priority > one.priority
-                && other.filter.as_constant() == Some(true)
                 && !one.from.is_empty()
-                && one.from.iter().all(|source| other.from.contains(source))
+                && one.from.iter().all(|source| other.from.binary_search(source).is_ok())
         };
-        if let Some(first) = assignments.iter().find(shadows) {
+        if let Some(first) = all.iter().find(shadows) {
             out.push(
                 Diagnostic::warning("config/shadowed-assignment", "Assignment behind one that takes all")
                     .detail(format!(

@@ -94,7 +94,9 @@ fn text(name: &StorageName) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::PLAN_FIELDS;
+    use crate::diag::{SourceId, Span};
+    use crate::expr::Expression;
+    use crate::model::{Address, PLAN_FIELDS};
     use crate::plan::fixture::World;
 
     #[test]
@@ -107,6 +109,22 @@ mod tests {
             assert_eq!(verdict, Verdict::Unknown, "{answer:?}");
             assert!(!message.is_empty() && message != no);
         }
+    }
+
+    #[test]
+    fn what_does_not_pass_says_where_its_condition_stands() {
+        let place = |holds: bool| {
+            let policy = Policy {
+                address: Address::new("policy", "p"),
+                condition: Expression::constant(holds),
+                error_message: "no".to_owned(),
+                place: Some("a.hcl:1:2".to_owned()),
+                span: Span { source: SourceId(0), start: 0, end: 0 },
+            };
+            ask(&policy, &BTreeMap::new()).place
+        };
+        assert_eq!(place(false).as_deref(), Some("a.hcl:1:2"));
+        assert_eq!(place(true), None);
     }
 
     #[test]
