@@ -65,6 +65,21 @@ pub fn line_and_column(text: &str, offset: u32) -> String {
     map.locate(Span { source: id, start: offset, end: offset }).unwrap_or_default()
 }
 
+/// Returns the line that a byte offset of a text stands in, without blanks around it, cut to what a line can show.
+pub fn line_at(text: &str, offset: u32) -> &str {
+    /// Shown of a line, in characters.
+    const WIDTH: usize = 200;
+    let mut at = (offset as usize).min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    let (before, after) = text.split_at(at);
+    let start = before.rfind('\n').map_or(0, |i| i + 1);
+    let end = at + after.find('\n').unwrap_or(after.len());
+    let line = text.get(start..end).unwrap_or("").trim();
+    line.get(..line.char_indices().nth(WIDTH).map_or(line.len(), |(i, _)| i)).unwrap_or(line)
+}
+
 /// A place in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
@@ -240,7 +255,11 @@ impl From<Diagnostic> for Diagnostics {
 
 /// Returns the candidate nearest to what was written, if one is near enough to be meant.
 pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (written.chars().count() / 3).max(1) + 1;
+    // A third of a word may be wrong, a letter of a short one, three of a long one. One letter alone is no likeness.
+    let limit = match written.chars().count() {
+        0 | 1 => return None,
+        length => (length / 3).clamp(1, 3),
+    };
     candidates.into_iter().map(|c| (distance(written, c), c)).filter(|(d, _)| *d <= limit).min().map(|(_, c)| c)
 }
 
@@ -288,5 +307,9 @@ mod tests {
     fn the_nearest_name_is_found_and_far_ones_are_not() {
         assert_eq!(nearest("wieght", ["weight", "drain"]), Some("weight"));
         assert_eq!(nearest("zzzz", ["weight", "drain"]), None);
+        assert_eq!(nearest("file", ["fill", "pile", "find"]), Some("fill"));
+        for far in ["x", "foo", "mean", "path"] {
+            assert_eq!(nearest(far, ["y", "or", "max", "make", "to"]), None, "{far}");
+        }
     }
 }

@@ -10,8 +10,7 @@ use crate::config::fmt::Formatter;
 use crate::config::schema::{AttributeSpec, BlockSpec, NAMES, Need, ROOT};
 use crate::diag::nearest;
 use crate::expr;
-use crate::model::SandboxFault;
-use crate::plan::POLICY_FIELDS;
+use crate::model::{PLAN_FIELDS, SandboxFault};
 use crate::ui::{self, reference};
 use reference::{Attribute, Block, Fault, Field, Function, Name, Parameter, Reference, Topic};
 
@@ -46,8 +45,9 @@ fn whole() -> Reference {
         functions: expr::functions().values().map(function).collect(),
         names: NAMES.iter().map(|(name, place, doc)| Name { name, place, doc }).collect(),
         repository: expr::Field::ALL.iter().map(field).collect(),
-        plan: POLICY_FIELDS.iter().map(of_plan).collect(),
+        plan: PLAN_FIELDS.iter().map(of_plan).collect(),
         faults: SandboxFault::KINDS.iter().map(|(kind, doc)| Fault { kind, doc }).collect(),
+        differences: &expr::DIFFERENCES,
     }
 }
 
@@ -173,7 +173,7 @@ fn topics(all: &Reference) -> Vec<(String, Topic<'_>)> {
         found.extend(block.attributes.iter().map(|a| (a.path.clone(), Topic::Attribute(a))));
         block.blocks.iter().for_each(|inner| add(found, inner));
     }
-    let Reference { blocks, functions, names, repository, plan, faults } = all;
+    let Reference { blocks, functions, names, repository, plan, faults, differences } = all;
     let mut found = Vec::new();
     blocks.iter().for_each(|block| add(&mut found, block));
     found.push(("functions".to_owned(), Topic::Functions(functions)));
@@ -182,6 +182,7 @@ fn topics(all: &Reference) -> Vec<(String, Topic<'_>)> {
     found.push(("repository".to_owned(), Topic::Fields(repository)));
     found.push(("plan".to_owned(), Topic::Fields(plan)));
     found.extend(repository.iter().chain(plan).map(|f| (f.path.clone(), Topic::Field(f))));
+    found.push(("differences".to_owned(), Topic::Differences(differences)));
     found.push(("faults".to_owned(), Topic::Faults(faults)));
     found.extend(faults.iter().map(|f| (format!("fault.{}", f.kind), Topic::Fault(f))));
     found

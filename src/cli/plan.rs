@@ -163,7 +163,12 @@ mod tests {
         assert_eq!(exit_of(&with(finding(Level::Notice, true)), true), Exit::Refused);
         for verdict in [Verdict::Fail, Verdict::Unknown] {
             let mut plan = changes.clone();
-            plan.policies.push(PolicyVerdict { address: Address::new("policy", "p"), verdict, message: String::new() });
+            plan.policies.push(PolicyVerdict {
+                address: Address::new("policy", "p"),
+                verdict,
+                message: String::new(),
+                place: None,
+            });
             assert_eq!(exit_of(&plan, true), Exit::Refused);
         }
     }

@@ -1,7 +1,7 @@
 //! From checked blocks to [`Desired`].
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::check::{self, Fields};
 use super::connection::{connection, ignored, prometheus, secret};
@@ -13,9 +13,9 @@ use super::shapes;
 use super::syntax::{Block, Body};
 use super::usage;
 use crate::diag::{Diagnostic, Span};
-use crate::expr::{Expression, Predicate, Value};
+use crate::expr::{Expression, Predicate, Shape, Value};
 use crate::model::{
-    Address, Assignment, Desired, DesiredStorage, Endpoint, Limits, PodSpec, Policy, StorageName, Weight,
+    Address, Assignment, Desired, DesiredStorage, Endpoint, Limits, PLAN_FIELDS, PodSpec, Policy, StorageName, Weight,
 };
 
 /// Builds the target; reports what is wrong on the way.
@@ -288,7 +288,7 @@ impl Builder<'_> {
             drain,
             metrics,
             limits,
-            name_span: block.body.attribute("name").map_or(block.header, |name| name.value.span),
+            name_span: check::name_span(block),
             span: block.header,
         })
     }
@@ -347,7 +347,7 @@ impl Builder<'_> {
             found.push(Assignment {
                 address: instance.address,
                 from,
-                filter: filter.unwrap_or_else(Predicate::always),
+                filter,
                 to,
                 priority: fields.whole("priority").unwrap_or(0),
                 span: block.header,
@@ -355,17 +355,18 @@ impl Builder<'_> {
         }
     }
 
-    /// Compiles a block's `where`; `None` when there is none, or it is wrong, which has been told.
-    pub(super) fn filter(&mut self, block: &Block, each: Option<&Value>) -> Option<Predicate> {
-        let written = block.body.attribute("where")?;
+    /// Compiles a block's `where`: without one, all is selected; of what one selects that is wrong, which is told here,
+    /// nothing is known.
+    pub(super) fn filter(&mut self, block: &Block, each: Option<&Value>) -> Predicate {
+        let Some(written) = block.body.attribute("where") else { return Predicate::always() };
         let extra = each.map(|e| ("each", e.clone())).into_iter().chain([("repository", Value::Unknown)]);
         let names = Inner { scope: self.scope, extra: extra.collect() };
         match Predicate::compile(&written.value, &names) {
-            Ok(filter) if self.scope.touches_sensitive(&written.value) => Some(filter.hushed()),
-            Ok(filter) => Some(filter),
+            Ok(filter) if self.scope.touches_sensitive(&written.value) => filter.hushed(),
+            Ok(filter) => filter,
             Err(fault) => {
                 self.out.push(names.safe(&written.value, *fault));
-                None
+                Predicate::undecided()
             }
         }
     }
@@ -373,9 +374,11 @@ impl Builder<'_> {
     fn policy(&mut self, block: &Block) -> Option<Policy> {
         let fields = self.fields(block, "policy");
         let (label, _) = block.labels.first()?;
+        self.must_say(&fields);
         let written = block.body.attribute("condition")?;
         let names = Inner { scope: self.scope, extra: vec![("plan", Value::Unknown)] };
-        match Expression::compile(&written.value, &names, "plan") {
+        let compiled = Expression::compile(&written.value, &names, "plan");
+        match compiled.and_then(|condition| condition.must_decide("plan", &PLAN).map(|()| condition)) {
             Ok(condition) if condition.as_constant().is_some_and(|v| v.as_bool().is_none() && !v.has_unknown()) => {
                 let detail = "A policy's condition must be a bool over `plan`.".to_owned();
                 self.wrong("config/invalid-value", "Invalid value", detail, written.value.span);
@@ -385,11 +388,65 @@ impl Builder<'_> {
                 address: Address::new("policy", label.clone()),
                 condition: if self.scope.touches_sensitive(&written.value) { condition.hushed() } else { condition },
                 error_message: fields.text("error_message")?.to_owned(),
+                place: None,
                 span: block.header,
             }),
             Err(fault) => {
                 self.out.push(names.safe(&written.value, *fault));
                 None
+            }
+        }
+    }
+
+    /// Checks that `error_message` says something.
+    fn must_say(&mut self, fields: &Fields) {
+        if fields.text("error_message").is_some_and(|text| text.trim().is_empty()) {
+            self.out.push(silent(fields.span("error_message")));
+        }
+    }
+}
+
+/// The diagnostic for a rule that says nothing when it is broken.
+pub(super) fn silent(span: Span) -> Diagnostic {
+    Diagnostic::error("config/invalid-value", "Invalid value")
+        .detail("`error_message` must say what is wrong when the condition does not hold; this is empty.")
+        .at(span)
+        .help("For example: error_message = \"Split this: more than 5,000 moves in one plan.\"")
+}
+
+/// What a policy's condition may name of a plan, from the table that the reference is printed from.
+static PLAN: LazyLock<Shape> = LazyLock::new(|| {
+    let mut plan = BTreeMap::new();
+    for (path, kind, _) in PLAN_FIELDS {
+        let steps: Vec<&str> = path.split('.').collect();
+        let leaf = match kind.split(',').next() {
+            Some("whole number") => Shape::Number,
+            Some("string") => Shape::Text,
+            Some("list of strings") => Shape::List(Box::new(Shape::Text)),
+            _ => Shape::Any,
+        };
+        plant(&mut plan, &steps, leaf);
+    }
+    Shape::Object(plan)
+});
+
+/// Puts a leaf at the end of a path; `*` stands for any key.
+fn plant(object: &mut BTreeMap<String, Shape>, path: &[&str], leaf: Shape) {
+    let Some((first, rest)) = path.split_first() else { return };
+    let place = (*first).to_owned();
+    match rest {
+        [] => drop(object.insert(place, leaf)),
+        ["*", rest @ ..] => {
+            let map = object.entry(place).or_insert_with(|| Shape::Map(Box::new(Shape::Object(BTreeMap::new()))));
+            if let Shape::Map(inner) = map
+                && let Shape::Object(inner) = &mut **inner
+            {
+                plant(inner, rest, leaf);
+            }
+        }
+        rest => {
+            if let Shape::Object(inner) = object.entry(place).or_insert_with(|| Shape::Object(BTreeMap::new())) {
+                plant(inner, rest, leaf);
             }
         }
     }

@@ -129,18 +129,27 @@ fn labels(block: &Block, spec: &BlockSpec, out: &mut Report) {
         return;
     }
     for (label, span) in &block.labels {
-        let good = label.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         // A storage of the sandbox has GitLab's name for its label, which is checked as such.
-        if spec.labels == ["name"] && !good && !spec.attributes.iter().any(|a| a.name == "disk") {
+        if spec.labels == ["name"] && !is_label(label) && !spec.attributes.iter().any(|a| a.name == "disk") {
             out.push(
                 Diagnostic::error("config/label", "Not a name")
                     .detail(format!("{label:?} cannot be used in expressions."))
                     .at(*span)
-                    .help("A name begins with a letter or `_` and has letters, digits, `_` and `-`."),
+                    .help(if spec.name == "storage" {
+                        "A label begins with a letter or `_` and has letters, digits, `_` and `-`. Name the block so; the \
+                         name that the storage has in GitLab then stands in `name`."
+                    } else {
+                        "A name begins with a letter or `_` and has letters, digits, `_` and `-`."
+                    }),
             );
         }
     }
+}
+
+/// Whether a label can be used in expressions.
+fn is_label(label: &str) -> bool {
+    label.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
 /// The checked value of an attribute.
@@ -360,6 +369,12 @@ fn wrong(spec: &AttributeSpec, span: Span, found: &str) -> Diagnostic {
         .help(format!("For example: {}", spec.example))
 }
 
+/// Where a storage's name stands: `name`, else the label.
+pub(super) fn name_span(block: &Block) -> Span {
+    let label = block.labels.first().map(|(_, span)| *span);
+    block.body.attribute("name").map(|name| name.value.span).or(label).unwrap_or(block.header)
+}
+
 /// The name that GitLab has for a storage: `name`, else the label, with the key of an instance. `None`: told already.
 pub(super) fn storage_name(
     block: &Block,
@@ -388,8 +403,10 @@ pub(super) fn storage_name(
                 return None;
             }
         },
-        (None, Some((key, _))) => (format!("{label}-{key}"), block.header),
-        (None, None) => (label.to_owned(), block.header),
+        (None, Some((key, _))) => (format!("{label}-{key}"), name_span(block)),
+        // Told already.
+        (None, None) if !is_label(label) => return None,
+        (None, None) => (label.to_owned(), name_span(block)),
     };
     match crate::model::StorageName::new(found) {
         Ok(name) => Some(name.as_str().to_owned()),

@@ -46,7 +46,7 @@ impl Converter<'_> {
                     }
                 }
             }
-            Expression::String(text) => Kind::Literal(Value::String((**text).clone())),
+            Expression::String(text) => Kind::Literal(Value::from((**text).as_str())),
             Expression::StringTemplate(template) => {
                 let elements: Vec<&Element> = template.iter().collect();
                 return self.template(&elements, span, out, Place::Quotes);

@@ -4,6 +4,7 @@
 mod build;
 mod check;
 mod connection;
+mod contradictions;
 mod convert;
 #[cfg(test)]
 mod differential;
@@ -88,6 +89,7 @@ fn run<A: FnOnce(&Scope, &mut Texts, &mut Report)>(
     let mut texts = Texts::default();
     let mut report = Report::default();
     let found = read::folder(folder, variables, &mut texts, &mut report);
+    let asks = matches!(purpose, Purpose::Ask(_));
     let ask = match purpose {
         Purpose::Load => None,
         Purpose::Ask(ask) => {
@@ -125,8 +127,8 @@ fn run<A: FnOnce(&Scope, &mut Texts, &mut Report)>(
             )
         });
     }
-    if diagnostics.has_errors() {
-        // What names a block may be what is wrong.
+    if asks || diagnostics.has_errors() {
+        // What names a block may be what is wrong, or what is asked.
         diagnostics.items.retain(|d| d.code != "config/unused");
     }
     let order = |d: &Diagnostic| d.span.map_or((u32::MAX, 0), |s| (s.source.0, s.start));
@@ -135,7 +137,11 @@ fn run<A: FnOnce(&Scope, &mut Texts, &mut Report)>(
     if diagnostics.has_errors() {
         desired = None;
     }
-    Loaded { sources: texts.finish(), desired, diagnostics }
+    let sources = texts.finish();
+    for policy in desired.iter_mut().flat_map(|desired| &mut desired.policies) {
+        policy.place = policy.condition.span.and_then(|span| sources.locate(span));
+    }
+    Loaded { sources, desired, diagnostics }
 }
 
 /// Evaluates what was parsed.

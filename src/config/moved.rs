@@ -48,6 +48,19 @@ pub(super) fn moved(
             address(node, name, out).map(|address| (address, node.span))
         };
         let (Some(from), Some(to)) = (side("from"), side("to")) else { continue };
+        if from.0 == to.0 {
+            out.push(
+                Diagnostic::error("config/moved-circle", "Moves in a circle")
+                    .detail(format!(
+                        "`{}` cannot have moved to itself: `from` is the address that it had before.",
+                        to.0
+                    ))
+                    .at(from.1)
+                    .also(to.1, "the same address")
+                    .help("Correct one of them, or remove the block."),
+            );
+            continue;
+        }
         if from.0.kind != to.0.kind || from.0.key.is_some() != to.0.key.is_some() && declared.mixed(&from.0, &to.0) {
             out.push(
                 Diagnostic::error("config/moved-kind", "Moved to another kind of address")

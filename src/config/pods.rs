@@ -10,7 +10,8 @@ use super::build::Builder;
 use super::check::Fields;
 use super::extra;
 use super::syntax::{Block, Body};
-use crate::diag::{Diagnostic, Span};
+use crate::diag::{Diagnostic, Span, nearest};
+use crate::expr::tree::{Kind, Node};
 use crate::expr::{Value, parse_duration};
 use crate::model::quantity::Size;
 use crate::model::{
@@ -85,6 +86,13 @@ fn is_label(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
+/// Where a key of an object stands that is written out.
+fn key_span(node: &Node, key: &str) -> Option<Span> {
+    let Kind::Object(entries) = &node.kind else { return None };
+    let named = |(name, _): &&(Node, Node)| matches!(&name.kind, Kind::Literal(value) if value.as_str() == Some(key));
+    entries.iter().find(named).map(|(name, _)| name.span)
+}
+
 /// The tag of an image, without its digest.
 fn tag(image: &str) -> Option<&str> {
     let named = image.split('@').next().unwrap_or(image);
@@ -142,7 +150,8 @@ impl Builder<'_> {
         let mut secrets = (None, None);
         if let Some(inner) = inner(block, "secrets") {
             let values = self.inner_fields(inner, "kubernetes", "secrets");
-            secrets = (self.secret_key(&values, "gitaly_token"), self.secret_key(&values, "shell_secret"));
+            secrets =
+                (self.secret_key(inner, &values, "gitaly_token"), self.secret_key(inner, &values, "shell_secret"));
         }
         let namespace = fields.text("namespace")?;
         if !is_label(namespace) && !namespace.starts_with(|c: char| c.is_ascii_digit()) {
@@ -168,15 +177,28 @@ impl Builder<'_> {
         })
     }
 
-    fn secret_key(&mut self, fields: &Fields, name: &str) -> Option<SecretKey> {
-        let mut entries = text_map(fields, name);
+    fn secret_key(&mut self, block: &Block, fields: &Fields, name: &str) -> Option<SecretKey> {
+        const PARTS: [&str; 2] = ["name", "key"];
         fields.get(name)?;
-        match (entries.remove("name"), entries.remove("key"), entries.is_empty()) {
-            (Some(secret), Some(key), true) if !secret.is_empty() && !key.is_empty() => {
-                Some(SecretKey { name: secret, key })
-            }
-            _ => {
-                let detail = format!("`{name}` must name a Secret and its key, and nothing else.");
+        let mut entries = text_map(fields, name);
+        if let Some(other) = entries.keys().find(|key| !PARTS.contains(&key.as_str())) {
+            let written = block.body.attribute(name).and_then(|written| key_span(&written.value, other));
+            let near = nearest(other, PARTS).map(|near| format!("Did you mean `{near}`?"));
+            self.refuse(
+                "config/secret-key",
+                "Not a key of a Secret",
+                format!("`{name}` has a `name` and a `key`; here is {other:?}."),
+                written.unwrap_or_else(|| fields.span(name)),
+                &near.unwrap_or_else(|| "Remove it.".to_owned()),
+            );
+            return None;
+        }
+        let lacks = PARTS.into_iter().find(|part| entries.get(*part).is_none_or(String::is_empty));
+        match (lacks, entries.remove("name"), entries.remove("key")) {
+            (None, Some(secret), Some(key)) => Some(SecretKey { name: secret, key }),
+            (lacks, ..) => {
+                let lacks = lacks.unwrap_or("name");
+                let detail = format!("`{name}` must name a Secret and its key; it lacks `{lacks}`.");
                 let help = format!("For example: {name} = {{ name = \"gitaly-token\", key = \"token\" }}");
                 self.refuse("config/secret-key", "Not a key of a Secret", detail, fields.span(name), &help);
                 None
@@ -253,10 +275,10 @@ impl Builder<'_> {
     fn object_names(&mut self, storages: &BTreeMap<StorageName, DesiredStorage>) {
         for storage in storages.values().filter(|storage| storage.pod.is_some()) {
             let name = storage.name.as_str();
-            if !is_label(name) {
+            if name.len() <= NAME_LIMIT && !is_label(name) {
                 let detail = format!(
-                    "{} is {name:?}, and its objects in the cluster bear that name: lower-case letters, digits and `-`, \
-                     beginning with a letter.",
+                    "{} is {name:?}, and its objects in the cluster bear that name: at most {NAME_LIMIT} lower-case \
+                     letters, digits and `-`, beginning with a letter and not ending with `-`.",
                     storage.address
                 );
                 self.refuse(
@@ -268,9 +290,10 @@ impl Builder<'_> {
                 );
             } else if name.len() > NAME_LIMIT {
                 let detail = format!(
-                    "{} has {} characters; at most {NAME_LIMIT} leave room for what Kubernetes adds to it in a label of its pod.",
+                    "The name of {} has {} characters, {name:?}; at most {NAME_LIMIT} leave room for what Kubernetes adds \
+                     to it in a label of its pod.",
                     storage.address,
-                    name.len()
+                    name.chars().count()
                 );
                 self.refuse(
                     "config/pod-name",

@@ -141,7 +141,7 @@ pub(super) fn folder(folder: &Utf8Path, inputs: &VariableInputs, texts: &mut Tex
         Err(error) => {
             out.push(
                 Diagnostic::error("config/folder", "Cannot read the configuration's folder")
-                    .detail(format!("{error}."))
+                    .detail(unreadable_folder(&named(folder), &error))
                     .help("Name the folder with -C."),
             );
             return found;
@@ -173,7 +173,7 @@ pub(super) fn folder(folder: &Utf8Path, inputs: &VariableInputs, texts: &mut Tex
     if names.is_empty() {
         out.push(
             Diagnostic::error("config/empty", "No configuration")
-                .detail(format!("{folder} holds no file whose name ends in .hcl."))
+                .detail(format!("{} holds no file whose name ends in .hcl.", named(folder)))
                 .help("Name the configuration's folder with -C, or write a first file with a `sandbox` or `gitlab` block."),
         );
     }
@@ -192,6 +192,25 @@ pub(super) fn folder(folder: &Utf8Path, inputs: &VariableInputs, texts: &mut Tex
         found.values.extend(text(&path, name, Kind::Any, texts, out).map(|t| (name.clone(), t)));
     }
     found
+}
+
+/// A folder's name for people: of the one that a program works in, its own.
+fn named(folder: &Utf8Path) -> String {
+    let real = if folder == "." { folder.canonicalize_utf8().ok() } else { None };
+    match real.as_deref().and_then(Utf8Path::file_name) {
+        Some(name) => format!("The folder {name:?}"),
+        None => folder.to_string(),
+    }
+}
+
+/// Why a folder cannot be read, in words.
+fn unreadable_folder(name: &str, error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => format!("{name} does not exist."),
+        std::io::ErrorKind::PermissionDenied => format!("The rights of {name} do not allow to read it."),
+        std::io::ErrorKind::NotADirectory => format!("{name} is no folder."),
+        _ => format!("{error}."),
+    }
 }
 
 /// What may be read.

@@ -10,7 +10,7 @@ use super::scope::Inner;
 use super::shapes::address;
 use super::syntax::Block;
 use crate::diag::{Diagnostic, Span, nearest};
-use crate::expr::{Expression, Predicate, Value, parse_duration};
+use crate::expr::{Expression, Part, Value, parse_duration};
 use crate::model::{
     Address, Concurrency, Freeze, Gate, Hook, HookEvent, Hours, MetricsQuestion, Profile, Question, Rollout,
     SourceFsck, StorageName, Veto, VetoSource, Wave, Window,
@@ -58,6 +58,14 @@ fn texts(fields: &Fields, name: &str) -> Vec<String> {
     list.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
+/// Where an element of an attribute's list stands: the list, when it is not written out.
+fn element(block: &Block, name: &str, index: usize, fields: &Fields) -> Span {
+    block
+        .body
+        .attribute(name)
+        .map_or_else(|| fields.span(name), |written| written.value.part(&[Part::Element(index)]).0.span)
+}
+
 impl Builder<'_> {
     pub(super) fn rollout(&mut self, block: &Block) -> Rollout {
         let fields = self.fields(block, "rollout");
@@ -68,9 +76,10 @@ impl Builder<'_> {
             .flatten()
             .filter_map(|value| u8::try_from(value.as_int()?).ok())
             .collect();
-        if !ramp.is_sorted_by(|a, b| a < b) {
-            let detail = "Each step of `ramp` must be above the one before.".to_owned();
-            self.wrong("config/invalid-value", "Invalid value", detail, fields.span("ramp"));
+        let falls = ramp.windows(2).enumerate().find(|(_, pair)| pair.first() >= pair.last());
+        if let Some((i, [before, step])) = falls {
+            let detail = format!("Each step of `ramp` must be above the one before; {step} follows {before}.");
+            self.wrong("config/invalid-value", "Invalid value", detail, element(block, "ramp", i + 1, &fields));
         }
         let waves = block.body.blocks.iter().filter(|b| b.kind == "wave").filter_map(|inner| self.wave(inner));
         Rollout {
@@ -93,7 +102,7 @@ impl Builder<'_> {
         let filter = self.filter(block, None);
         Some(Wave {
             name: name.clone(),
-            filter: filter.unwrap_or_else(Predicate::always),
+            filter,
             sample: values.whole("sample"),
             batch: values.whole("batch"),
             growth: values.whole("growth").unwrap_or(3),
@@ -164,7 +173,7 @@ impl Builder<'_> {
             self.wrong("config/invalid-value", "Invalid value", detail, fields.span("exec"));
         }
         let mut on = BTreeSet::new();
-        for text in texts(&fields, "on") {
+        for (i, text) in texts(&fields, "on").into_iter().enumerate() {
             match HookEvent::parse(&text) {
                 Some(event) => drop(on.insert(event)),
                 None => {
@@ -173,7 +182,7 @@ impl Builder<'_> {
                     self.out.push(
                         Diagnostic::error("config/invalid-value", "Invalid value")
                             .detail(format!("There is no event {text:?} for a hook."))
-                            .at(fields.span("on"))
+                            .at(element(block, "on", i, &fields))
                             .help(format!("{}There are {}.", near.unwrap_or_default(), known.join(", "))),
                     );
                 }
@@ -199,9 +208,14 @@ impl Builder<'_> {
         let written = texts(&fields, "days");
         let days: BTreeSet<u8> =
             written.iter().filter_map(|day| (0u8..).zip(DAYS).find(|(_, name)| name == day)).map(|(n, _)| n).collect();
-        if written.iter().any(|day| !DAYS.contains(&day.as_str())) {
-            let detail = format!("`days` must be of {}.", DAYS.join(", "));
-            self.wrong("config/invalid-value", "Invalid value", detail, fields.span("days"));
+        if let Some((i, day)) = written.iter().enumerate().find(|(_, day)| !DAYS.contains(&day.as_str())) {
+            let near = nearest(&day.to_lowercase(), DAYS).map(|near| format!("Did you mean {near:?}?"));
+            self.out.push(
+                Diagnostic::error("config/invalid-value", "Invalid value")
+                    .detail(format!("`days` must be of {}; this is {day:?}.", DAYS.join(", ")))
+                    .at(element(block, "days", i, &fields))
+                    .help(near.unwrap_or_else(|| "For example: days = [\"mon\", \"tue\"]".to_owned())),
+            );
         } else if written.is_empty() && fields.get("days").is_some() {
             let detail = "`days` must name a day; a window without one is never open.".to_owned();
             self.wrong("config/invalid-value", "Invalid value", detail, fields.span("days"));

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
+use super::read::mask_secrets;
 use super::syntax;
-use crate::diag::{Diagnostic, Diagnostics, SourceId, Span, line_and_column};
+use crate::diag::{Diagnostic, Diagnostics, SourceId, Span, line_and_column, line_at};
 use crate::expr::tree::Node;
 use crate::expr::{Files, Names, Value, evaluate};
 
@@ -127,7 +128,9 @@ impl Inner<'_> {
 
     /// Takes the details out of a diagnostic about something sensitive.
     pub(super) fn safe(&self, node: &Node, fault: Diagnostic) -> Diagnostic {
-        if self.scope.touches_sensitive(node) { fault.hushed() } else { fault }
+        // What is wrong with the words of an expression tells of no value.
+        let plain = matches!(fault.code, "expr/unknown-function" | "expr/arguments" | "expr/unknown-name");
+        if self.scope.touches_sensitive(node) && !plain { fault.hushed() } else { fault }
     }
 }
 
@@ -191,6 +194,9 @@ impl Folder {
     fn path(&self, path: &str) -> Result<Utf8PathBuf, String> {
         let given = Utf8Path::new(path);
         let inside = given.components().all(|c| matches!(c, Utf8Component::Normal(_) | Utf8Component::CurDir));
+        if path.contains('\0') {
+            return Err(format!("{path:?} holds a NUL character, which no path has."));
+        }
         if path.is_empty() || !inside {
             return Err(format!("{path:?} is not a path below the configuration's folder."));
         }
@@ -247,9 +253,14 @@ impl Files for Folder {
     fn template(&self, path: &str, text: &str) -> Result<Node, String> {
         let nowhere = SourceId(u32::MAX);
         syntax::parse_template(nowhere, text).map_err(|d| {
-            let place = d.span.map(|span| line_and_column(text, span.start)).unwrap_or_default();
-            format!("{path}{place}: {d}")
+            let at = d.span.map(|span| (line_and_column(text, span.start), line_at(text, span.start)));
+            let (place, line) = at.unwrap_or_default();
+            format!("{path}{place}: {d}\n{}", self.shown(line))
         })
+    }
+
+    fn shown(&self, line: &str) -> String {
+        mask_secrets(line.to_owned())
     }
 }
 

@@ -104,11 +104,20 @@ fn parts(
     }
 }
 
+/// What can stand where a value is expected.
+const VALUES: &str = "A value is a text in quotes, a number, true, false, null, a [list], an { object }, a reference or a \
+                      function call.";
+
 /// Said of what the parser has no better word for.
 const MISPLACED: &str = "does not belong here.";
 
 /// Parses one expression, like the value of `--var`.
 pub(super) fn parse_expression(source: SourceId, text: &str) -> Result<Node, Box<Diagnostic>> {
+    if text.trim().is_empty() {
+        let empty =
+            Diagnostic::error("config/syntax", "Syntax error").detail("Expected an expression; here is nothing.");
+        return Err(empty.at(span(source, 0, 0)).help(VALUES).into());
+    }
     scan::scan(text).map_err(|unclosed| not_closed(source, text, &unclosed))?;
     let base = text.len() - text.trim_start().len();
     match parser::parse_expr(text.trim()) {
@@ -129,6 +138,7 @@ pub(super) fn parse_expression(source: SourceId, text: &str) -> Result<Node, Box
 
 /// Parses a template file.
 pub(super) fn parse_template(source: SourceId, text: &str) -> Result<Node, Box<Diagnostic>> {
+    scan::scan_template(text).map_err(|unclosed| not_closed(source, text, &unclosed))?;
     match parser::parse_template(text) {
         Ok(template) => {
             let mut diagnostics = Diagnostics::default();
@@ -237,7 +247,7 @@ fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic
         } else {
             format!("Expected an expression; found {found}.")
         };
-        return syntax(detail).help("A value is a text in quotes, a number, true, false, null, a [list], an {{ object }}, a reference or a function call.".replace("{{", "{").replace("}}", "}"));
+        return syntax(detail).help(VALUES);
     }
     if message.contains("invalid structure") {
         let name = before.trim().to_owned();
@@ -298,8 +308,13 @@ fn number(text: &str, at: usize) -> Option<&'static str> {
 
 /// The diagnostic for a backslash before what has no meaning after one.
 pub(super) fn unknown_escape(sign: &str, at: Span) -> Diagnostic {
+    let detail = match sign {
+        "\\u" => "`\\u` must be followed by four hexadecimal digits that write a character.".to_owned(),
+        "\\U" => "`\\U` must be followed by eight hexadecimal digits that write a character.".to_owned(),
+        _ => format!("Unknown escape in a text: {sign}"),
+    };
     Diagnostic::error("config/syntax", "Syntax error")
-        .detail(format!("Unknown escape in a text: {sign}"))
+        .detail(detail)
         .at(at)
         .help("Known are \\n, \\r, \\t, \\\", \\\\, \\uNNNN and \\UNNNNNNNN; a backslash itself is \\\\.")
 }

@@ -1,21 +1,29 @@
 //! Warnings about what is legal and likely not meant: blocks that nobody names, waves and assignments that can get
 //! nothing, whatever the fleet holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::contradictions::contradictions;
 use super::scope::Report;
 use super::syntax::{Block, Body};
 use crate::diag::{Diagnostic, Span, nearest};
+use crate::expr::tree::Kind;
 use crate::expr::{Field, Predicate};
 use crate::model::{Assignment, ContainerKind, Desired, StorageName, Wave};
 
 /// Tells of all that is built. What is hidden because a sensitive value takes part is left alone.
 pub(super) fn doubts(body: &Body, desired: &Desired, out: &mut Report) {
     unused(body, out);
+    unread(body, out);
+    contradictions(&desired.assignments, out);
+    nothing_to_move(body, &desired.assignments, out);
     waves(&desired.rollout.waves, out);
     assignments(&desired.assignments, out);
     let filters = desired.assignments.iter().map(|a| &a.filter).chain(desired.rollout.waves.iter().map(|w| &w.filter));
-    filters.for_each(|filter| words(filter, desired, out));
+    filters.for_each(|filter| {
+        words(filter, desired, out);
+        filter.impossible(&mut |name, span| out.push(never(name, span)));
+    });
 }
 
 /// Tells which words a field is compared with that it never has.
@@ -42,6 +50,96 @@ fn words(filter: &Predicate, desired: &Desired, out: &mut Report) {
                 .help(help.map_or_else(|| "Correct the word.".to_owned(), |near| format!("Did you mean {near:?}?"))),
         );
     });
+}
+
+/// The warning about bounds that no repository keeps.
+fn never(field: &str, span: Span) -> Diagnostic {
+    Diagnostic::warning("config/never-equal", "Comparison that never holds")
+        .detail(format!(
+            "`repository.{field}` is a whole number that is not negative; with what stands beside it, none fits this."
+        ))
+        .at(span)
+        .help("Correct the bounds.")
+}
+
+/// Tells which variables and locals nothing reads.
+fn unread(body: &Body, out: &mut Report) {
+    let mut used: BTreeSet<(&str, Option<&str>)> = BTreeSet::new();
+    for block in &body.blocks {
+        let own = match (block.kind.as_str(), block.labels.first()) {
+            // Its own rules give a variable no use.
+            ("variable", Some((label, _))) => Some(("var", Some(label.as_str()))),
+            _ => None,
+        };
+        for attribute in &block.body.attributes {
+            let itself = (block.kind == "locals").then_some(("local", Some(attribute.name.as_str()))).or(own);
+            attribute.value.free_names(&mut |root, name, _| {
+                if Some((root, name)) != itself {
+                    used.insert((root, name));
+                }
+            });
+        }
+        block.body.blocks.iter().for_each(|inner| {
+            names(inner, &mut |name| {
+                if Some(name) != own {
+                    used.insert(name);
+                }
+            });
+        });
+    }
+    let mut tell = |root: &str, name: &str, span: Span| {
+        if used.contains(&(root, Some(name))) || used.contains(&(root, None)) {
+            return;
+        }
+        out.push(
+            Diagnostic::warning("config/unused", "Name without a use")
+                .detail(format!("Nothing reads {root}.{name}, so it has no effect."))
+                .at(span)
+                .help("Remove it, or correct the name where it is meant."),
+        );
+    };
+    for block in &body.blocks {
+        match (block.kind.as_str(), block.labels.first()) {
+            ("variable", Some((label, _))) => tell("var", label, block.header),
+            ("locals", _) => block.body.attributes.iter().for_each(|a| tell("local", &a.name, a.name_span)),
+            _ => {}
+        }
+    }
+}
+
+/// Tells which assignments leave everything where it is.
+fn nothing_to_move(body: &Body, assignments: &[Assignment], out: &mut Report) {
+    for block in body.blocks.iter().filter(|b| b.kind == "assignment") {
+        if let Some(from) = block.body.attribute("from")
+            && matches!(&from.value.kind, Kind::List(items) if items.is_empty())
+        {
+            out.push(
+                Diagnostic::warning("config/empty-assignment", "Assignment that selects nothing")
+                    .detail("It takes from no storage: `from` is empty.")
+                    .at(from.value.span)
+                    .help("Name the storages that it takes from, or remove the assignment."),
+            );
+        }
+    }
+    let mut claimed: BTreeMap<&StorageName, usize> = BTreeMap::new();
+    for storage in assignments.iter().flat_map(|one| &one.from) {
+        *claimed.entry(storage).or_default() += 1;
+    }
+    for one in assignments.iter().filter(|one| !one.from.is_empty()) {
+        // Where another assignment takes from the same storages, this one may be there to keep something.
+        let alone = |storage: &StorageName| claimed.get(storage) == Some(&1);
+        if one.from.iter().all(|storage| one.to.binary_search(storage).is_ok() && alone(storage)) {
+            out.push(
+                Diagnostic::warning("config/nothing-to-move", "Assignment that moves nothing")
+                    .detail(format!(
+                        "{} takes from storages that it also sends to, and what is on one of `to` is in place: nothing moves.",
+                        one.address
+                    ))
+                    .at(one.span)
+                    .help("Name in `from` the storages to leave, and in `to` those to reach."),
+            );
+        }
+    }
 }
 
 /// Blocks that have an effect only where another block names them.
@@ -124,6 +222,8 @@ fn waves(waves: &[Wave], out: &mut Report) {
 
 /// Tells which assignments can get nothing.
 fn assignments(assignments: &[Assignment], out: &mut Report) {
+    // Those that may shadow another: few, even where there are very many.
+    let all: Vec<&Assignment> = assignments.iter().filter(|one| one.filter.as_constant() == Some(true)).collect();
     for one in assignments {
         let address = &one.address;
         if one.filter.as_constant() == Some(false) {
@@ -135,13 +235,12 @@ fn assignments(assignments: &[Assignment], out: &mut Report) {
             );
             continue;
         }
-        let shadows = |other: &&Assignment| {
+        let shadows = |other: &&&Assignment| {
             other.priority > one.priority
-                && other.filter.as_constant() == Some(true)
                 && !one.from.is_empty()
-                && one.from.iter().all(|source| other.from.contains(source))
+                && one.from.iter().all(|source| other.from.binary_search(source).is_ok())
         };
-        if let Some(first) = assignments.iter().find(shadows) {
+        if let Some(first) = all.iter().find(shadows) {
             out.push(
                 Diagnostic::warning("config/shadowed-assignment", "Assignment behind one that takes all")
                     .detail(format!(

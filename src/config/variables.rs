@@ -435,6 +435,10 @@ pub(super) fn validate(variables: &[Variable<'_>], scope: &Scope, out: &mut Repo
             };
             let names = Inner { scope, extra: Vec::new() };
             let message = match names.evaluate(&message.value, out) {
+                Some(Value::String(text)) if text.trim().is_empty() => {
+                    out.push(super::build::silent(message.value.span));
+                    continue;
+                }
                 Some(Value::String(text)) => text,
                 Some(Value::Unknown) | None => continue,
                 Some(_) => "The value breaks the rule.".to_owned(),

@@ -67,6 +67,11 @@ pub trait Files {
     /// One line that says why it cannot be told.
     fn exists(&self, path: &str) -> Result<bool, String>;
 
+    /// A line of a file as it may be shown.
+    fn shown(&self, line: &str) -> String {
+        line.to_owned()
+    }
+
     /// Parses a template that was read from `path`.
     ///
     /// # Errors
@@ -143,7 +148,7 @@ impl Env<'_> {
             Kind::Literal(value) => Ok(value.clone()),
             Kind::Field(field) => Ok(self.names.field(*field)),
             Kind::Fail(fault) => Err(fault.clone()),
-            Kind::Name(name) => self.name(name, node.span),
+            Kind::Name(name) => self.name(name, node.span, None),
             Kind::Template(parts) => env.template(node, parts),
             Kind::Join(inner) => match env.value(inner)? {
                 Value::List(items) => env.join(node, &items),
@@ -193,7 +198,8 @@ impl Env<'_> {
         }
     }
 
-    fn name(&self, name: &str, span: Span) -> Result<Value, Fault> {
+    /// The value of a name; `part` is what is taken of it.
+    fn name(&self, name: &str, span: Span, part: Option<&str>) -> Result<Value, Fault> {
         let mut bound = self.bound;
         while let Some(found) = bound {
             if found.name == name {
@@ -213,6 +219,14 @@ impl Env<'_> {
             format!("There is nothing called {name:?} here; known are {}.", roots.join(", "))
         };
         let only = match name {
+            _ if roots.is_empty() => "Write the value itself.",
+            "assignment" | "policy" | "wave" | "variable" | "rollout" | "import" | "moved" if part.is_some() => {
+                "Blocks of this kind have no value that an expression could use."
+            }
+            "terraform" | "path" | "self" | "data" | "module" | "resource" | "provider" if part.is_some() => {
+                "This is a name of Terraform's; there is nothing like it here."
+            }
+            "count" if part.is_some() => "There is no `count`; use `for_each`, whose instances have `each.key`.",
             "repository" => "`repository` has a meaning only in `where`.",
             "plan" => "`plan` has a meaning only in a policy's condition.",
             "each" => "`each` has a meaning only in a block with `for_each`.",
@@ -223,7 +237,7 @@ impl Env<'_> {
             diagnostic.help = Some(only.to_owned());
         } else if let Some(near) = nearest(name, roots.iter().map(String::as_str)) {
             diagnostic.help = Some(format!("Did you mean `{near}`?"));
-        } else {
+        } else if part.is_none() {
             diagnostic.help = Some(format!("A text stands in quotes: \"{name}\"."));
         }
         Err(diagnostic.into())
@@ -253,7 +267,7 @@ impl Env<'_> {
                 return Err(self.too_long(node));
             }
         }
-        Ok(Value::String(text))
+        Ok(Value::from(text))
     }
 
     pub(crate) fn too_long(&self, node: &Node) -> Fault {
@@ -305,7 +319,13 @@ impl Env<'_> {
                 None => Err(self.missing(Some(root), attribute, entries, whole)),
             };
         }
-        let value = self.value(base)?;
+        let value = match (&base.kind, steps.first()) {
+            (Kind::Name(name), Some(Step { kind: StepKind::Attribute(part), .. })) => {
+                self.spend(base, 1)?;
+                self.name(name, base.span, Some(part))?
+            }
+            _ => self.value(base)?,
+        };
         self.steps(&value, base.span, steps)
     }
 

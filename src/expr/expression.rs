@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Value;
+use super::check::{Shape, check, mistyped};
 use super::eval::{self, Fault, Names};
 use super::fold::fold;
 use super::tree::{Kind, Node};
@@ -43,6 +44,17 @@ impl Expression {
         match &self.node.kind {
             Kind::Literal(value) => Some(value),
             _ => None,
+        }
+    }
+
+    /// Checks that it comes to true or false, `root` being of that shape.
+    ///
+    /// # Errors
+    /// The smallest part that is wrong whatever the values are: an attribute that is not there, a wrong type.
+    pub fn must_decide(&self, root: &str, shape: &Shape) -> Result<(), Fault> {
+        match check(&self.node, &[(root, shape)])? {
+            Shape::Any | Shape::Bool => Ok(()),
+            other => Err(mistyped(&self.node, "true or false", other.describe())),
         }
     }
 

@@ -1,6 +1,8 @@
 //! The language's expressions: values, the tree with its spans, the evaluator, the functions, and predicates that are
 //! compiled once and asked for every repository. Pure, and knows nothing of HCL's syntax: `config` makes the trees.
 
+mod check;
+mod differences;
 mod eval;
 mod expression;
 mod field;
@@ -13,6 +15,8 @@ pub mod tree;
 mod types;
 mod value;
 
+pub use check::Shape;
+pub use differences::DIFFERENCES;
 pub use eval::{Fault, Files, Names, evaluate, explain};
 pub use expression::Expression;
 pub use field::FieldDoc;

@@ -3,20 +3,21 @@
 //! through the evaluator.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::Offset;
 use regex::Regex;
 
+use super::check::{Shape, check, mirrored, mistyped};
 use super::eval::{Fault, Names, evaluate};
 use super::fold::{REPOSITORY, fold};
-use super::functions::{Takes, Time, pattern, print_time};
+use super::functions::{Time, pattern, print_time};
 use super::operators::holds;
 use super::tree::{Binary, Call, Kind, Node, Unary};
 use super::{Number, Value};
-use crate::diag::{Diagnostic, SourceId, Span};
+use crate::diag::{SourceId, Span};
 
 /// An answer that may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,16 +76,6 @@ impl Field {
     /// Finds a field by its name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, field)| *field)
-    }
-
-    /// What kind of value it has; `None` where rows differ.
-    fn sort(self) -> Option<Sort> {
-        match self {
-            Self::Kind | Self::Path | Self::Storage | Self::LastActivity | Self::Created => Some(Sort::Text),
-            Self::Id | Self::Size => Some(Sort::Number),
-            Self::Archived => Some(Sort::Bool),
-            Self::ForkNetwork => None,
-        }
     }
 }
 
@@ -159,20 +150,28 @@ impl Predicate {
         }
     }
 
+    /// What stands for a predicate that is in error, which has been told: nothing is known of what it selects.
+    pub fn undecided() -> Self {
+        let nowhere = Span { source: SourceId(u32::MAX), start: 0, end: 0 };
+        let node = Node::new(Kind::Literal(Value::Unknown), nowhere);
+        Self { test: Arc::new(Test::General(node.clone())), node, quiet: false }
+    }
+
     /// Folds everything but `repository.*`, checks the types and chooses the fast forms.
     ///
     /// # Errors
     /// What cannot be evaluated, unknown fields, wrong types: anything that a row could not mend.
     pub fn compile(node: &Node, names: &dyn Names) -> Result<Self, Fault> {
         let node = fold(node, names, REPOSITORY)?;
-        match sort(&node)? {
-            None | Some(Sort::Bool) => {}
-            Some(other) => return Err(mistyped(&node, "true or false for each repository", other)),
+        const EXPECTED: &str = "true or false for each repository";
+        match check(&node, &[])? {
+            Shape::Any | Shape::Bool => {}
+            other => return Err(mistyped(&node, EXPECTED, other.describe())),
         }
         if let Kind::Literal(value) = &node.kind
             && value.as_bool().is_none()
         {
-            return Err(wrong(&node, "true or false for each repository", value.kind()));
+            return Err(mistyped(&node, EXPECTED, value.kind()));
         }
         let test = Arc::new(compile(&node));
         Ok(Self { node, test, quiet: false })
@@ -194,6 +193,12 @@ impl Predicate {
         if !self.quiet {
             compared(&self.node, visit);
         }
+    }
+
+    /// Visits the comparisons that no whole number from 0 fits, alone or together with those that `&&` puts beside them:
+    /// the field's name and the place.
+    pub fn impossible(&self, visit: &mut dyn FnMut(&'static str, Span)) {
+        impossible(&self.node, &mut BTreeMap::new(), visit);
     }
 
     /// Asks.
@@ -229,6 +234,64 @@ fn compared(node: &Node, visit: &mut dyn FnMut(Field, &str, Span)) {
         }
         _ => {}
     }
+}
+
+/// What is left of each numeric field, from and to, both included.
+type Left = BTreeMap<&'static str, (i128, i128)>;
+
+fn impossible(node: &Node, left: &mut Left, visit: &mut dyn FnMut(&'static str, Span)) {
+    match &node.kind {
+        Kind::Binary(Binary::And, a, b) => {
+            impossible(a, left, visit);
+            impossible(b, left, visit);
+        }
+        Kind::Binary(Binary::Or, a, b) => {
+            impossible(a, &mut left.clone(), visit);
+            impossible(b, &mut left.clone(), visit);
+        }
+        Kind::Binary(operator, a, b) => {
+            let found = bound(*operator, a, b).or_else(|| bound(mirrored(*operator)?, b, a));
+            let Some((name, (from, to))) = found else { return };
+            let (low, high) = left.get(name).copied().unwrap_or((0, i128::MAX));
+            let now = (low.max(from), high.min(to));
+            if now.0 <= now.1 {
+                left.insert(name, now);
+            } else if low <= high {
+                visit(name, node.span);
+                // Told once for all that stand beside each other.
+                left.insert(name, now);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The whole numbers that a comparison of a field with a constant lets through, from and to; of `!=`, and of what is no
+/// such comparison, nothing is said.
+fn bound(operator: Binary, field: &Node, constant: &Node) -> Option<(&'static str, (i128, i128))> {
+    let (Kind::Field(field @ (Field::Id | Field::Size)), Kind::Literal(Value::Number(number))) =
+        (&field.kind, &constant.kind)
+    else {
+        return None;
+    };
+    let name = if *field == Field::Id { "id" } else { "size" };
+    let (floor, whole) = match number.as_int() {
+        Some(n) => (n, true),
+        None => (number.floor(), false),
+    };
+    const ALL: (i128, i128) = (i128::MIN, i128::MAX);
+    Some((
+        name,
+        match operator {
+            Binary::Less => (ALL.0, if whole { floor.checked_sub(1)? } else { floor }),
+            Binary::LessEqual => (ALL.0, floor),
+            Binary::Greater => (floor.checked_add(1)?, ALL.1),
+            Binary::GreaterEqual => (if whole { floor } else { floor.checked_add(1)? }, ALL.1),
+            Binary::Equal if whole => (floor, floor),
+            Binary::Equal => (1, 0),
+            _ => return None,
+        },
+    ))
 }
 
 impl Test {
@@ -312,7 +375,7 @@ impl Test {
             Self::General(node) => match evaluate(node, &RowNames(row))? {
                 Value::Bool(truth) => truth.into(),
                 Value::Unknown => Truth::Unknown,
-                other => return Err(wrong(node, "true or false for each repository", other.kind())),
+                other => return Err(mistyped(node, "true or false for each repository", other.kind())),
             },
         })
     }
@@ -355,7 +418,7 @@ fn compile(node: &Node) -> Test {
 fn fast(node: &Node) -> Option<Test> {
     match &node.kind {
         Kind::Literal(value) => value.as_bool().map(Test::Constant),
-        Kind::Field(field) if field.sort() == Some(Sort::Bool) => Some(Test::Flag(*field)),
+        Kind::Field(field @ Field::Archived) => Some(Test::Flag(*field)),
         Kind::Unary(Unary::Not, inner) => Some(Test::Not(Box::new(compile(inner)))),
         Kind::Binary(Binary::And, left, right) => Some(Test::And(Box::new(compile(left)), Box::new(compile(right)))),
         Kind::Binary(Binary::Or, left, right) => Some(Test::Or(Box::new(compile(left)), Box::new(compile(right)))),
@@ -365,18 +428,6 @@ fn fast(node: &Node) -> Option<Test> {
         Kind::Call(call) if !call.expand => function(call),
         _ => None,
     }
-}
-
-/// `a < b` is `b > a`; arithmetic has no mirror.
-fn mirrored(operator: Binary) -> Option<Binary> {
-    Some(match operator {
-        Binary::Less => Binary::Greater,
-        Binary::LessEqual => Binary::GreaterEqual,
-        Binary::Greater => Binary::Less,
-        Binary::GreaterEqual => Binary::LessEqual,
-        Binary::Equal | Binary::NotEqual => operator,
-        _ => return None,
-    })
 }
 
 fn comparison(operator: Binary, left: &Node, right: &Node) -> Option<Test> {
@@ -406,7 +457,7 @@ fn comparison(operator: Binary, left: &Node, right: &Node) -> Option<Test> {
                 return None;
             };
             let Kind::Literal(Value::String(time)) = &time.kind else { return None };
-            let time = Time::parse(time).ok()?;
+            let time = Time::parse_loosely(time).ok()?;
             Some(Test::Time(*field, time.instant(), operator, number.as_int()?))
         }
         _ => None,
@@ -441,141 +492,4 @@ fn function(call: &Call) -> Option<Test> {
         },
         _ => None,
     }
-}
-
-/// What is known of a node's value before any row is seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sort {
-    Bool,
-    Number,
-    Text,
-}
-
-impl Sort {
-    fn describe(self) -> &'static str {
-        match self {
-            Self::Bool => "a bool",
-            Self::Number => "a number",
-            Self::Text => "a string",
-        }
-    }
-}
-
-fn wrong(node: &Node, expected: &str, found: &str) -> Fault {
-    Diagnostic::error("expr/wrong-type", "Wrong type")
-        .detail(format!("Expected {expected}; this is {found}."))
-        .at(node.span)
-        .into()
-}
-
-fn mistyped(node: &Node, expected: &str, found: Sort) -> Fault {
-    wrong(node, expected, found.describe())
-}
-
-/// Finds wrong types that no row could mend.
-fn sort(node: &Node) -> Result<Option<Sort>, Fault> {
-    let must = |node: &Node, wanted: Sort, beside: &str| match sort(node)? {
-        Some(found) if found != wanted => {
-            Err(mistyped(node, &format!("{} beside `{beside}`", wanted.describe()), found))
-        }
-        _ => Ok(()),
-    };
-    Ok(match &node.kind {
-        Kind::Literal(Value::Bool(_)) => Some(Sort::Bool),
-        Kind::Literal(Value::Number(_)) => Some(Sort::Number),
-        Kind::Literal(Value::String(_)) => Some(Sort::Text),
-        Kind::Field(field) => field.sort(),
-        Kind::Template(_) => Some(Sort::Text),
-        Kind::Unary(operator, inner) => {
-            let (wanted, sign) = match operator {
-                Unary::Not => (Sort::Bool, "!"),
-                Unary::Negate => (Sort::Number, "-"),
-            };
-            must(inner, wanted, sign)?;
-            Some(wanted)
-        }
-        Kind::Binary(Binary::Equal | Binary::NotEqual, left, right) => {
-            if let (Some(a), Some(b)) = (sort(left)?, sort(right)?)
-                && a != b
-            {
-                let detail = format!(
-                    "The left side is {}, the right side {}: they are never equal.",
-                    a.describe(),
-                    b.describe()
-                );
-                return Err(Diagnostic::error("expr/wrong-type", "Wrong type").detail(detail).at(node.span).into());
-            }
-            Some(Sort::Bool)
-        }
-        Kind::Binary(operator, left, right) => {
-            let logic = matches!(operator, Binary::And | Binary::Or);
-            let wanted = if logic { Sort::Bool } else { Sort::Number };
-            must(left, wanted, operator.as_str())?;
-            must(right, wanted, operator.as_str())?;
-            Some(if mirrored(*operator).is_some() || logic { Sort::Bool } else { Sort::Number })
-        }
-        Kind::Conditional(condition, yes, no) => {
-            must(condition, Sort::Bool, "?")?;
-            let (yes, no) = (sort(yes)?, sort(no)?);
-            if yes == no { yes } else { None }
-        }
-        Kind::Call(call) => call_sort(call)?,
-        _ => None,
-    })
-}
-
-/// Whether a constant string is taken for the number that it writes.
-fn writes_number(node: &Node) -> bool {
-    matches!(&node.kind, Kind::Literal(Value::String(text)) if Number::parse(text).is_some())
-}
-
-/// Finds constant arguments that no row could mend: times and patterns.
-fn constants_fit(call: &Call) -> Result<(), Fault> {
-    for (i, argument) in call.arguments.iter().enumerate() {
-        let Kind::Literal(Value::String(text)) = &argument.kind else { continue };
-        let outcome = match (call.name.as_str(), i) {
-            ("timecmp", _) | ("timeadd", 0) | ("formatdate", 1) => Time::parse(text).map(|_| ()),
-            ("regex" | "regexall", 0) => pattern(text).map(|_| ()),
-            _ => Ok(()),
-        };
-        if let Err(message) = outcome {
-            let diagnostic = Diagnostic::error("expr/call", "Function cannot give a value");
-            return Err(diagnostic.detail(format!("`{}`: {message}", call.name)).at(argument.span).into());
-        }
-    }
-    Ok(())
-}
-
-fn call_sort(call: &Call) -> Result<Option<Sort>, Fault> {
-    if call.name == "can" {
-        return Ok(Some(Sort::Bool));
-    }
-    if call.name == "try" {
-        return Ok(None);
-    }
-    let function = super::functions::find(call)?;
-    if !call.expand {
-        for (i, argument) in call.arguments.iter().enumerate() {
-            let Some((_, takes)) = function.parameters.get(i).or(function.parameters.last()) else { continue };
-            let Some(found) = sort(argument)? else { continue };
-            let fits = match takes {
-                // A number or bool is taken for the string that writes it.
-                Takes::Any | Takes::Some | Takes::Text => true,
-                Takes::Number | Takes::Whole => found == Sort::Number || writes_number(argument),
-                _ => false,
-            };
-            if !fits {
-                return Err(mistyped(argument, &format!("{} in `{}`", takes.describe(), call.name), found));
-            }
-        }
-    }
-    constants_fit(call)?;
-    Ok(match call.name.as_str() {
-        "startswith" | "endswith" | "strcontains" | "contains" | "alltrue" | "anytrue" | "tobool" => Some(Sort::Bool),
-        "length" | "timecmp" | "abs" | "ceil" | "floor" | "max" | "min" | "pow" | "tonumber" => Some(Sort::Number),
-        "lower" | "upper" | "substr" | "trimprefix" | "trimsuffix" | "trimspace" | "replace" | "tostring" => {
-            Some(Sort::Text)
-        }
-        _ => None,
-    })
 }

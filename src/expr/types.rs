@@ -136,6 +136,15 @@ impl Type {
         }
     }
 
+    /// As it is written, with its article, for messages.
+    fn with_article(&self) -> String {
+        match self {
+            Self::Any => "any value".to_owned(),
+            Self::Object(_) => format!("an {self}"),
+            _ => format!("a {self}"),
+        }
+    }
+
     /// The one type that values of all these types can be converted to, if there is one: a string beside numbers or
     /// bools makes strings, lists and objects are unified part by part.
     pub fn unify(types: &[Self]) -> Option<Self> {
@@ -253,7 +262,8 @@ pub fn convert(value: &Value, wanted: &Type) -> Result<Value, Mismatch> {
             );
         }
     }
-    let mismatch = || Mismatch { path: Vec::new(), message: format!("{wanted}; it is {}", value.kind()) };
+    let mismatch =
+        || Mismatch { path: Vec::new(), message: format!("{}; it is {}", wanted.with_article(), value.kind()) };
     Ok(match (wanted, value) {
         (Type::Any, value) | (_, value @ (Value::Null | Value::Unknown)) => value.clone(),
         (Type::Bool, Value::Bool(_)) | (Type::Number, Value::Number(_)) | (Type::String, Value::String(_)) => {
@@ -299,6 +309,22 @@ pub fn convert(value: &Value, wanted: &Type) -> Result<Value, Mismatch> {
                 .collect();
             Value::from(converted?)
         }
+        (Type::Tuple(types), Value::List(parts)) => {
+            let many = |n: usize| if n == 1 { "one element".to_owned() } else { format!("{n} elements") };
+            let found = match types.get(parts.len()) {
+                Some(missing) => format!("element {} is missing, {}", parts.len(), missing.with_article()),
+                None => format!("element {} is one too many", types.len()),
+            };
+            return Err(Mismatch {
+                path: Vec::new(),
+                message: format!(
+                    "{}, with {}; it has {}: {found}, counted from 0",
+                    wanted.with_article(),
+                    many(types.len()),
+                    many(parts.len())
+                ),
+            });
+        }
         (Type::Object(attributes), Value::Object(entries)) => {
             let mut object = Vec::with_capacity(attributes.len());
             for (name, attribute) in attributes {
@@ -310,7 +336,7 @@ pub fn convert(value: &Value, wanted: &Type) -> Result<Value, Mismatch> {
                     (None, None) => {
                         return Err(Mismatch {
                             path: Vec::new(),
-                            message: format!("{wanted}; it lacks the attribute {name:?}"),
+                            message: format!("{}; it lacks the attribute {name:?}", wanted.with_article()),
                         });
                     }
                 };

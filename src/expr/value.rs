@@ -1,8 +1,11 @@
 //! Values of the language. Lists, sets and objects are shared, so that a value is cheap to pass on.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+
+use icu_normalizer::ComposingNormalizerBorrowed;
 
 use super::Number;
 
@@ -40,7 +43,7 @@ impl Value {
 
     /// Makes an object.
     pub fn object<K: Into<String>>(entries: impl IntoIterator<Item = (K, Self)>) -> Self {
-        Self::Object(Arc::new(entries.into_iter().map(|(k, v)| (k.into(), v)).collect()))
+        Self::Object(Arc::new(entries.into_iter().map(|(k, v)| (composed(k.into()), v)).collect()))
     }
 
     /// The kind with its article, for messages.
@@ -295,13 +298,25 @@ impl From<i64> for Value {
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
-        Self::String(text.to_owned())
+        Self::from(text.to_owned())
     }
 }
 
 impl From<String> for Value {
     fn from(text: String) -> Self {
-        Self::String(text)
+        Self::String(composed(text))
+    }
+}
+
+/// Brings a text into the form NFC: what looks the same and is composed of other code points is the same text. So does
+/// Terraform with every text.
+fn composed(text: String) -> String {
+    if text.is_ascii() {
+        return text;
+    }
+    match ComposingNormalizerBorrowed::new_nfc().normalize(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(composed) => composed,
     }
 }
 

@@ -440,6 +440,8 @@ pub struct Policy {
     pub condition: Expression,
     /// What to say when it is not.
     pub error_message: String,
+    /// Where the condition stands, `file:line:column`, in files of the configuration.
+    pub place: Option<String>,
     /// The block.
     pub span: Span,
 }

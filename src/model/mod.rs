@@ -4,6 +4,7 @@
 mod address;
 pub mod cluster;
 mod desired;
+mod fields;
 mod metrics;
 mod name;
 mod observed;
@@ -19,6 +20,7 @@ pub use desired::{
     Assignment, Connection, Desired, DesiredStorage, Endpoint, GitlabConnection, Limits, LiveConnection, Moved, Policy,
     Rollout, SandboxConnection, SandboxFault, SandboxPods, SandboxStorage, Scheme, SecretRef, Wave,
 };
+pub use fields::PLAN_FIELDS;
 pub use metrics::{Answer, Answers, Freshness, GateFacts, Series};
 pub use name::{Bytes, Container, ContainerKind, NameError, RepositoryRole, StorageName, Weight};
 pub use observed::{

@@ -51,7 +51,6 @@ pub use gates::gates_wanted;
 pub use make::make;
 pub use networks::pools_wanted;
 pub use placement::need;
-pub use policy::FIELDS as POLICY_FIELDS;
 pub(crate) use preflight::version;
 pub use release::hold_address;
 pub use sizes::unmeasured;
@@ -880,6 +879,9 @@ pub struct PolicyVerdict {
     pub verdict: Verdict,
     /// `error_message`, or why it could not be answered; empty for a pass.
     pub message: String,
+    /// Where its condition stands, `file:line:column`; none for a pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 /// What the user asked of one planning.

@@ -20,7 +20,8 @@ pub(super) fn verdicts(desired: &Desired, plan: &Plan) -> Vec<PolicyVerdict> {
 fn ask(policy: &Policy, roots: &BTreeMap<String, Value>) -> PolicyVerdict {
     let answer = policy.condition.evaluate(roots).map_err(|error| error.to_string());
     let (verdict, message) = judge(answer, &policy.error_message);
-    PolicyVerdict { address: policy.address.clone(), verdict, message }
+    let place = policy.place.clone().filter(|_| verdict != Verdict::Pass);
+    PolicyVerdict { address: policy.address.clone(), verdict, message, place }
 }
 
 fn judge(answer: Result<Value, String>, error_message: &str) -> (Verdict, String) {
@@ -32,32 +33,6 @@ fn judge(answer: Result<Value, String>, error_message: &str) -> (Verdict, String
         Err(error) => (Verdict::Unknown, error),
     }
 }
-
-/// What a condition may name of a plan: path, type, meaning. `*` stands for any storage's name in GitLab.
-pub const FIELDS: &[(&str, &str, &str)] = &[
-    ("as_of", "string, a time in RFC 3339", "When the fleet was observed, by its own clock."),
-    ("environment", "string", "The environment that the plan is for."),
-    ("actions", "whole number", "How many actions there are; a wave of moves off one storage is one."),
-    ("duration", "whole number, seconds", "How long carrying it out takes at least, as estimated."),
-    ("moves.count", "whole number", "How many repositories move."),
-    ("moves.bytes", "whole number, bytes", "Their sizes in all, as far as they are known."),
-    ("moves.freeze", "whole number, seconds", "How long repositories are read-only, summed over all, as estimated."),
-    ("moves.longest_freeze", "whole number, seconds", "The longest that one repository is read-only, as estimated."),
-    ("sources", "list of strings", "GitLab's names of the storages that repositories move off."),
-    ("destinations", "list of strings", "GitLab's names of the storages that repositories move to."),
-    ("weights.*.before", "whole number", "The weight of a storage whose weight is set, before."),
-    ("weights.*.after", "whole number", "Its weight after."),
-    (
-        "storages.*.incoming",
-        "whole number, bytes",
-        "What comes to a storage, with what the copies take beyond their size.",
-    ),
-    ("storages.*.incoming_count", "whole number", "How many repositories come to it."),
-    ("storages.*.outgoing", "whole number, bytes", "What leaves it."),
-    ("storages.*.outgoing_count", "whole number", "How many repositories leave it."),
-    ("storages.*.used", "whole number, bytes", "What is used of its disk before; unknown when it was not read."),
-    ("storages.*.capacity", "whole number, bytes", "The size of its disk; unknown when it was not read."),
-];
 
 /// The plan as conditions see it. Sizes in bytes, times in seconds.
 fn value(plan: &Plan) -> Value {
@@ -119,6 +94,9 @@ fn text(name: &StorageName) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diag::{SourceId, Span};
+    use crate::expr::Expression;
+    use crate::model::{Address, PLAN_FIELDS};
     use crate::plan::fixture::World;
 
     #[test]
@@ -131,6 +109,22 @@ mod tests {
             assert_eq!(verdict, Verdict::Unknown, "{answer:?}");
             assert!(!message.is_empty() && message != no);
         }
+    }
+
+    #[test]
+    fn what_does_not_pass_says_where_its_condition_stands() {
+        let place = |holds: bool| {
+            let policy = Policy {
+                address: Address::new("policy", "p"),
+                condition: Expression::constant(holds),
+                error_message: "no".to_owned(),
+                place: Some("a.hcl:1:2".to_owned()),
+                span: Span { source: SourceId(0), start: 0, end: 0 },
+            };
+            ask(&policy, &BTreeMap::new()).place
+        };
+        assert_eq!(place(false).as_deref(), Some("a.hcl:1:2"));
+        assert_eq!(place(true), None);
     }
 
     #[test]
@@ -156,7 +150,7 @@ mod tests {
         let mut found = Default::default();
         walk(&value(&World::drain(&[60_000_000, 40]).plan()), "", &mut found);
         let kind = |kind: &'static str| kind.split(',').next().unwrap_or_default();
-        let told = FIELDS.iter().map(|(path, of, _)| ((*path).to_owned(), kind(of))).collect();
+        let told = PLAN_FIELDS.iter().map(|(path, of, _)| ((*path).to_owned(), kind(of))).collect();
         assert_eq!(found, told);
     }
 

@@ -9,6 +9,8 @@ use crate::diag::{Diagnostic, Diagnostics, Severity, SourceId, SourceMap, Span};
 
 /// Lines shown before and after the line at fault.
 const CONTEXT: usize = 1;
+/// Diagnostics that are printed; who has more has one cause of many, or corrects some and asks again. JSON has all.
+const MOST: usize = 100;
 /// Wide enough for what people write when nobody told the width: a pipe gets whole lines, but not those of a program.
 const UNBOUNDED: usize = 500;
 
@@ -21,9 +23,12 @@ pub fn diagnostics(found: &Diagnostics, sources: &SourceMap, style: Style) -> St
         return String::new();
     }
     let mut out = String::new();
-    for item in items {
+    for item in shown(items) {
         out.push_str(render(item, sources, style).trim_end());
         out.push_str("\n\n");
+    }
+    if items.len() > MOST {
+        out.push_str(&rest(items.len() - MOST));
     }
     let (errors, warnings) = counts(found);
     let mut parts = Vec::new();
@@ -37,6 +42,19 @@ pub fn diagnostics(found: &Diagnostics, sources: &SourceMap, style: Style) -> St
     out.push_str(&parts.join(", "));
     out.push('\n');
     out
+}
+
+/// Those that are printed, in their order: of more than are, errors before warnings.
+fn shown(items: &[Diagnostic]) -> Vec<&Diagnostic> {
+    if items.len() <= MOST {
+        return items.iter().collect();
+    }
+    let errors = items.iter().filter(|item| item.is_error());
+    errors.chain(items.iter().filter(|item| !item.is_error())).take(MOST).collect()
+}
+
+fn rest(more: usize) -> String {
+    format!("and {more} more: correct these first\n\n")
 }
 
 fn counts(found: &Diagnostics) -> (u64, u64) {

@@ -544,8 +544,8 @@ impl Page {
                 if fewest == most { repositories(*most) } else { format!("{fewest} to {}", repositories(*most)) };
             let (whole, part) = (ratio_permille / 1000, ratio_permille % 1000);
             let line = format!(
-                "spread over {}: {each} each; the fullest, {fullest}, at {level}, {whole}.{part:03} x the least possible \
-                 ({bound})",
+                "spread over {}: {each} each; in the end {fullest} has the least room left, {level} less than the \
+                 roomiest has now, {whole}.{part:03} x the least possible ({bound})",
                 words::together(destinations)
             );
             self.out.push_str(&prose(self.style, 4, &line));
@@ -600,11 +600,12 @@ impl Page {
         self.heading("Policies", "");
         let mut order: Vec<&PolicyVerdict> = items.iter().collect();
         order.sort_by_key(|p| p.verdict == Verdict::Pass);
-        for PolicyVerdict { address, verdict, message } in order {
+        for PolicyVerdict { address, verdict, message, place } in order {
             let word = words::verdict(*verdict);
             let word = if *verdict == Verdict::Pass { word.to_owned() } else { self.paint.danger(word) };
             let colon = if message.is_empty() { "" } else { ": " };
-            let line = format!("{} {word}{colon}{}", self.address(address), escape_lines(message));
+            let place = place.as_ref().map_or_else(String::new, |place| format!(" ({})", escape(place)));
+            let line = format!("{} {word}{colon}{}{place}", self.address(address), escape_lines(message));
             self.out.push_str(&prose(self.style, 2, &line));
         }
     }

@@ -160,8 +160,12 @@ pub(super) fn first_move(n: u64) -> Plan {
         binding: Some(crate::plan::Binding::Slots { storages: vec![storage("default")], saves_seconds: 2501 }),
         assumption: "2 s a move and 100 MiB/s".into(),
     };
-    plan.policies =
-        vec![PolicyVerdict { address: address("policy.small-steps"), verdict: Verdict::Pass, message: String::new() }];
+    plan.policies = vec![PolicyVerdict {
+        address: address("policy.small-steps"),
+        verdict: Verdict::Pass,
+        message: String::new(),
+        place: None,
+    }];
     plan.findings = vec![Finding {
         level: Level::Danger,
         code: "no-backup".into(),
@@ -354,11 +358,13 @@ pub(super) fn everything() -> Plan {
         address: address("policy.size"),
         verdict: Verdict::Fail,
         message: "Split this: more than 3 moves in one plan.".into(),
+        place: Some("fleet.hcl:40:19".into()),
     });
     plan.policies.push(PolicyVerdict {
         address: address("policy.age"),
         verdict: Verdict::Unknown,
         message: "`plan.age` is not known".into(),
+        place: Some("fleet.hcl:45:19".into()),
     });
     plan.drift = drifted().drift;
     plan.quarantined = quarantined().quarantined;

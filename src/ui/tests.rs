@@ -89,6 +89,20 @@ fn plans_as_text() {
 }
 
 #[test]
+fn of_very_many_diagnostics_a_hundred_are_printed_errors_before_warnings() {
+    let mut found = Diagnostics::default();
+    for i in 0..150 {
+        found.push(Diagnostic::warning("config/x", "Doubt").detail(format!("doubt {i}.")));
+    }
+    for i in 0..3 {
+        found.push(Diagnostic::error("config/y", "Fault").detail(format!("fault {i}.")));
+    }
+    let text = diagnostics(&found, &SourceMap::default(), PIPE);
+    assert!(text.contains("fault 2.") && text.contains("doubt 96.") && !text.contains("doubt 97."), "{text}");
+    assert!(text.ends_with("and 53 more: correct these first\n\n3 errors, 150 warnings\n"), "{text}");
+}
+
+#[test]
 fn plans_as_json_and_graphs() {
     assert_snapshot!("plan_json_first_move", plan_json(&first_move(4)));
     assert_snapshot!("graph_dot", graph_dot(&first_move(24)));
@@ -656,7 +670,7 @@ fn room_placement_and_what_binds_are_told() {
     told(&plan, "! above 75 %: only what fits nowhere else goes there");
     told(
         &plan,
-        "spread over default and second: 1 to 3 repositories each; the fullest, second, at 1001 MiB, 1.001 x the least",
+        "spread over default and second: 1 to 3 repositories each; in the end second has the least room left, 1001 MiB",
     );
     let project = plan.moves[0].container;
     for (binding, line) in [

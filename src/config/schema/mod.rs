@@ -121,6 +121,7 @@ impl Shape {
             Self::Text => "a string".to_owned(),
             Self::OneOf(words) => format!("one of {}", quoted(words)),
             Self::Bool => "true or false".to_owned(),
+            Self::Whole(from, to) if to >= U32 && from <= -U32 => "a whole number".to_owned(),
             Self::Whole(from, to) if to >= U32 => format!("a whole number, at least {from}"),
             Self::Whole(from, to) => format!("a whole number from {from} to {to}"),
             Self::Number(f64::NEG_INFINITY, _) => "a number".to_owned(),
@@ -180,6 +181,7 @@ impl Shape {
         match self {
             Self::OneOf(_) => after("one of "),
             Self::Bool => Some("true or false".to_owned()),
+            Self::Whole(from, to) if to >= U32 && from <= -U32 => None,
             Self::Whole(_, to) if to >= U32 => after(", "),
             Self::Whole(..) => after("number "),
             Self::Number(f64::NEG_INFINITY, _) => None,

@@ -45,7 +45,7 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
         row("jsondecode", &[("text", Text)], "The value that a JSON text writes.", |a| {
             let wrong = |told: &str| Wrong::argument(0, format!("this is not JSON: {told}."));
             let json: &RawValue = serde_json::from_str(a.text(0)).map_err(|e| wrong(&e.to_string()))?;
-            from_json(json).map_err(|told| wrong(&told))
+            from_json(json.get()).map_err(|told| wrong(&told))
         })
         .bulky(),
         row(
@@ -132,26 +132,96 @@ pub(super) fn json(value: &Value, out: &mut String) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Reads JSON part by part, as its numbers are exact and the library's are floats. The library bounds the depth.
-fn from_json(json: &RawValue) -> Result<Value, String> {
-    let text = json.get();
-    let told = |e: serde_json::Error| e.to_string();
-    Ok(match text.bytes().next() {
-        Some(b'[') => {
-            let items: Vec<&RawValue> = serde_json::from_str(text).map_err(told)?;
-            Value::from(items.into_iter().map(from_json).collect::<Result<Vec<_>, _>>()?)
+/// Deepest nesting of JSON that is read, as of YAML.
+const DEPTH: usize = 100;
+
+/// A list or an object that is being read.
+enum Open {
+    List(Vec<Value>),
+    Object(BTreeMap<String, Value>, Option<String>),
+}
+
+/// Reads JSON that is known to be well-formed, part by part, as its numbers are exact and the library's are floats. Every
+/// byte is read once; what is open stands on a stack of its own, which is bounded.
+fn from_json(text: &str) -> Result<Value, String> {
+    let mut stack: Vec<Open> = Vec::new();
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', '\n', '\r', ',', ':']);
+        let size = part(rest);
+        let (written, after) = rest.split_at(size);
+        rest = after;
+        let value = match written.bytes().next() {
+            None => return Err("it ends early".to_owned()),
+            Some(b'[' | b'{') if stack.len() >= DEPTH => return Err(format!("it nests deeper than {DEPTH} levels")),
+            Some(b'[') => {
+                stack.push(Open::List(Vec::new()));
+                continue;
+            }
+            Some(b'{') => {
+                stack.push(Open::Object(BTreeMap::new(), None));
+                continue;
+            }
+            Some(b']' | b'}') => match stack.pop() {
+                Some(Open::List(items)) => items.into(),
+                Some(Open::Object(entries, _)) => Value::object(entries),
+                None => return Err("a bracket closes nothing".to_owned()),
+            },
+            Some(b'"') => serde_json::from_str::<String>(written).map_err(|e| e.to_string())?.into(),
+            Some(b'-' | b'0'..=b'9') => Number::parse(written)
+                .ok_or_else(|| format!("the number {written:.60} in it has too many digits"))?
+                .into(),
+            Some(b'n') => Value::Null,
+            first => Value::Bool(first == Some(b't')),
+        };
+        match stack.last_mut() {
+            None => return Ok(value),
+            Some(Open::List(items)) => items.push(value),
+            Some(Open::Object(entries, key)) => match (key.take(), value) {
+                (Some(key), value) => drop(entries.insert(key, value)),
+                (None, Value::String(name)) => *key = Some(name),
+                (None, _) => return Err("a key is no string".to_owned()),
+            },
         }
-        Some(b'{') => {
-            let entries: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(told)?;
-            Value::object(
-                entries.into_iter().map(|(k, v)| Ok((k, from_json(v)?))).collect::<Result<BTreeMap<_, _>, String>>()?,
-            )
+    }
+}
+
+/// The length of the bracket, string, number or word that a text of JSON begins with.
+fn part(text: &str) -> usize {
+    match text.bytes().next() {
+        None => 0,
+        Some(b'[' | b']' | b'{' | b'}') => 1,
+        Some(b'"') => {
+            let mut escaped = false;
+            let end = text.bytes().skip(1).position(|byte| {
+                let ends = byte == b'"' && !escaped;
+                escaped = byte == b'\\' && !escaped;
+                ends
+            });
+            end.map_or(text.len(), |end| end + 2)
         }
-        Some(b'"') => serde_json::from_str::<String>(text).map_err(told)?.into(),
-        Some(b'-' | b'0'..=b'9') => {
-            Number::parse(text).ok_or_else(|| format!("the number {text:.60} in it has too many digits"))?.into()
+        Some(_) => text.find([' ', '\t', '\n', '\r', ',', ':', ']', '}']).unwrap_or(text.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_read_once_and_to_a_bounded_depth() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(from_json(&nested(DEPTH)).is_ok());
+        for depth in [DEPTH + 1, 10_000, 1_000_000] {
+            assert_eq!(from_json(&nested(depth)), Err("it nests deeper than 100 levels".to_owned()), "{depth}");
         }
-        Some(b'n') => Value::Null,
-        first => Value::Bool(first == Some(b't')),
-    })
+        let keys = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
+        assert!(from_json(&keys).is_err());
+        let text = r#" { "a\"b" : [ 1.0 , "x,]" , { } , [ ] , null , true ] , "a\"b" : [ false, "\\" ] } "#;
+        assert_eq!(from_json(text).map(|v| v.to_string()), Ok(r#"{ "a\"b" = [false, "\\"] }"#.to_owned()));
+        assert_eq!(
+            from_json("[1,[2,{\"k\":-3e2}],\"\"]").map(|v| v.to_string()),
+            Ok(r#"[1, [2, { "k" = -300 }], ""]"#.to_owned())
+        );
+    }
 }

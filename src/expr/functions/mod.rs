@@ -9,6 +9,7 @@ mod format;
 mod lists;
 mod maps;
 mod numbers;
+mod re2;
 mod regexes;
 mod sets;
 mod strings;

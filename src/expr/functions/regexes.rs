@@ -1,6 +1,5 @@
 //! Regular expressions, in the syntax of RE2 that Terraform has.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
@@ -8,7 +7,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::Takes::Text;
 use super::strings::{bounded, replaced};
-use super::{Function, Wrong, row};
+use super::{Function, Wrong, re2, row};
 use crate::expr::Value;
 
 pub(super) const TABLE: fn() -> Vec<Function> = || {
@@ -80,7 +79,8 @@ pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
 
 /// Compiles a regular expression; the size of what it compiles to is bounded.
 fn compile(text: &str) -> Result<Regex, String> {
-    RegexBuilder::new(&unquoted(text)).size_limit(1 << 20).build().map_err(|e| match e {
+    let written = re2::translate(text).map_err(|why| format!("this is not a regular expression: {why}."))?;
+    RegexBuilder::new(&written).size_limit(1 << 20).build().map_err(|e| match e {
         regex::Error::CompiledTooBig(_) => "this regular expression is too large.".to_owned(),
         other => {
             let text = other.to_string();
@@ -88,31 +88,6 @@ fn compile(text: &str) -> Result<Regex, String> {
             format!("this is not a regular expression: {last}.")
         }
     })
-}
-
-/// Writes what stands between `\Q` and `\E`, which means itself, in the way that the library reads it.
-fn unquoted(text: &str) -> Cow<'_, str> {
-    if !text.contains(r"\Q") {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        let (before, escape) = rest.split_at(at);
-        out.push_str(before);
-        if let Some(quoted) = escape.strip_prefix(r"\Q") {
-            let (quoted, after) = quoted.split_once(r"\E").unwrap_or((quoted, ""));
-            out.push_str(&regex::escape(quoted));
-            rest = after;
-        } else {
-            let size = escape.char_indices().nth(2).map_or(escape.len(), |(i, _)| i);
-            let (escape, after) = escape.split_at(size);
-            out.push_str(escape);
-            rest = after;
-        }
-    }
-    out.push_str(rest);
-    Cow::Owned(out)
 }
 
 /// Whether the groups have names.
@@ -133,18 +108,4 @@ fn groups(pattern: &Regex, captures: &regex::Captures<'_>) -> Result<Value, Stri
     } else {
         Value::list(captures.iter().skip(1).map(value))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_quoted_means_itself() {
-        for (text, expected) in
-            [(r"a\Qb.c\Ed.", r"ab\.cd."), (r"\\Q.", r"\\Q."), (r"\Q(", r"\("), (r"\Qa\E\Q\E\d", r"a\d"), (r"x\", r"x\")]
-        {
-            assert_eq!(unquoted(text), expected, "{text}");
-        }
-    }
 }

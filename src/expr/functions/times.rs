@@ -31,8 +31,8 @@ pub(super) const TABLE: fn() -> Vec<Function> = || {
             &[("time", Text), ("other", Text)],
             "-1, 0 or 1: before the other time, the same, or after it.",
             |a| {
-                let first = Time::parse(a.text(0)).map_err(|m| Wrong::argument(0, m))?;
-                let second = Time::parse(a.text(1)).map_err(|m| Wrong::argument(1, m))?;
+                let first = Time::parse_loosely(a.text(0)).map_err(|m| Wrong::argument(0, m))?;
+                let second = Time::parse_loosely(a.text(1)).map_err(|m| Wrong::argument(1, m))?;
                 Ok(Value::from(first.instant().cmp(&second.instant()) as i64))
             },
         ),
@@ -53,10 +53,26 @@ impl Time {
     /// # Errors
     /// That it is none.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        Self::read(text).ok_or_else(|| "this is not a time in RFC 3339, like 2026-01-31T08:00:00Z.".to_owned())
+        Self::read(text, (23, 59))
+            .ok_or_else(|| "this is not a time in RFC 3339, like 2026-01-31T08:00:00Z.".to_owned())
     }
 
-    fn read(text: &str) -> Option<Self> {
+    /// Reads a time as Go does, which takes some more: an hour of one digit, and offsets up to `+24:60`.
+    ///
+    /// # Errors
+    /// That it is none.
+    pub(crate) fn parse_loosely(text: &str) -> Result<Self, String> {
+        let short = text.as_bytes().get(10) == Some(&b'T') && text.as_bytes().get(12) == Some(&b':');
+        let full = match text.split_at_checked(11) {
+            Some((day, clock)) if short => Some(format!("{day}0{clock}")),
+            _ => None,
+        };
+        let read = Self::read(full.as_deref().unwrap_or(text), (24, 60));
+        read.map_or_else(|| Self::parse(text), Ok)
+    }
+
+    /// `most`: hours and minutes of an offset.
+    fn read(text: &str, most: (i32, i32)) -> Option<Self> {
         let digits = |from: usize, to: usize| {
             let part = text.get(from..to)?;
             if part.bytes().all(|b| b.is_ascii_digit()) { part.parse::<i16>().ok() } else { None }
@@ -90,7 +106,7 @@ impl Time {
                     Some(digit(a)? * 10 + digit(b)?)
                 };
                 let (hours, minutes) = (two(h1, h2)?, two(m1, m2)?);
-                if hours > 23 || minutes > 59 {
+                if hours > most.0 || minutes > most.1 {
                     return None;
                 }
                 (hours * 3600 + minutes * 60) * if *sign == b'-' { -1 } else { 1 }
@@ -219,6 +235,11 @@ fn formatted(format: &str, time: &Time) -> Result<String, String> {
 
 /// Takes a text in single quotes, in which a quote is written twice; gives what follows.
 fn quoted<'a>(text: &'a str, out: &mut String) -> Result<&'a str, String> {
+    // Two quotes in a row are one, outside of quotes too.
+    if let Some(rest) = text.strip_prefix("''") {
+        out.push('\'');
+        return Ok(rest);
+    }
     let mut rest = text.get(1..).unwrap_or("");
     loop {
         let Some((part, after)) = rest.split_once('\'') else {
@@ -228,6 +249,10 @@ fn quoted<'a>(text: &'a str, out: &mut String) -> Result<&'a str, String> {
         match after.strip_prefix('\'') {
             Some(more) => {
                 out.push('\'');
+                // Such a pair may close the text, at the end of the format.
+                if more.is_empty() {
+                    return Ok(more);
+                }
                 rest = more;
             }
             None => return Ok(after),

@@ -14,14 +14,14 @@ variable "e" {
   type    = string
   default = "x"
 }
-variable "unused" {
+variable "checked" {
   type      = object({ a = number, b = optional(bool, true) })
   default   = { a = "1" }
   nullable  = false
   sensitive = true
 
   validation {
-    condition     = var.unused.a > 0 && var.unused.b
+    condition     = var.checked.a > 0 && var.checked.b
     error_message = "No."
   }
 }
@@ -29,4 +29,8 @@ variable "unused" {
 tranship {
   required_version = ">= 0.1"
   environment      = join("-", [var.a, var.b, var.c, var.d[0], var.e])
+}
+
+storage "old" {
+  drain = var.checked.b
 }

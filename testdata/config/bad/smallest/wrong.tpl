@@ -1,0 +1,2 @@
+Hello
+  password = "canary" ${wrod}
