@@ -531,7 +531,7 @@ fn the_port_deletes_nothing_that_holds_data() {
             budget.status.as_ref().and_then(|status| status.observed_generation) == budget.metadata.generation
         };
         target.until("gitaly-a", "counted", counted).await;
-        let Answer::Refused(refusal) = tool.cluster.evict("gitaly-a-0", true).await.expect("answered") else {
+        let Answer::Refused(refusal) = tool.cluster.evict("gitaly-a-0", None, true).await.expect("answered") else {
             panic!("evicted")
         };
         assert_eq!(refusal.why, Why::Budget);

@@ -20,7 +20,7 @@ use super::laws::Tool;
 use super::pod_laws;
 
 fn asked(storage: &str) -> Asked {
-    Asked { storage: name(storage), max_unavailable: 1, deadline_seconds: 120, filesystem_id: None }
+    Asked { storage: name(storage), max_unavailable: 1, deadline_seconds: 120, filesystem_id: None, claim_uid: None }
 }
 
 /// What `tranship rotate` does, and what it says.

@@ -203,7 +203,8 @@ pub fn rights(desired: &Desired, cluster: &ClusterSettings, subject: &Value) -> 
     let here = Some(cluster.namespace.as_str());
     let wide = format!("tranship-{}", cluster.namespace);
     let reads = [("", "nodes"), ("storage.k8s.io", "storageclasses"), ("scheduling.k8s.io", "priorityclasses")];
-    let reads = reads.iter().map(|(group, one)| (*group, *one, "list"));
+    // What becomes of a volume when its claim is gone.
+    let reads = reads.iter().chain(&[("", "persistentvolumes")]).map(|(group, one)| (*group, *one, "list"));
     // Where a volume is attached while a pod restarts: without it, `rotate` cannot tell detaching from attaching.
     let looks = [("", "persistentvolumes", "get"), ("storage.k8s.io", "volumeattachments", "get")];
     let reads: Vec<Value> = reads
