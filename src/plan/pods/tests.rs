@@ -777,6 +777,7 @@ fn a_storage_that_is_let_go_is_forgotten_and_keeps_everything() {
     let mut world = settled(&["gitaly-a", "gitaly-b"]);
     world.desired.storages.remove(&name("gitaly-b"));
     world.observed.storages.remove(&name("gitaly-b"));
+    world.observed.lists.remove(&name("gitaly-b"));
     world.desired.assignments.clear();
     world.desired("old").drain = false;
     let plan = world.plan();
