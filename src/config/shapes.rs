@@ -169,10 +169,7 @@ fn cores(value: &Value) -> Result<Value, String> {
     }?
     .millis();
     if millis > MOST_CORES * 1000 {
-        return Err(format!(
-            "is {}, which is more than {MOST_CORES} cores: is it an amount of memory?",
-            value.short(60)
-        ));
+        return Err(format!("is {}, more than {MOST_CORES} cores", value.short(60)));
     }
     if millis > 0 { Ok(Value::from(millis)) } else { Err(format!("is {}", value.short(60))) }
 }

@@ -319,3 +319,46 @@ async fn a_patch_of_the_claims_that_is_taken_back_makes_the_set_anew_around_its_
     assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
     assert!(tool.plan().await.is_empty());
 }
+
+#[tokio::test]
+async fn a_set_that_is_made_anew_without_what_its_template_had_restarts_its_pod_and_says_so() {
+    let extra = |patch: &str| format!("memory         = \"8Gi\"\n  extra = {{ spec = {{ {patch} }} }}");
+    let noted = extra("template = { metadata = { annotations = { note = \"x\" } } }");
+    let mut tool = tool("", &[("memory         = \"8Gi\"", &noted)]);
+    assert!(done(&tool.apply().await));
+    let cluster = tool.ports.cluster.clone().expect("a cluster");
+    let before = cluster.get(&pod()).await.expect("answered").expect("a pod");
+    tool.desired = read("", &[("memory         = \"8Gi\"", &extra("serviceName = \"other\""))]);
+    let plan = tool.plan().await;
+    let codes: Vec<&str> = plan.findings.iter().map(|finding| finding.code.as_str()).collect();
+    assert!(codes.contains(&"pod-restarts") && codes.contains(&"statefulset-recreated"), "{codes:?}");
+    let summary = tool.apply().await;
+    assert!(done(&summary), "{summary:?}\n{:?}", tool.events());
+    assert!(format!("{:?}", tool.events()).contains("made anew; its pod restarts"), "{:?}", tool.events());
+    let after = cluster.get(&pod()).await.expect("answered").expect("a pod");
+    assert_ne!(after["metadata"]["uid"], before["metadata"]["uid"]);
+    assert!(tool.plan().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_set_whose_claims_would_go_with_it_is_told_to_retain_them_first() {
+    let mut tool = tool("", &[]);
+    assert!(done(&tool.apply().await));
+    let cluster = tool.ports.cluster.clone().expect("a cluster");
+    let wanted = tranship::plan::pods::wanted(&tool.desired);
+    let set = |manifest: &&tranship::model::cluster::Manifest| manifest.key.kind == ObjectKind::StatefulSet;
+    let mut manifest = wanted.storages[&name("gitaly-a")].manifests.iter().find(set).expect("a set").clone();
+    manifest.body["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] = "Delete".into();
+    cluster.apply(&manifest, tranship::apply::port::Apply::default()).await.expect("applied");
+    tool.fleet.advance(std::time::Duration::from_secs(5));
+    let before = cluster.get(&claim()).await.expect("answered").expect("a claim");
+    assert!(before["metadata"]["ownerReferences"][0]["uid"].is_string(), "{before}");
+    let extra = "memory         = \"8Gi\"\n  extra = { spec = { serviceName = \"other\" } }";
+    tool.desired = read("", &[("memory         = \"8Gi\"", extra)]);
+    let summary = tool.apply().await;
+    assert!(done(&summary), "{summary:?}\n{:?}", tool.events());
+    let after = cluster.get(&claim()).await.expect("answered").expect("a claim");
+    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
+    assert!(after["metadata"].get("deletionTimestamp").is_none() && after["metadata"].get("ownerReferences").is_none());
+    assert!(tool.plan().await.is_empty());
+}

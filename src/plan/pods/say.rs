@@ -48,7 +48,7 @@ pub(super) fn cluster_unknown(cause: &str) -> Vec<Finding> {
 
 /// A storage of the state is not declared any more. `weight`: what GitLab gives it, if GitLab lists it.
 pub(super) fn forgotten(storage: &StorageName, held: Held, weight: Option<u8>) -> Finding {
-    let mut message = format!(
+    let message = format!(
         "{storage} is not declared any more: tranship forgets it and deletes nothing. Its pod, its volume and what is on it \
          stay."
     );
@@ -62,11 +62,12 @@ pub(super) fn forgotten(storage: &StorageName, held: Held, weight: Option<u8>) -
         (Held::Unknown, Some(weight)) => Some(("how many repositories are on it is not known".to_owned(), weight)),
     };
     let level = if used.is_some() { Level::Danger } else { Level::Notice };
-    if let Some((held, weight)) = used {
-        message.push_str(&format!(
+    let goes_on = used.map_or_else(String::new, |(held, weight)| {
+        format!(
             " GitLab goes on using it: {held}, and its weight is {weight}. Nothing will watch its disk and its claim."
-        ));
-    }
+        )
+    });
+    let message = format!("{message}{goes_on}");
     let help = format!(
         "What is left of it: kubectl get sts,svc,cm,sa,pdb,pvc -l tranship/storage={storage}. To manage it again, declare it again."
     );
