@@ -53,6 +53,10 @@ fn learned(manifest: &Manifest, live: &Value) -> Option<Learned> {
     Some(Learned::Object { key: manifest.key.clone(), digest: manifest.digest(), uid })
 }
 
+fn pod_key(storage: &StorageName) -> ObjectKey {
+    ObjectKey { kind: ObjectKind::Pod, name: pods::pod_name(storage.as_str()) }
+}
+
 /// One apply, with what the plan saw.
 struct Applying {
     storage: StorageName,
@@ -245,6 +249,7 @@ impl Hand {
         if key.kind != ObjectKind::StatefulSet {
             return failed(format!("{key} is no StatefulSet; nothing else is made anew"));
         }
+        let before = self.live(&pod_key(storage)).await?;
         let live = self.live(key).await?;
         let detail = match live.as_ref().map(|live| uid_of(live) == Some(planned)) {
             Some(true) => {
@@ -280,17 +285,21 @@ impl Hand {
             Err(halt) => return Err(halt),
         };
         self.noted(storage, manifest, &live).await?;
-        let pod = self.pod_after(storage, key).await?;
+        let pod = match &before {
+            Some(before) => self.pod_after(storage, key, before).await?,
+            None => "",
+        };
         Ok((format!("{detail}{pod}"), learned(manifest, &live)))
     }
 
-    /// What becomes of the pod of a StatefulSet that was made anew: by the revision that its controller gives the template.
-    async fn pod_after(&self, storage: &StorageName, key: &ObjectKey) -> Step<&'static str> {
-        let pod_key = ObjectKey { kind: ObjectKind::Pod, name: pods::pod_name(storage.as_str()) };
+    /// What becomes of the pod that was there `before` its StatefulSet was made anew: by the revision that the controller
+    /// gives the template.
+    async fn pod_after(&self, storage: &StorageName, key: &ObjectKey, before: &Value) -> Step<&'static str> {
         for _ in 0..REVISION_LOOKS {
             let Some(set) = self.live(key).await? else { return Ok("") };
             // Its controller was faster.
-            let Some(pod) = self.live(&pod_key).await? else { return Ok("; its pod restarts") };
+            let pod = self.live(&pod_key(storage)).await?.filter(|pod| uid_of(pod) == uid_of(before));
+            let Some(pod) = pod else { return Ok("; its pod restarts") };
             let number = |pointer: &str| set.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
             let newest = text(&set, "/status/updateRevision");
             if !newest.is_empty() && number("/status/observedGeneration") >= number("/metadata/generation") {
