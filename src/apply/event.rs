@@ -259,6 +259,10 @@ pub struct Spent {
     pub budget_ms: u64,
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// Totals of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Summary {
@@ -266,6 +270,9 @@ pub struct Summary {
     pub done: u64,
     /// That failed.
     pub failed: u64,
+    /// Of those, because another disk than the right one is behind a storage.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub alarms: u64,
     /// That were skipped because of another.
     pub skipped: u64,
     /// Whose precondition did not hold any more.

@@ -210,7 +210,13 @@ pub trait Cluster: Send + Sync {
     /// Deletes an object. Callers delete pods, and StatefulSets with `orphan`; nothing that holds data.
     async fn delete(&self, key: &ObjectKey, how: &Delete) -> PortResult<Answer>;
     /// Evicts a pod under its disruption budget ([`Why::Budget`](crate::model::cluster::Why::Budget) when that forbids it).
-    async fn evict(&self, pod: &str, dry_run: bool) -> PortResult<Answer>;
+    /// `uid`: not another pod of the same name.
+    async fn evict(&self, pod: &str, uid: Option<&str>, dry_run: bool) -> PortResult<Answer>;
+    /// What tells this cluster from every other one: the uid of its namespace kube-system. `None` where that may not be
+    /// read.
+    async fn identity(&self) -> PortResult<Option<String>> {
+        Ok(None)
+    }
     /// Whether a volume (a PersistentVolume's name) is attached to a node; `None` where that cannot be seen: its driver
     /// attaches nothing, or the right is lacking.
     async fn attached(&self, volume: &str, node: &str) -> PortResult<Option<bool>> {

@@ -196,7 +196,8 @@ impl Project {
         let mut ports = connect(&talk)?;
         ports.operator = Some(Arc::new(operator(&self.desired)));
         let reading = Reading::new(&self.desired, listing, talk.clone());
-        let request = request(&self.desired);
+        let mut request = request(&self.desired);
+        request.pods.counted = undeclared(&self.desired);
         let seen = seen(&self.desired, context);
         let options = options(selection, &seen);
         Ok(Session {
@@ -390,6 +391,13 @@ pub(crate) fn world(name: &str) -> Result<Utf8PathBuf, Failure> {
     };
     let own = lock::own_folder(Utf8Path::new(FOLDER)).map_err(failed)?;
     Ok(own.canonicalize_utf8().map_err(failed)?.join("sandbox").join(name))
+}
+
+/// Pod storages of the state that the configuration does not declare any more. A state that cannot be read is told where
+/// it is needed.
+fn undeclared(desired: &Desired) -> BTreeSet<StorageName> {
+    let Ok(state) = store::load(Utf8Path::new(FILE_NAME), &desired.environment) else { return BTreeSet::new() };
+    plan::pods::undeclared(desired, &state)
 }
 
 /// What to read: everything declared; the lists of what assignments take from and of what drains.

@@ -86,6 +86,8 @@ impl Exit {
         let Summary {
             done: _,
             failed,
+            // Counted as failed too.
+            alarms: _,
             skipped,
             stale,
             not_started,

@@ -86,14 +86,22 @@ fn gitlab_rb(desired: &Desired, storages: &[&DesiredStorage]) -> Result<String, 
         "# /etc/gitlab/gitlab.rb of every machine that runs Rails or Sidekiq; then: gitlab-ctl reconfigure\n\
          # A storage with a token of its own needs it here too: 'gitaly_token' => '…'\n",
     );
-    if storages.len() == desired.storages.len() {
+    let all = storages.len() == desired.storages.len();
+    if all {
         text.push_str(without_default(storages).unwrap_or_default());
+        text.push_str("gitlab_rails['repositories_storages'] = {\n");
+    } else {
+        // A hash that is set anew takes away what it does not name.
+        text.push_str(
+            "# Lines for the hash gitlab_rails['repositories_storages'] that is there: it keeps its others, `default` among them.\n",
+        );
     }
-    text.push_str("gitlab_rails['repositories_storages'] = {\n");
     for (storage, address) in addresses(storages)? {
         let _ = writeln!(text, "  {}", declare::gitlab_rb_entry(storage, &address));
     }
-    text.push_str("}\n");
+    if all {
+        text.push_str("}\n");
+    }
     Ok(text)
 }
 

@@ -43,6 +43,7 @@ pub(super) async fn rotate(context: &Context, args: &args::Rotate) -> Result<Exi
         max_unavailable: spec.max_unavailable,
         deadline_seconds: spec.ready_timeout_seconds,
         filesystem_id: recorded.filesystem_id,
+        claim_uid: recorded.claim_uid,
     };
     let moving = signals.or_stop(session.moving(name)).await??;
     if moving > 0 {

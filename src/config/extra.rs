@@ -90,6 +90,14 @@ const NOT_HERE: &[(&str, &str)] = &[
 
 const OUR_LABELS: [&str; 4] =
     ["tranship/storage", "app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by"];
+/// Where Gitaly's container finds its disk, its configuration, its secrets and its cgroup.
+const OUR_MOUNTS: [&str; 5] = [
+    "/home/git/repositories",
+    "/etc/gitaly/templates",
+    "/etc/gitlab-secrets",
+    "/run/gitaly/cgroup",
+    "/etc/gitaly-cgroup",
+];
 const OUR_VOLUMES: [&str; 5] = ["repo-data", "gitaly-config", "gitaly-secrets", "cgroup", "gitaly-cgroup"];
 
 /// Checks a strategic merge patch over the StatefulSet. `graceful`: seconds that Gitaly may take to stop.
@@ -329,6 +337,47 @@ impl Patch<'_> {
         }
     }
 
+    /// What is mounted over, into or around a place of tranship's own takes it away: Gitaly would start on an empty disk.
+    fn mounts(&mut self, container_at: &str, container: &Json) {
+        let at = format!("{container_at}/volumeMounts");
+        const REMOVES: &str = "Removes what is needed";
+        match container.get("volumeMounts") {
+            None => return,
+            Some(Json::Array(_)) => {}
+            Some(Json::Null) => {
+                let detail = "This takes away all that Gitaly's container mounts, its disk among them.";
+                return self.error("config/pod-mount", REMOVES, &at, detail, "Add mounts to it.");
+            }
+            Some(_) => {
+                let detail = "`volumeMounts` must be a list here.";
+                return self.error("config/pod-mount", "Not a patch", &at, detail, "");
+            }
+        }
+        for (pointer, mount) in self.items(&at) {
+            let path = mount.get("mountPath").and_then(Json::as_str);
+            let Some(path) = path else {
+                let replaces = mount.get("$patch").and_then(Json::as_str) == Some("replace");
+                let detail = if replaces {
+                    "This replaces all that Gitaly's container mounts, its disk among them."
+                } else {
+                    "A mount is told by its `mountPath`, to be added or to be patched."
+                };
+                let summary = if replaces { REMOVES } else { "Mount without a path" };
+                self.error("config/pod-mount", summary, &pointer, detail, "Add mounts to it.");
+                continue;
+            };
+            if let Some(ours) = OUR_MOUNTS.iter().find(|ours| nested(path, ours) || nested(ours, path)) {
+                let what = if *ours == "/home/git/repositories" {
+                    "where Gitaly has its disk: it would start on an empty one, and GitLab would find no repository"
+                } else {
+                    "what Gitaly's container needs as tranship makes it"
+                };
+                let detail = format!("{path:?} would hide or change {ours}, {what}.");
+                self.error("config/pod-mount", "Mounted over what is needed", &pointer, detail, "Mount it elsewhere.");
+            }
+        }
+    }
+
     /// Every container must leave the pod Guaranteed.
     fn containers(&mut self, list: &str) {
         for (pointer, container) in self.items(&format!("{POD}/{list}")) {
@@ -352,6 +401,9 @@ impl Patch<'_> {
                     self.out.masks.push(place(self.node, &at));
                     self.error("config/secret", "Secret must be a reference", &at, IN_THE_OPEN, "Take it from a Secret: valueFrom = { secretKeyRef = { name = \"…\", key = \"…\" } }. If a real secret stands here, revoke it.");
                 }
+            }
+            if ours && name == "gitaly" {
+                self.mounts(&pointer, &container);
             }
             let resources = format!("{pointer}/resources");
             if ours {
@@ -393,6 +445,22 @@ impl Patch<'_> {
             }
         }
     }
+}
+
+/// True when a path is another one or lies below it, however the two are written.
+fn nested(path: &str, above: &str) -> bool {
+    fn parts(path: &str) -> Vec<&str> {
+        let mut parts = Vec::new();
+        for part in path.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => drop(parts.pop()),
+                part => parts.push(part),
+            }
+        }
+        parts
+    }
+    parts(path).starts_with(&parts(above))
 }
 
 /// Visits every field of every object in a value, with the pointer to the object.

@@ -24,6 +24,8 @@ const GITALYS_OWN: u64 = 1 << 30;
 /// Longest name of a storage with a pod: its pod carries the label `controller-revision-hash`, the name with `-` and at
 /// most ten characters, and a label has at most 63.
 const NAME_LIMIT: usize = 52;
+/// Below it a disk's size was written wrongly.
+const SMALLEST_DISK: Bytes = Bytes(1 << 30);
 /// The namespace, Secrets and hooks' address that the embedded fleet stands in for.
 const EMBEDDED: (&str, &str) = ("gitaly", "http://gitlab.sandbox:8181");
 
@@ -106,6 +108,20 @@ struct Spec<'s, 'a, 'b> {
 }
 
 impl Builder<'_> {
+    /// A volume that holds no repository is a slip of the pen: `1e3` is a thousand bytes.
+    fn disk_size(&mut self, size: Bytes, at: Span) {
+        if size < SMALLEST_DISK {
+            let detail = format!("A volume of {size} is smaller than any that a Gitaly could work on: 1 GiB at least.");
+            self.refuse(
+                "config/pod-disk",
+                "Disk too small",
+                detail,
+                at,
+                "Write it with its unit, for example \"5Ti\".",
+            );
+        }
+    }
+
     fn refuse(&mut self, code: &'static str, summary: &str, detail: impl Into<String>, at: Span, help: &str) {
         self.out.push(Diagnostic::error(code, summary).detail(detail).at(at).help(help));
     }
@@ -377,7 +393,10 @@ impl Builder<'_> {
         }
         let spec = match bytes(fields, "disk_size") {
             None => spec,
-            Some(size) => Arc::new(PodSpec { disk: DiskSpec { size, ..spec.disk.clone() }, ..(*spec).clone() }),
+            Some(size) => {
+                self.disk_size(size, fields.span("disk_size"));
+                Arc::new(PodSpec { disk: DiskSpec { size, ..spec.disk.clone() }, ..(*spec).clone() })
+            }
         };
         (Some(spec), zone)
     }
@@ -495,7 +514,9 @@ impl Spec<'_, '_, '_> {
             return None;
         };
         let class = fields.text("class").map(str::to_owned);
-        Some(DiskSpec { size: bytes(&fields, "size")?, class, retain: fields.flag("retain").unwrap_or(true) })
+        let size = bytes(&fields, "size")?;
+        self.builder.disk_size(size, fields.span("size"));
+        Some(DiskSpec { size, class, retain: fields.flag("retain").unwrap_or(true) })
     }
 
     fn cgroups(&mut self, pod: Option<Bytes>, image: Option<&str>) -> Option<CgroupSpec> {

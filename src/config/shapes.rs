@@ -157,6 +157,9 @@ fn size(value: &Value) -> Result<Value, String> {
     }
 }
 
+/// No machine has more cores: what is larger was meant for something else, as `48Gi` is.
+const MOST_CORES: u64 = 10_000;
+
 /// Reads a number of cores; gives thousandths of one.
 fn cores(value: &Value) -> Result<Value, String> {
     let millis = match value {
@@ -165,6 +168,9 @@ fn cores(value: &Value) -> Result<Value, String> {
         other => return Err(format!("is {}", other.kind())),
     }?
     .millis();
+    if millis > MOST_CORES * 1000 {
+        return Err(format!("is {}, more than {MOST_CORES} cores", value.short(60)));
+    }
     if millis > 0 { Ok(Value::from(millis)) } else { Err(format!("is {}", value.short(60))) }
 }
 
@@ -285,7 +291,7 @@ mod tests {
             assert_eq!(cores(&Value::from(text)), Ok(Value::from(millis)), "{text}");
         }
         assert_eq!(cores(&Value::from(1.5)), Ok(Value::from(1500u64)));
-        for bad in ["0", "-1", "8 cores", "", "many"] {
+        for bad in ["0", "-1", "8 cores", "", "many", "48Gi", "16G"] {
             assert!(cores(&Value::from(bad)).is_err(), "{bad}");
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt as _;
-use futures::future::{join, join_all};
+use futures::future::{join, join_all, join3};
 use serde_json::Value;
 
 use super::observe::{reading, reason};
@@ -11,7 +11,7 @@ use crate::apply::port::{Apply, Cluster, PortErrorKind, PortResult, Ports};
 use crate::model::cluster::{Answer, ClusterFacts, Manifest, ObjectKey, ObjectKind, Surroundings};
 use crate::model::quantity::Quantity;
 use crate::model::{ContainerKind, Cursor, Reading, StorageName};
-use crate::plan::pods::{Wanted, WantedStorage, fitted};
+use crate::plan::pods::{Wanted, WantedStorage, fitted, made_anew, needs_anew};
 
 /// Storages tried at once, each with all its objects. The adapter bounds what is in flight; this bounds what waits there.
 const STORAGES_AT_ONCE: usize = 8;
@@ -19,6 +19,7 @@ const STORAGES_AT_ONCE: usize = 8;
 /// What is there, before anything is asked about what is wanted.
 pub(super) struct Looked {
     version: String,
+    identity: Option<String>,
     objects: BTreeMap<ObjectKey, Value>,
     surroundings: Surroundings,
 }
@@ -31,9 +32,12 @@ pub(super) async fn look(ports: &Ports, wanted: &Wanted) -> Result<Looked, Strin
     let Some(cluster) = &ports.cluster else { return Err("no cluster is configured".to_owned()) };
     // First of all, and alone: when the cluster is away, one error says it.
     let version = cluster.version().await.map_err(|error| reason(&error))?;
-    let (objects, surroundings) = join(list(cluster.as_ref(), wanted), cluster.surroundings(&wanted.secrets)).await;
+    let (objects, surroundings, identity) =
+        join3(list(cluster.as_ref(), wanted), cluster.surroundings(&wanted.secrets), cluster.identity()).await;
     let surroundings = surroundings.map_err(|error| reason(&error))?;
-    Ok(Looked { version, objects: objects?, surroundings })
+    // What may not be read of it is not needed.
+    let identity = identity.ok().flatten();
+    Ok(Looked { version, identity, objects: objects?, surroundings })
 }
 
 impl Looked {
@@ -46,6 +50,7 @@ impl Looked {
     pub(super) async fn ask(&self, ports: &Ports, wanted: &Wanted) -> ClusterFacts {
         let mut facts = ClusterFacts {
             version: self.version.clone(),
+            identity: self.identity.clone(),
             objects: self.objects.clone(),
             surroundings: self.surroundings.clone(),
             ..ClusterFacts::default()
@@ -55,9 +60,13 @@ impl Looked {
             (name.clone(), self.ask_one(ports, cluster.as_ref(), name, storage).await)
         });
         let answers = futures::stream::iter(asked).buffered(STORAGES_AT_ONCE).collect::<Vec<_>>().await;
-        for (name, Asked { dry_runs, forced, pod, growth, held }) in answers {
+        let counted =
+            wanted.counted.iter().map(|name| async move { (name.clone(), reading(projects_on(ports, name).await)) });
+        facts.held.extend(futures::stream::iter(counted).buffered(STORAGES_AT_ONCE).collect::<Vec<_>>().await);
+        for (name, Asked { dry_runs, forced, anew, pod, growth, held }) in answers {
             facts.dry_runs.extend(dry_runs);
             facts.forced.extend(forced);
+            facts.anew.extend(anew);
             facts.pods.extend(pod.map(|answer| (name.clone(), answer)));
             facts.growth.extend(growth.map(|answer| (name.clone(), answer)));
             facts.held.extend(held.map(|number| (name, number)));
@@ -82,13 +91,22 @@ impl Looked {
         let set = tried.iter().find(|(key, ..)| key.kind == ObjectKind::StatefulSet);
         let live = set.and_then(|(key, ..)| self.objects.get(key));
         let changes = set.is_some_and(|(_, dry_run, forced)| rolls(live, forced.as_ref().unwrap_or(dry_run)));
-        let pod = async { if changes { Some(reading(cluster.try_pod(&storage.pod).await)) } else { None } };
-        let held = async {
-            let restarts = changes && live.is_some();
-            if restarts { Some(reading(projects_on(ports, name).await)) } else { None }
+        let anew = async {
+            match set {
+                Some((key, dry_run, forced)) if live.is_some() && is_fixed(forced.as_ref().unwrap_or(dry_run)) => {
+                    let manifest = storage.manifests.iter().find(|manifest| manifest.key == *key)?;
+                    let under_another_name = made_anew(&fitted(manifest, live));
+                    let dry = Apply { dry_run: true, force: false };
+                    Some((key.clone(), reading(cluster.apply(&under_another_name, dry).await)))
+                }
+                _ => None,
+            }
         };
-        let (pod, held) = join(pod, held).await;
-        let mut asked = Asked { dry_runs: Vec::new(), forced: Vec::new(), pod, growth, held };
+        let pod = async { if changes { Some(reading(cluster.try_pod(&storage.pod).await)) } else { None } };
+        // Also of one that is to be made: GitLab may know its name, and what was on it.
+        let held = async { if changes { Some(reading(projects_on(ports, name).await)) } else { None } };
+        let (anew, pod, held) = join3(anew, pod, held).await;
+        let mut asked = Asked { dry_runs: Vec::new(), forced: Vec::new(), anew, pod, growth, held };
         for (key, dry_run, forced) in tried {
             asked.forced.extend(forced.map(|answer| (key.clone(), answer)));
             asked.dry_runs.push((key, dry_run));
@@ -137,13 +155,15 @@ async fn list(cluster: &dyn Cluster, wanted: &Wanted) -> Result<BTreeMap<ObjectK
             Err(error) => errors.push(reason(&error)),
         }
     }
-    if errors.is_empty() { Ok(objects) } else { Err(errors.join(" ")) }
+    // A line each: rights are told by the resource that they lack.
+    if errors.is_empty() { Ok(objects) } else { Err(errors.join("\n")) }
 }
 
 /// What the cluster said about one storage.
 struct Asked {
     dry_runs: Vec<(ObjectKey, Reading<Answer>)>,
     forced: Vec<(ObjectKey, Reading<Answer>)>,
+    anew: Option<(ObjectKey, Reading<Answer>)>,
     pod: Option<Reading<Answer>>,
     growth: Option<Reading<Answer>>,
     held: Option<Reading<u64>>,
@@ -158,6 +178,11 @@ async fn try_one(cluster: &dyn Cluster, manifest: &Manifest) -> Tried {
     let contested = matches!(&first, Ok(Answer::Refused(refusal)) if !refusal.conflicts.is_empty());
     let forced = if contested { Some(reading(dry(true).await)) } else { None };
     (manifest.key.clone(), reading(first), forced)
+}
+
+/// True when a StatefulSet cannot become what is wanted in place.
+fn is_fixed(answer: &Reading<Answer>) -> bool {
+    matches!(answer, Reading::Known(Answer::Refused(refusal)) if needs_anew(refusal))
 }
 
 /// True when a StatefulSet's pod would be made from another template, or that cannot be told.

@@ -219,12 +219,18 @@ pub struct ClusterFacts {
     pub dry_runs: BTreeMap<ObjectKey, Reading<Answer>>,
     /// What it said to a forced dry run; only asked where `dry_runs` has a conflict over fields.
     pub forced: BTreeMap<ObjectKey, Reading<Answer>>,
+    /// What it said to the dry-run creation of a StatefulSet that cannot be changed in place, under another name: what it
+    /// would be, made anew. Only asked where `dry_runs` says so.
+    pub anew: BTreeMap<ObjectKey, Reading<Answer>>,
+    /// The uid of the namespace kube-system, which tells clusters apart; `None` where it may not be read.
+    pub identity: Option<String>,
     /// What it said to the dry-run creation of a Pod made from each storage's template; only asked for storages whose
     /// StatefulSet is new or changes.
     pub pods: BTreeMap<StorageName, Reading<Answer>>,
     /// What it said to growing a claim (dry run); only asked where the size differs.
     pub growth: BTreeMap<StorageName, Reading<Answer>>,
-    /// How many projects GitLab lists on a storage; only asked for those whose pod would restart.
+    /// How many projects GitLab lists on a storage; only asked for those whose pod would start anew, and for those that
+    /// are to be forgotten.
     pub held: BTreeMap<StorageName, Reading<u64>>,
     /// What is not ours and must be there.
     pub surroundings: Surroundings,
@@ -243,6 +249,8 @@ pub struct Surroundings {
     pub nodes: Reading<Vec<NodeFacts>>,
     /// The namespace's ResourceQuotas.
     pub quotas: Reading<Vec<QuotaFacts>>,
+    /// What becomes of PersistentVolumes when their claims are gone, by name: `Retain` or `Delete`.
+    pub reclaim: Reading<BTreeMap<String, String>>,
 }
 
 /// A ResourceQuota.

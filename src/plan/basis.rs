@@ -61,7 +61,7 @@ pub(super) fn basis(
 }
 
 /// Says why a saved plan no longer fits, a line each; empty: it does. `configuration` is `Desired::digest`.
-/// Repositories are not compared: their preconditions travel with each move.
+/// Objects of a cluster are compared by uid and by what an apply would change. Repositories are not compared: their preconditions travel with each move.
 pub fn stale(plan: &Plan, configuration: &str, state: &State, observed: &Observed) -> Vec<String> {
     let mut reasons = Vec::new();
     if plan.environment != state.environment {
@@ -103,6 +103,10 @@ pub fn stale(plan: &Plan, configuration: &str, state: &State, observed: &Observe
     let touched = plan.basis.filesystem_ids.keys();
     if reasons.len() == before && plan.basis.observed != observed_digest(observed, weights, touched) {
         reasons.push("the Gitaly version of a storage that the plan uses changed since it was made".to_owned());
+    }
+    // Of another configuration other things were asked.
+    if plan.basis.configuration == configuration {
+        reasons.extend(super::pods::stale(plan, state, observed));
     }
     reasons
 }

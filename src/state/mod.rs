@@ -100,6 +100,12 @@ pub struct StorageRecord {
     /// `metadata.uid` of its volume's claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_uid: Option<String>,
+    /// The namespace of its objects when it was last seen ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The uid of the namespace kube-system of the cluster that it was in then, where that may be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_uid: Option<String>,
     /// The filesystem id of the disk behind it when it was last probed and found right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probed: Option<String>,

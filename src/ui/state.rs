@@ -51,6 +51,8 @@ pub fn state(state: &State, style: Style) -> String {
                 // `state show` has them.
                 statefulset_uid: _,
                 claim_uid: _,
+                namespace: _,
+                cluster_uid: _,
                 probed,
                 rotation_seconds,
                 left,

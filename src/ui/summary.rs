@@ -17,6 +17,8 @@ pub(super) fn is_clean(summary: &Summary) -> bool {
     let Summary {
         done: _,
         failed,
+        // Counted as failed too.
+        alarms: _,
         skipped,
         stale,
         not_started,
@@ -49,6 +51,7 @@ pub fn summary(summary: &Summary, style: Style) -> String {
     let Summary {
         done,
         failed,
+        alarms: _,
         skipped,
         stale,
         not_started,
@@ -190,8 +193,14 @@ fn next(summary: &Summary) -> Vec<&'static str> {
         lines.push("- Come back when it says above: what is paused goes on from there, and repeats nothing.");
     }
     if summary.interrupted || skipped || undone.iter().any(|n| *n > 0) {
-        lines.push("- Run it again: it takes up from here and repeats nothing that is done:");
-        lines.push("    tranship apply");
+        if summary.alarms > 0 {
+            lines.push("- Do not apply again yet: another disk than the right one is behind a storage, as told above. Find the");
+            lines.push("  volume that it had first. What there is to do then:");
+            lines.push("    tranship plan");
+        } else {
+            lines.push("- Run it again: it takes up from here and repeats nothing that is done:");
+            lines.push("    tranship apply");
+        }
     }
     if summary.done > 0 || summary.quarantined > 0 || verified(summary) > 0 {
         lines.push("- Put the state under version control:");

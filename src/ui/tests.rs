@@ -419,6 +419,15 @@ fn states_as_text() {
     assert_eq!(show("storage.third"), None);
 }
 
+#[test]
+fn after_an_alarm_nobody_is_told_to_run_it_again() {
+    let failed = Summary { failed: 1, ..Summary::default() };
+    assert!(summary(&failed, PIPE).contains("Run it again"));
+    let alarmed = Summary { alarms: 1, ..failed };
+    let shown = summary(&alarmed, PIPE);
+    assert!(!shown.contains("Run it again") && shown.contains("Do not apply again yet"), "{shown}");
+}
+
 fn runs() -> Vec<(Summary, &'static str)> {
     let clean =
         Summary { done: 5, attested: 20, bracketed: 4, bytes: Bytes(5 << 20), seconds: 65, ..Summary::default() };

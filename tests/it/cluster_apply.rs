@@ -10,13 +10,15 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tranship::apply::RunResult;
-use tranship::apply::port::{Apply, Cluster as _, Delete, PortErrorKind};
+use tranship::apply::port::{Apply, Cluster, Delete, PortErrorKind};
+use tranship::apply::rotate::{self, Asked};
 use tranship::live::kubernetes::{Access, ClusterTarget, KubeCluster};
 use tranship::live::{self, Request, SystemClock};
 use tranship::model::cluster::{Answer, ClusterFacts, Manifest, ObjectKind, Why};
 use tranship::model::{Bytes, Reading};
 use tranship::plan::pods;
-use tranship::plan::{Action, Change, Plan};
+use tranship::plan::{Action, Change, Options, Plan};
+use tranship::state::State;
 use tranship::state::store::Store as _;
 
 use super::common::cluster::{Target, bound, kubeconfig, on_cluster};
@@ -424,6 +426,215 @@ fn a_lost_claim_is_an_end_and_not_a_wait() {
     });
 }
 
+/// Tells the claim of a storage to go, as a person would: its pod keeps it.
+async fn delete_claim(target: &Target, claim: &str) {
+    let claims = target.api::<PersistentVolumeClaim>();
+    claims.delete(claim, &DeleteParams::default()).await.expect("deleted");
+    target.until::<PersistentVolumeClaim>(claim, "going", |claim| claim.metadata.deletion_timestamp.is_some()).await;
+}
+
+#[test]
+fn a_claim_that_is_being_deleted_keeps_its_pod_whatever_is_asked() {
+    on_cluster(async |target| {
+        let mut tool = tool(target).await;
+        let mut spec = Spec::new(&["gitaly-a"]);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        let pod = pod_of(&tool, "gitaly-a").await;
+        // Plans of before.
+        spec.image = "example.com/gitaly:v18.3.1".into();
+        let rolls = tool.plan(&spec).await;
+        spec.image = "example.com/gitaly:v18.2.0".into();
+        spec.more = OTHER_SERVICE.into();
+        let anew = tool.plan(&spec).await;
+        spec.more = String::new();
+        delete_claim(target, "repo-data-gitaly-a-0").await;
+        let (plan, errors) = tool.judged(&spec, &Options::default()).await;
+        assert_eq!((errors, plan.is_empty()), (vec!["claim-terminating".to_owned()], true));
+        let replace = Change::ReplacePod {
+            storage: name("gitaly-a"),
+            pod: "gitaly-a-0".into(),
+            uid: pod.0.clone(),
+            why: "it hangs".into(),
+        };
+        let wait =
+            Change::AwaitReady { storage: name("gitaly-a"), version: None, filesystem_id: None, deadline_seconds: 60 };
+        let set = tool.live(ObjectKind::StatefulSet, "gitaly-a").await.expect("a set");
+        for change in [rolls.actions[0].change.clone(), anew.actions[0].change.clone(), replace, wait] {
+            let plan = Plan { actions: vec![action("pod", "gitaly-a", change)], ..empty_plan() };
+            let result = tool.run(&plan).await;
+            assert_eq!(result.summary.failed, 1, "{}", tool.told());
+        }
+        assert_eq!(tool.told().matches("repo-data-gitaly-a-0 is being deleted").count(), 4, "{}", tool.told());
+        let asked = Asked {
+            storage: name("gitaly-a"),
+            max_unavailable: 1,
+            deadline_seconds: 60,
+            filesystem_id: None,
+            claim_uid: None,
+        };
+        let error = rotate::look(&tool.ports, &asked).await.expect_err("not begun");
+        assert!(error.message.contains("is being deleted"), "{error}");
+        assert_eq!(pod_of(&tool, "gitaly-a").await, pod, "the pod runs on");
+        let now = tool.live(ObjectKind::StatefulSet, "gitaly-a").await.expect("a set");
+        assert_eq!((uid(&now), &now["spec"]), (uid(&set), &set["spec"]));
+    });
+}
+
+#[test]
+fn a_recorded_claim_that_is_gone_is_not_made_anew() {
+    on_cluster(async |target| {
+        let mut tool = tool(target).await;
+        let spec = Spec::new(&["gitaly-a"]);
+        let plan = tool.plan(&spec).await;
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        let record = tool.state().storage(&name("gitaly-a")).cloned().expect("a record");
+        assert_eq!(record.namespace.as_ref(), Some(&target.namespace));
+        assert_eq!(record.cluster_uid, tool.cluster.identity().await.expect("answered"));
+        assert!(record.cluster_uid.is_some());
+        // Somebody takes everything away, and the same plan again would make it on an empty disk.
+        target.api::<StatefulSet>().delete("gitaly-a", &DeleteParams::default()).await.expect("deleted");
+        target.until_gone::<StatefulSet>("gitaly-a").await;
+        let at_once = DeleteParams::default().grace_period(0);
+        let _ = target.api::<k8s_openapi::api::core::v1::Pod>().delete("gitaly-a-0", &at_once).await;
+        target.until_gone::<k8s_openapi::api::core::v1::Pod>("gitaly-a-0").await;
+        target
+            .api::<PersistentVolumeClaim>()
+            .delete("repo-data-gitaly-a-0", &DeleteParams::default())
+            .await
+            .expect("deleted");
+        target.until_gone::<PersistentVolumeClaim>("repo-data-gitaly-a-0").await;
+        let (again, errors) = tool.judged(&spec, &Options::default()).await;
+        assert!(errors.contains(&"claim-gone".to_owned()) && again.is_empty(), "{errors:?}");
+        let set = |action: &&Action| matches!(&action.change, Change::ApplyObject { manifest, .. } if manifest.key.kind == ObjectKind::StatefulSet);
+        let create = plan.actions.iter().find(set).cloned().expect("it is made");
+        let result = tool.run(&Plan { actions: vec![create], ..empty_plan() }).await;
+        assert_eq!(result.summary.failed, 1, "{}", tool.told());
+        assert!(tool.told().contains("would start on an empty disk"), "{}", tool.told());
+        assert_eq!(tool.live(ObjectKind::StatefulSet, "gitaly-a").await, None);
+    });
+}
+
+#[test]
+fn a_disk_without_what_gitlab_lists_is_not_taken_for_the_storages() {
+    on_cluster(async |target| {
+        let mut tool = tool(target).await;
+        let spec = Spec::new(&["gitaly-a"]);
+        // GitLab knows the name, and there is neither StatefulSet nor claim.
+        tool.fleet.set_known(&name("gitaly-a"), true);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        tool.fleet.add_project("web/shop", &name("gitaly-a"));
+        // The record is lost, and the disk holds nothing.
+        tool.store.save(&State::new("default")).expect("saved");
+        tool.gitaly.empty.lock().expect("unpoisoned").insert(name("gitaly-a"));
+        let result = tool.apply(&spec).await;
+        assert_eq!((result.summary.failed, result.summary.alarms), (1, 1), "{}", tool.told());
+        assert!(tool.told().contains("its disk holds none of those that were asked for"), "{}", tool.told());
+        assert!(tool.state().storage(&name("gitaly-a")).is_none_or(|record| record.filesystem_id.is_none()));
+        tool.gitaly.empty.lock().expect("unpoisoned").clear();
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        assert!(tool.state().storage(&name("gitaly-a")).is_some_and(|record| record.filesystem_id.is_some()));
+        // In another namespace the same name would be made anew.
+        tool.store.save(&State::new("default")).expect("saved");
+        let other = target.another().await;
+        let there: Arc<dyn Cluster> = Arc::new(kube_cluster(kubeconfig().map(String::from), &other.namespace));
+        tool.ports.cluster = Some(there);
+        tool.namespace.clone_from(&other.namespace);
+        let (_, errors) = tool.judged(&spec, &Options::default()).await;
+        other.remove().await;
+        assert!(errors.contains(&"storage-in-use".to_owned()), "{errors:?}");
+    });
+}
+
+#[test]
+fn a_set_that_is_made_anew_without_what_its_template_had_restarts_its_pod_and_says_so() {
+    on_cluster(async |target| {
+        let mut tool = tool(target).await;
+        let mut spec = Spec::new(&["gitaly-a"]);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        let pod = pod_of(&tool, "gitaly-a").await;
+        // As kubectl rollout restart does.
+        let note = json!({ "spec": { "template": { "metadata": { "annotations": {
+            "kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z" } } } } });
+        let as_kubectl = PatchParams { field_manager: Some("kubectl-rollout".into()), ..PatchParams::default() };
+        target.api::<StatefulSet>().patch("gitaly-a", &as_kubectl, &Patch::Strategic(&note)).await.expect("patched");
+        target.until_ready("gitaly-a-0", Some(&pod.0)).await;
+        let pod = pod_of(&tool, "gitaly-a").await;
+        let settled = |set: &StatefulSet| {
+            set.status.as_ref().is_some_and(|status| status.current_revision == status.update_revision)
+        };
+        target.until("gitaly-a", "settled", settled).await;
+        spec.more = OTHER_SERVICE.into();
+        let plan = tool.plan(&spec).await;
+        let Change::RecreateStatefulSet { changes, .. } = &plan.actions[0].change else { panic!("{plan:#?}") };
+        let paths: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+        assert_eq!(paths.len(), 2, "{paths:?}");
+        assert!(paths.contains(&".spec.serviceName") && pods::touches_template(changes), "{paths:?}");
+        let told = plan.findings.iter().find(|finding| finding.code == "statefulset-recreated").expect("told");
+        assert!(told.message.contains("What only it has now goes with it"), "{told:?}");
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        assert!(tool.told().contains("made anew; its pod restarts"), "{}", tool.told());
+        assert_ne!(pod_of(&tool, "gitaly-a").await, pod);
+        assert!(tool.plan(&spec).await.actions.is_empty());
+    });
+}
+
+#[test]
+fn a_patch_of_the_claims_that_is_taken_back_makes_the_set_anew() {
+    on_cluster(async |target| {
+        let mut tool = tool(target).await;
+        let labels = r#"extra = { spec = { volumeClaimTemplates = [{ metadata = { name = "repo-data", labels = { team = "git" } } }] } }"#;
+        let mut spec = Spec { more: labels.into(), ..Spec::new(&["gitaly-a"]) };
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        let pod = pod_of(&tool, "gitaly-a").await;
+        spec.more = String::new();
+        let plan = tool.plan(&spec).await;
+        assert!(matches!(&plan.actions[0].change, Change::RecreateStatefulSet { .. }), "{:#?}", plan.actions);
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        assert_eq!(pod_of(&tool, "gitaly-a").await, pod, "not restarted");
+        assert!(tool.plan(&spec).await.actions.is_empty());
+    });
+}
+
+#[test]
+fn a_set_whose_claims_would_go_with_it_is_told_to_retain_them_first() {
+    on_cluster(async |target| {
+        let mut tool = tool(target).await;
+        let mut spec = Spec::new(&["gitaly-a"]);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        let pod = pod_of(&tool, "gitaly-a").await;
+        let theirs = json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": { "name": "gitaly-a" },
+            "spec": { "persistentVolumeClaimRetentionPolicy": { "whenDeleted": "Delete" } } });
+        let forced = PatchParams::apply("helm").force();
+        target.api::<StatefulSet>().patch("gitaly-a", &forced, &Patch::Apply(&theirs)).await.expect("forced");
+        let owned = |claim: &PersistentVolumeClaim| {
+            claim.metadata.owner_references.as_ref().is_some_and(|owners| !owners.is_empty())
+        };
+        let claim = target.until::<PersistentVolumeClaim>("repo-data-gitaly-a-0", "owned", owned).await;
+        spec.more = OTHER_SERVICE.into();
+        let adopt = Options { adopt: true, ..Options::default() };
+        let (plan, errors) = tool.judged(&spec, &adopt).await;
+        assert_eq!(errors, Vec::<String>::new());
+        let codes: Vec<&str> = plan.findings.iter().map(|finding| finding.code.as_str()).collect();
+        assert!(codes.contains(&"object-adopted") && codes.contains(&"statefulset-recreated"), "{codes:?}");
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        let now =
+            target.until::<PersistentVolumeClaim>("repo-data-gitaly-a-0", "nobody's", |claim| !owned(claim)).await;
+        assert_eq!((now.metadata.uid, now.metadata.deletion_timestamp), (claim.metadata.uid, None));
+        assert_eq!(pod_of(&tool, "gitaly-a").await, pod, "not restarted");
+        assert!(tool.plan(&spec).await.actions.is_empty());
+    });
+}
+
 #[test]
 fn who_lacks_a_right_is_told_which() {
     on_cluster(async |target| {
@@ -506,6 +717,12 @@ fn the_port_deletes_nothing_that_holds_data() {
         let other = Delete { orphan: false, uid: Some("00000000-0000-0000-0000-000000000000".into()), dry_run: false };
         let Answer::Refused(refusal) = cluster.delete(&pod, &other).await.expect("answered") else { panic!("deleted") };
         assert_eq!((refusal.why, refusal.conflicts.len()), (Why::Conflict, 0));
+        // Nor evicted.
+        let other = "00000000-0000-0000-0000-000000000000";
+        let Answer::Refused(refusal) = cluster.evict("gitaly-a-0", Some(other), false).await.expect("answered") else {
+            panic!("evicted")
+        };
+        assert_eq!((refusal.why, refusal.conflicts.len()), (Why::Conflict, 0), "{refusal:?}");
         // Nor changed.
         let body = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "gitaly-a",
             "uid": "00000000-0000-0000-0000-000000000000" }, "data": { "x": "y" } });
@@ -531,7 +748,7 @@ fn the_port_deletes_nothing_that_holds_data() {
             budget.status.as_ref().and_then(|status| status.observed_generation) == budget.metadata.generation
         };
         target.until("gitaly-a", "counted", counted).await;
-        let Answer::Refused(refusal) = tool.cluster.evict("gitaly-a-0", true).await.expect("answered") else {
+        let Answer::Refused(refusal) = tool.cluster.evict("gitaly-a-0", None, true).await.expect("answered") else {
             panic!("evicted")
         };
         assert_eq!(refusal.why, Why::Budget);
@@ -611,9 +828,9 @@ fn fifty_storages_are_asked_about_in_few_requests() {
         let (took, requests) = (began.elapsed(), adapter.requests() - sent);
         let Some(Reading::Known(after)) = observed.cluster else { panic!("not read") };
         println!("50 storages: {requests} requests, {} ms", took.as_millis());
-        // The version, a list of each of nine kinds, two Secrets, four of the surroundings; six dry runs a storage; and
-        // two of the stand-in.
-        assert_eq!(requests, 1 + 9 + 2 + 4 + 50 * 6 + 2);
+        // The version, a list of each of nine kinds, two Secrets, five of the surroundings, which cluster it is; six dry
+        // runs a storage; and two of the stand-in.
+        assert_eq!(requests, 1 + 9 + 2 + 5 + 1 + 50 * 6 + 2);
         assert!(objects(&before) == objects(&after), "nothing was written");
         assert!(tool.plan(&spec).await.is_empty());
     });

@@ -235,6 +235,13 @@ impl Tool {
     }
 
     /// A person releases a repository from quarantine.
+    /// What is recorded of a storage is lost.
+    pub(crate) fn lose_record(&self, storage: &StorageName) {
+        let mut state = self.state();
+        state.records.remove(&State::storage_address(storage));
+        self.store.save(&state).expect("saved");
+    }
+
     pub(crate) fn release(&self, container: tranship::model::Container) {
         let mut state = self.state();
         state.records.remove(&State::quarantine_address(container));

@@ -221,7 +221,7 @@ async fn what_is_sent_is_what_the_port_says() {
     let body = json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": { "name": "a" } });
     let manifest = Manifest { key: ObjectKey { kind: ObjectKind::StatefulSet, name: "a".into() }, body: body.clone() };
     cluster.apply(&manifest, Apply { dry_run: true, force: true }).await.expect("answered");
-    let Answer::Refused(refusal) = cluster.evict("p", false).await.expect("answered") else { panic!("evicted") };
+    let Answer::Refused(refusal) = cluster.evict("p", None, false).await.expect("answered") else { panic!("evicted") };
     assert_eq!(refusal.why, Why::Budget);
     assert!(refusal.message.ends_with("The disruption budget p needs 1 healthy pods and has 1 currently"));
     cluster.grow("c", tranship::model::Bytes(5 << 40), false).await.expect("answered");

@@ -8,7 +8,7 @@ use tranship::apply::event::Summary;
 use tranship::config::{self, VariableInputs};
 use tranship::model::cluster::{ObjectKey, ObjectKind};
 use tranship::model::{Connection, Desired, SandboxConnection, StorageName};
-use tranship::plan::Plan;
+use tranship::plan::{Level, Plan};
 use tranship::sandbox::PodNeeds;
 use tranship::sandbox::memory::{KillPoint, Write};
 
@@ -230,4 +230,135 @@ async fn an_edit_rolls_grows_or_makes_anew_and_then_nothing_is_left_to_do() {
         assert!(plan.is_empty(), "{edit:?}: {:?}", actions(&plan));
         assert_eq!(tool.fleet.fingerprint(), before, "{edit:?}: every repository is where it was");
     }
+}
+
+/// The codes of a plan's errors.
+fn errors(plan: &Plan) -> Vec<&str> {
+    let errors = plan.findings.iter().filter(|finding| finding.level == Level::Error);
+    errors.map(|finding| finding.code.as_str()).collect()
+}
+
+fn claim() -> ObjectKey {
+    ObjectKey { kind: ObjectKind::PersistentVolumeClaim, name: "repo-data-gitaly-a-0".to_owned() }
+}
+
+fn pod() -> ObjectKey {
+    ObjectKey { kind: ObjectKind::Pod, name: "gitaly-a-0".to_owned() }
+}
+
+#[tokio::test]
+async fn no_apply_stops_a_pod_that_keeps_a_claim_that_is_being_deleted() {
+    for edit in [
+        ("cng/gitaly:v18.2.0", "cng/gitaly:v18.3.0"),
+        ("memory         = \"8Gi\"", "memory         = \"8Gi\"\n  extra = { spec = { serviceName = \"other\" } }"),
+    ] {
+        let mut tool = tool("", &[]);
+        assert!(done(&tool.apply().await));
+        let cluster = tool.ports.cluster.clone().expect("a cluster");
+        let before = cluster.get(&pod()).await.expect("answered").expect("a pod");
+        tool.desired = read("", &[edit]);
+        let early = tool.plan().await;
+        tool.fleet.delete_object(&claim());
+        let plan = tool.plan().await;
+        assert_eq!(errors(&plan), ["claim-terminating"], "{edit:?}");
+        // The plan of before.
+        let summary = tool.run(&early).await.summary;
+        assert!(summary.failed >= 1, "{edit:?}: {summary:?}");
+        let after = cluster.get(&pod()).await.expect("answered").expect("a pod");
+        assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"], "{edit:?}");
+        assert!(cluster.get(&claim()).await.expect("answered").is_some(), "{edit:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_gone_with_its_repositories_is_not_made_anew() {
+    let mut tool = tool("", &[]);
+    assert!(done(&tool.apply().await));
+    let set = ObjectKey { kind: ObjectKind::StatefulSet, name: "gitaly-a".to_owned() };
+    let cluster = tool.ports.cluster.clone().expect("a cluster");
+    for key in [set.clone(), pod(), claim()] {
+        tool.fleet.delete_object(&key);
+        tool.fleet.advance(std::time::Duration::from_secs(60));
+    }
+    for key in [&set, &pod(), &claim()] {
+        assert_eq!(cluster.get(key).await.expect("answered"), None, "{key}");
+    }
+    assert!(errors(&tool.plan().await).contains(&"claim-gone"));
+    // Without a record GitLab's lists tell.
+    tool.lose_record(&name("gitaly-a"));
+    assert!(errors(&tool.plan().await).contains(&"storage-in-use"));
+}
+
+#[tokio::test]
+async fn an_empty_disk_is_not_recorded_where_gitlab_lists_repositories() {
+    let mut tool = tool("fault \"empty_disk\" {}", &[]);
+    assert!(done(&tool.apply().await));
+    tool.fleet.delete_object(&pod());
+    tool.fleet.advance(std::time::Duration::from_secs(120));
+    tool.lose_record(&name("gitaly-a"));
+    let plan = tool.plan().await;
+    let summary = tool.run(&plan).await.summary;
+    assert_eq!((summary.alarms, summary.failed), (1, 1), "{summary:?}\n{:?}", tool.events());
+    assert!(tool.state().storage(&name("gitaly-a")).is_none_or(|record| record.filesystem_id.is_none()));
+}
+
+#[tokio::test]
+async fn a_patch_of_the_claims_that_is_taken_back_makes_the_set_anew_around_its_pod() {
+    let labels = "memory         = \"8Gi\"\n  extra = { spec = { volumeClaimTemplates = [{ metadata = { name = \"repo-data\", labels = { a = \"b\" } } }] } }";
+    let mut tool = tool("", &[("memory         = \"8Gi\"", labels)]);
+    assert!(done(&tool.apply().await));
+    let cluster = tool.ports.cluster.clone().expect("a cluster");
+    let before = cluster.get(&pod()).await.expect("answered").expect("a pod");
+    tool.desired = read("", &[]);
+    let plan = tool.plan().await;
+    assert!(plan.findings.iter().any(|finding| finding.code == "statefulset-recreated"), "{:?}", plan.findings);
+    let summary = tool.apply().await;
+    assert!(done(&summary), "{summary:?}\n{:?}", tool.events());
+    assert!(format!("{:?}", tool.events()).contains("made anew; its pod was not restarted"), "{:?}", tool.events());
+    let after = cluster.get(&pod()).await.expect("answered").expect("a pod");
+    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
+    assert!(tool.plan().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_set_that_is_made_anew_without_what_its_template_had_restarts_its_pod_and_says_so() {
+    let extra = |patch: &str| format!("memory         = \"8Gi\"\n  extra = {{ spec = {{ {patch} }} }}");
+    let noted = extra("template = { metadata = { annotations = { note = \"x\" } } }");
+    let mut tool = tool("", &[("memory         = \"8Gi\"", &noted)]);
+    assert!(done(&tool.apply().await));
+    let cluster = tool.ports.cluster.clone().expect("a cluster");
+    let before = cluster.get(&pod()).await.expect("answered").expect("a pod");
+    tool.desired = read("", &[("memory         = \"8Gi\"", &extra("serviceName = \"other\""))]);
+    let plan = tool.plan().await;
+    let codes: Vec<&str> = plan.findings.iter().map(|finding| finding.code.as_str()).collect();
+    assert!(codes.contains(&"pod-restarts") && codes.contains(&"statefulset-recreated"), "{codes:?}");
+    let summary = tool.apply().await;
+    assert!(done(&summary), "{summary:?}\n{:?}", tool.events());
+    assert!(format!("{:?}", tool.events()).contains("made anew; its pod restarts"), "{:?}", tool.events());
+    let after = cluster.get(&pod()).await.expect("answered").expect("a pod");
+    assert_ne!(after["metadata"]["uid"], before["metadata"]["uid"]);
+    assert!(tool.plan().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_set_whose_claims_would_go_with_it_is_told_to_retain_them_first() {
+    let mut tool = tool("", &[]);
+    assert!(done(&tool.apply().await));
+    let cluster = tool.ports.cluster.clone().expect("a cluster");
+    let wanted = tranship::plan::pods::wanted(&tool.desired);
+    let set = |manifest: &&tranship::model::cluster::Manifest| manifest.key.kind == ObjectKind::StatefulSet;
+    let mut manifest = wanted.storages[&name("gitaly-a")].manifests.iter().find(set).expect("a set").clone();
+    manifest.body["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] = "Delete".into();
+    cluster.apply(&manifest, tranship::apply::port::Apply::default()).await.expect("applied");
+    tool.fleet.advance(std::time::Duration::from_secs(5));
+    let before = cluster.get(&claim()).await.expect("answered").expect("a claim");
+    assert!(before["metadata"]["ownerReferences"][0]["uid"].is_string(), "{before}");
+    let extra = "memory         = \"8Gi\"\n  extra = { spec = { serviceName = \"other\" } }";
+    tool.desired = read("", &[("memory         = \"8Gi\"", extra)]);
+    let summary = tool.apply().await;
+    assert!(done(&summary), "{summary:?}\n{:?}", tool.events());
+    let after = cluster.get(&claim()).await.expect("answered").expect("a claim");
+    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
+    assert!(after["metadata"].get("deletionTimestamp").is_none() && after["metadata"].get("ownerReferences").is_none());
+    assert!(tool.plan().await.is_empty());
 }

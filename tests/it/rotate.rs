@@ -10,7 +10,7 @@ use tranship::apply::port::{PortErrorKind, Ports};
 use tranship::apply::rotate::{Asked, Before, How, Rotation, Trouble, look, rotate};
 use tranship::live::SystemClock;
 use tranship::live::kubernetes::{Access, ClusterTarget, KubeCluster};
-use tranship::model::cluster::ObjectKind;
+use tranship::model::cluster::{Answer, ObjectKind, Why};
 use tranship::sandbox::memory::Write;
 
 use super::common::cluster::{Target, kubeconfig, on_cluster};
@@ -20,7 +20,7 @@ use super::laws::Tool;
 use super::pod_laws;
 
 fn asked(storage: &str) -> Asked {
-    Asked { storage: name(storage), max_unavailable: 1, deadline_seconds: 120, filesystem_id: None }
+    Asked { storage: name(storage), max_unavailable: 1, deadline_seconds: 120, filesystem_id: None, claim_uid: None }
 }
 
 /// What `tranship rotate` does, and what it says.
@@ -116,6 +116,34 @@ async fn what_could_not_be_measured_or_would_not_come_back_is_not_begun() {
     let other = Asked { filesystem_id: Some("another".to_owned()), ..asked("gitaly-a") };
     assert!(told(&other).await.contains("another disk is behind gitaly-a"));
     assert_eq!(tool.fleet.writes(), [], "a look changes nothing");
+}
+
+#[tokio::test]
+async fn a_pod_is_not_stopped_while_its_claim_is_being_deleted() {
+    let tool = fleet("", &[]).await;
+    let asked = asked("gitaly-a");
+    let before = look(&tool.ports, &asked).await.expect("in order");
+    let pod = pod_uid(&tool).await;
+    tool.fleet.delete_object(&key(ObjectKind::PersistentVolumeClaim, "repo-data-gitaly-a-0"));
+    // Between the look and the call, and before either.
+    let told = no(turned(&tool.ports, &asked, &before, &CancellationToken::new()).await.0);
+    assert!(told.contains("is being deleted") && told.contains("Nothing was done"), "{told}");
+    let told = no(rotated(&tool.ports, &asked).await.0);
+    assert!(told.contains("is being deleted") && told.contains("kubectl patch pv"), "{told}");
+    assert_eq!((pod_uid(&tool).await, tool.fleet.writes()), (pod, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_pod_that_is_another_one_by_now_is_not_evicted() {
+    let tool = fleet("", &[]).await;
+    let cluster = tool.ports.cluster.as_ref().expect("a cluster");
+    let Answer::Refused(refusal) = cluster.evict("gitaly-a-0", Some("another"), false).await.expect("answered") else {
+        panic!("evicted")
+    };
+    assert_eq!(refusal.why, Why::Conflict, "{refusal:?}");
+    let uid = pod_uid(&tool).await;
+    let accepted = cluster.evict("gitaly-a-0", uid.as_deref(), true).await.expect("answered");
+    assert!(matches!(accepted, Answer::Accepted(_)), "{accepted:?}");
 }
 
 #[tokio::test]

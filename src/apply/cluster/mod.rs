@@ -4,6 +4,7 @@
 //! Each action reads what it relies on just before it writes. A write whose answer was lost is judged by reading back.
 //! Nothing that holds data is ever deleted: a pod is not data, and a StatefulSet is deleted without its pod.
 
+mod claim;
 mod disk;
 mod known;
 mod object;
@@ -25,7 +26,9 @@ use super::port::{Apply, Cluster, PortError, PortErrorKind, PortResult, Ports};
 use crate::model::cluster::{Answer, Manifest, ObjectKey, ObjectKind, Refusal, Why};
 use crate::model::{Address, StorageName};
 use crate::plan::Change;
+use crate::state::StorageRecord;
 use crate::state::journal::Record as Entry;
+pub(super) use claim::{going, is_going};
 pub(crate) use object::applied;
 pub(super) use object::is_ours;
 pub(super) use ready::{Look, condition, judge, list, see};
@@ -62,9 +65,20 @@ pub(crate) enum Learned {
         claim_uid: Option<String>,
         /// As Gitaly says.
         filesystem_id: String,
+        /// Where the claim is.
+        home: Home,
     },
     /// Nothing is left to remember of it.
     Forgotten,
+}
+
+/// Where a storage's objects are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Home {
+    /// The namespace.
+    pub(crate) namespace: Option<String>,
+    /// The uid of the cluster's namespace kube-system, where it may be read.
+    pub(crate) cluster_uid: Option<String>,
 }
 
 /// How an action ended.
@@ -74,6 +88,8 @@ pub(crate) struct Ended {
     pub(crate) learned: Option<Learned>,
     /// A write may have been carried out, and could not be read back.
     pub(crate) in_doubt: bool,
+    /// Another disk than the right one: not to be tried again before a person has looked.
+    pub(crate) alarm: bool,
     /// The journal could not be written.
     pub(crate) fatal: Option<String>,
 }
@@ -81,7 +97,7 @@ pub(crate) struct Ended {
 impl Ended {
     /// A fault of ours: what was written is found out by the next run.
     pub(crate) fn fault(cause: String) -> Self {
-        Self { outcome: Outcome::Failed { cause }, learned: None, in_doubt: true, fatal: None }
+        Self { outcome: Outcome::Failed { cause }, learned: None, in_doubt: true, alarm: false, fatal: None }
     }
 }
 
@@ -89,6 +105,7 @@ impl Ended {
 #[derive(Debug)]
 enum Halt {
     Outcome(Outcome),
+    Alarm(String),
     InDoubt(String),
     Fatal(String),
 }
@@ -150,6 +167,8 @@ pub(crate) struct Hand {
     pub(crate) stop: CancellationToken,
     /// The action's own, for what it says.
     pub(crate) address: Address,
+    /// What is recorded of the action's storage.
+    pub(crate) record: Option<StorageRecord>,
 }
 
 /// What was said last of a wait.
@@ -179,7 +198,7 @@ impl Hand {
                 self.recreate(storage, manifest, uid).await
             }
             Change::GrowDisk { storage: _, claim, from, to } => self.grow(claim, *from, *to).await,
-            Change::ReplacePod { storage: _, pod, uid, why: _ } => self.replace_pod(pod, uid).await,
+            Change::ReplacePod { storage, pod, uid, why: _ } => self.replace_pod(storage, pod, uid).await,
             Change::AwaitReady { storage, version, filesystem_id, deadline_seconds } => {
                 let wanted = ready::Wanted {
                     storage,
@@ -195,10 +214,11 @@ impl Hand {
             }
             _ => failed("a fault of tranship: this is no action on a cluster"),
         };
-        let ended = |outcome| Ended { outcome, learned: None, in_doubt: false, fatal: None };
+        let ended = |outcome| Ended { outcome, learned: None, in_doubt: false, alarm: false, fatal: None };
         match step {
             Ok((detail, learned)) => Ended { learned, ..ended(Outcome::Done { detail }) },
             Err(Halt::Outcome(outcome)) => ended(outcome),
+            Err(Halt::Alarm(cause)) => Ended { alarm: true, ..ended(Outcome::Failed { cause }) },
             Err(Halt::InDoubt(cause)) => Ended { in_doubt: true, ..ended(Outcome::Failed { cause }) },
             Err(Halt::Fatal(cause)) => Ended { fatal: Some(cause.clone()), ..ended(Outcome::Failed { cause }) },
         }

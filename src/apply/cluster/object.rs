@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use super::claim::claim_key;
 use super::{Halt, Hand, Learned, Next, PAUSE, Said, Settled, Step, Write, failed, stale, text, uid_of};
 use crate::apply::event::Outcome;
 use crate::apply::port::{Apply, Cluster, Delete, PortResult};
@@ -15,6 +16,10 @@ use crate::state::journal::Record as Entry;
 
 /// Seconds by the fleet's clock until a StatefulSet that was deleted is gone: the garbage collector lets its pod go first.
 const GONE: i64 = 180;
+/// Looks at a StatefulSet that was made anew until its controller has said which template is its newest.
+const REVISION_LOOKS: u32 = 40;
+/// Where a StatefulSet says what becomes of its claims when it is deleted.
+const WHEN_DELETED: &str = "/spec/persistentVolumeClaimRetentionPolicy/whenDeleted";
 
 /// What the plan saw of an object.
 #[derive(Default)]
@@ -48,8 +53,13 @@ fn learned(manifest: &Manifest, live: &Value) -> Option<Learned> {
     Some(Learned::Object { key: manifest.key.clone(), digest: manifest.digest(), uid })
 }
 
+fn pod_key(storage: &StorageName) -> ObjectKey {
+    ObjectKey { kind: ObjectKind::Pod, name: pods::pod_name(storage.as_str()) }
+}
+
 /// One apply, with what the plan saw.
 struct Applying {
+    storage: StorageName,
     manifest: Manifest,
     expected: Expected,
     force: bool,
@@ -61,9 +71,33 @@ impl Write for Applying {
     type Sent = Option<String>;
     type Over = Value;
 
-    /// Compares the live object with what the plan saw.
+    /// Compares the live object with what the plan saw; of a StatefulSet also the claim, for its pod may restart.
     async fn look(&self, hand: &Hand) -> Step<Next<Option<String>, Value>> {
-        let Self { manifest, expected, force } = self;
+        let next = self.compare(hand).await?;
+        if matches!(next, Next::Send(_)) && self.manifest.key.kind == ObjectKind::StatefulSet {
+            hand.claim_holds(&self.storage).await?;
+        }
+        Ok(next)
+    }
+
+    /// With the uid of the live object as a precondition, so that no other one is changed.
+    async fn send(&self, cluster: &dyn Cluster, uid: Option<String>) -> PortResult<Answer> {
+        cluster.apply(&with_uid(&self.manifest, uid), Apply { dry_run: false, force: self.force }).await
+    }
+}
+
+/// A manifest that is refused for an object with another uid.
+fn with_uid(manifest: &Manifest, uid: Option<String>) -> Manifest {
+    let mut sent = manifest.clone();
+    if let (Some(uid), Some(metadata)) = (uid, sent.body.get_mut("metadata").and_then(Value::as_object_mut)) {
+        metadata.insert("uid".to_owned(), json!(uid));
+    }
+    sent
+}
+
+impl Applying {
+    async fn compare(&self, hand: &Hand) -> Step<Next<Option<String>, Value>> {
+        let Self { storage: _, manifest, expected, force } = self;
         let key = &manifest.key;
         let (live, planned) = match (hand.live(key).await?, expected.uid.as_deref()) {
             (None, None) => return Ok(Next::Send(None)),
@@ -94,19 +128,48 @@ impl Write for Applying {
         let fields: Vec<&str> = fields.into_iter().collect();
         stale(format!("{key} changed since the plan was made: {}", fields.join(", ")))
     }
+}
 
-    /// With the uid of the live object as a precondition, so that no other one is changed.
-    async fn send(&self, cluster: &dyn Cluster, uid: Option<String>) -> PortResult<Answer> {
-        let mut sent = self.manifest.clone();
-        if let (Some(uid), Some(metadata)) = (uid, sent.body.get_mut("metadata").and_then(Value::as_object_mut)) {
-            metadata.insert("uid".to_owned(), json!(uid));
+/// The change of a StatefulSet's policy alone, so that its claims outlive it. Its template stays as it is there.
+struct Retaining {
+    manifest: Manifest,
+    uid: String,
+}
+
+#[async_trait]
+impl Write for Retaining {
+    /// The live spec.
+    type Sent = Value;
+    type Over = ();
+
+    async fn look(&self, hand: &Hand) -> Step<Next<Value, ()>> {
+        let key = &self.manifest.key;
+        match hand.live(key).await? {
+            Some(live) if uid_of(&live) != Some(&self.uid) => {
+                stale(format!("{key} was made anew by somebody since the plan was made"))
+            }
+            Some(live) if text(&live, WHEN_DELETED) == "Delete" => {
+                Ok(Next::Send(live.get("spec").cloned().unwrap_or_default()))
+            }
+            _ => Ok(Next::Over(())),
         }
-        cluster.apply(&sent, Apply { dry_run: false, force: self.force }).await
+    }
+
+    async fn send(&self, cluster: &dyn Cluster, mut spec: Value) -> PortResult<Answer> {
+        let retain = json!({ "whenDeleted": "Retain", "whenScaled": "Retain" });
+        let mut sent = with_uid(&self.manifest, Some(self.uid.clone()));
+        if let (Some(spec), Some(body)) = (spec.as_object_mut(), sent.body.as_object_mut()) {
+            spec.insert("persistentVolumeClaimRetentionPolicy".to_owned(), retain);
+            body.insert("spec".to_owned(), json!(spec));
+        }
+        // What others own of it is taken over: it is made anew right after.
+        cluster.apply(&sent, Apply { dry_run: false, force: true }).await
     }
 }
 
 /// The delete of a StatefulSet that leaves its pod.
 struct Orphaning {
+    storage: StorageName,
     key: ObjectKey,
     uid: String,
 }
@@ -123,7 +186,10 @@ impl Write for Orphaning {
                 return stale(format!("{} was made anew by somebody since the plan was made", self.key));
             }
             Some(live) if live.pointer("/metadata/deletionTimestamp").is_some() => Next::Over(()),
-            Some(_) => Next::Send(()),
+            Some(_) => {
+                hand.claim_holds(&self.storage).await?;
+                Next::Send(())
+            }
         })
     }
 
@@ -144,7 +210,7 @@ impl Hand {
     ) -> Step<(String, Option<Learned>)> {
         let (key, creates) = (&manifest.key, expected.uid.is_none());
         // Before anything is written down for it: a plan that is stale leaves no intent.
-        let write = Applying { manifest: manifest.clone(), expected, force };
+        let write = Applying { storage: storage.clone(), manifest: manifest.clone(), expected, force };
         let first = write.look(self).await?;
         if let Next::Over(live) = &first {
             self.noted(storage, manifest, live).await?;
@@ -183,22 +249,30 @@ impl Hand {
         if key.kind != ObjectKind::StatefulSet {
             return failed(format!("{key} is no StatefulSet; nothing else is made anew"));
         }
+        let before = self.live(&pod_key(storage)).await?;
         let live = self.live(key).await?;
         let detail = match live.as_ref().map(|live| uid_of(live) == Some(planned)) {
             Some(true) => {
+                self.claim_holds(storage).await?;
+                self.settle(&Retaining { manifest: manifest.clone(), uid: planned.to_owned() }).await?;
                 self.keeps_its_claims(storage, planned).await?;
                 self.intend(storage, manifest, false).await?;
-                self.orphan(key, planned).await?;
-                "made anew; its pod was not restarted"
+                self.orphan(storage, key, planned).await?;
+                "made anew"
             }
             // An earlier run ended in the gap.
             None => {
                 self.intend(storage, manifest, false).await?;
-                "made; its pod runs on"
+                "made"
             }
             Some(false) => "it was made anew already",
         };
-        let write = Applying { manifest: manifest.clone(), expected: Expected::default(), force: false };
+        let write = Applying {
+            storage: storage.clone(),
+            manifest: manifest.clone(),
+            expected: Expected::default(),
+            force: false,
+        };
         let made = self.settle(&write).await;
         let live = match made {
             Ok(Settled::Written(live) | Settled::Already(live)) => live,
@@ -211,26 +285,69 @@ impl Hand {
             Err(halt) => return Err(halt),
         };
         self.noted(storage, manifest, &live).await?;
-        Ok((detail.to_owned(), learned(manifest, &live)))
+        let pod = match &before {
+            Some(before) => self.pod_after(storage, key, before).await?,
+            None => "",
+        };
+        Ok((format!("{detail}{pod}"), learned(manifest, &live)))
     }
 
-    /// A claim that belongs to the StatefulSet could go with it.
-    async fn keeps_its_claims(&self, storage: &StorageName, set: &str) -> Step<()> {
-        let claim = ObjectKey { kind: ObjectKind::PersistentVolumeClaim, name: pods::claim_name(storage.as_str()) };
-        let live = self.live(&claim).await?;
-        let owners = live.as_ref().and_then(|claim| claim.pointer("/metadata/ownerReferences")?.as_array());
-        if owners.into_iter().flatten().any(|owner| text(owner, "/uid") == set) {
-            return failed(format!(
-                "{claim} belongs to the StatefulSet (persistentVolumeClaimRetentionPolicy.whenDeleted is Delete), and could \
-                 go with it: set whenDeleted to Retain first"
-            ));
+    /// What becomes of the pod that was there `before` its StatefulSet was made anew: by the revision that the controller
+    /// gives the template.
+    async fn pod_after(&self, storage: &StorageName, key: &ObjectKey, before: &Value) -> Step<&'static str> {
+        for _ in 0..REVISION_LOOKS {
+            let Some(set) = self.live(key).await? else { return Ok("") };
+            // Its controller was faster.
+            let pod = self.live(&pod_key(storage)).await?.filter(|pod| uid_of(pod) == uid_of(before));
+            let Some(pod) = pod else { return Ok("; its pod restarts") };
+            let number = |pointer: &str| set.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+            let newest = text(&set, "/status/updateRevision");
+            if !newest.is_empty() && number("/status/observedGeneration") >= number("/metadata/generation") {
+                let stays = pod.pointer("/metadata/deletionTimestamp").is_none();
+                let same = text(&pod, "/metadata/labels/controller-revision-hash") == newest;
+                return Ok(if same && stays {
+                    "; its pod was not restarted"
+                } else if !same && text(&set, "/spec/updateStrategy/type") == "OnDelete" {
+                    "; its pod keeps its old template until it is deleted"
+                } else {
+                    "; its pod restarts"
+                });
+            }
+            // As in the gap: short, and the state should know of what was made.
+            self.ports.clock.sleep(PAUSE / 4).await;
         }
-        Ok(())
+        Ok("")
+    }
+
+    /// A claim that belongs to the StatefulSet could go with it. Its controller lets go of it when it is told to retain.
+    async fn keeps_its_claims(&self, storage: &StorageName, set: &str) -> Step<()> {
+        let claim = claim_key(storage);
+        let began = self.now();
+        let mut said = Said::default();
+        loop {
+            let live = self.live(&claim).await?;
+            let owners = live.as_ref().and_then(|claim| claim.pointer("/metadata/ownerReferences")?.as_array());
+            if !owners.into_iter().flatten().any(|owner| text(owner, "/uid") == set) {
+                return Ok(());
+            }
+            if self.now().duration_since(began).as_secs() >= GONE {
+                return failed(format!(
+                    "{claim} still belongs to the StatefulSet {GONE} s after persistentVolumeClaimRetentionPolicy.whenDeleted \
+                     was set to Retain, and could go with it: is kube-controller-manager at work? Nothing was deleted; apply \
+                     again"
+                ));
+            }
+            self.say(&mut said, &format!("waiting until {claim} belongs to no StatefulSet any more"));
+            if !self.pause(PAUSE / 4).await {
+                return Err(Halt::Outcome(Outcome::NotStarted));
+            }
+        }
     }
 
     /// Deletes a StatefulSet without its pod, and waits until it is gone.
-    async fn orphan(&self, key: &ObjectKey, uid: &str) -> Step<()> {
-        match self.settle(&Orphaning { key: key.clone(), uid: uid.to_owned() }).await {
+    async fn orphan(&self, storage: &StorageName, key: &ObjectKey, uid: &str) -> Step<()> {
+        let write = Orphaning { storage: storage.clone(), key: key.clone(), uid: uid.to_owned() };
+        match self.settle(&write).await {
             Ok(_) => {}
             // Gone between the look and the call.
             Err(Halt::Outcome(Outcome::Failed { .. })) if self.live(key).await?.is_none() => {}

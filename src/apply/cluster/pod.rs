@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::{Halt, Hand, INTERVAL, Learned, Next, Said, Step, Write, failed, uid_of};
 use crate::apply::event::Outcome;
 use crate::apply::port::{Cluster, Delete, PortResult};
+use crate::model::StorageName;
 use crate::model::cluster::{Answer, ObjectKey, ObjectKind};
 
 /// Seconds by the fleet's clock until a pod that was deleted is gone: its own grace period, and the kubelet's time. A pod
@@ -13,6 +14,7 @@ const GONE: i64 = 600;
 
 /// One delete of a pod.
 struct Deleting {
+    storage: StorageName,
     key: ObjectKey,
     uid: String,
 }
@@ -26,7 +28,11 @@ impl Write for Deleting {
     async fn look(&self, hand: &Hand) -> Step<Next<(), ()>> {
         let live = hand.live(&self.key).await?.filter(|live| uid_of(live) == Some(&self.uid));
         let runs = live.is_some_and(|live| live.pointer("/metadata/deletionTimestamp").is_none());
-        Ok(if runs { Next::Send(()) } else { Next::Over(()) })
+        if !runs {
+            return Ok(Next::Over(()));
+        }
+        hand.claim_holds(&self.storage).await?;
+        Ok(Next::Send(()))
     }
 
     async fn send(&self, cluster: &dyn Cluster, (): ()) -> PortResult<Answer> {
@@ -37,9 +43,15 @@ impl Write for Deleting {
 
 impl Hand {
     /// Deletes a pod and waits until it is gone.
-    pub(super) async fn replace_pod(&self, pod: &str, uid: &str) -> Step<(String, Option<Learned>)> {
+    pub(super) async fn replace_pod(
+        &self,
+        storage: &StorageName,
+        pod: &str,
+        uid: &str,
+    ) -> Step<(String, Option<Learned>)> {
         let key = ObjectKey { kind: ObjectKind::Pod, name: pod.to_owned() };
-        match self.settle(&Deleting { key: key.clone(), uid: uid.to_owned() }).await {
+        let write = Deleting { storage: storage.clone(), key: key.clone(), uid: uid.to_owned() };
+        match self.settle(&write).await {
             Ok(_) => {}
             // Gone between the look and the call.
             Err(Halt::Outcome(Outcome::Failed { .. }))

@@ -8,17 +8,22 @@ use futures::future::try_join3;
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use super::{Halt, Hand, INTERVAL, Learned, Said, Step, failed, passes, set_key, text, told, uid_of};
+use super::claim::{claim_key as key_of_claim, going, is_going};
+use super::{Halt, Hand, Home, INTERVAL, Learned, Said, Step, failed, passes, set_key, text, told, uid_of};
 use crate::apply::event::Outcome;
 use crate::apply::port::{PortErrorKind, PortResult, Ports};
+use crate::apply::verify;
 use crate::model::cluster::{ObjectKey, ObjectKind};
-use crate::model::{ServerFacts, StorageName};
+use crate::model::{ContainerKind, Cursor, ServerFacts, StorageName};
 use crate::plan::{self, pods};
 
 /// So many looks in a row at the same wrong answer make it final: the first ones may come from the pod that goes.
 const FIRM: u32 = 4;
 /// Servers asked at once for their disks' ids.
 const AT_ONCE: usize = 8;
+/// Repositories of each kind that are looked for on a disk that is seen for the first time. One that is there is enough; a
+/// disk that lost its last twenty moves and nothing else is no case to count on.
+const SAMPLE: usize = 20;
 
 /// The disks of all other storages: what is known of them, and who has to be asked.
 #[derive(Debug, Clone, Default)]
@@ -62,11 +67,7 @@ pub(crate) struct Seen {
 /// The keys of what [`Seen`] holds.
 fn keys(storage: &StorageName) -> (ObjectKey, ObjectKey, ObjectKey) {
     let key = |kind, name| ObjectKey { kind, name };
-    (
-        set_key(storage),
-        key(ObjectKind::PersistentVolumeClaim, pods::claim_name(storage.as_str())),
-        key(ObjectKind::Pod, pods::pod_name(storage.as_str())),
-    )
+    (set_key(storage), key_of_claim(storage), key(ObjectKind::Pod, pods::pod_name(storage.as_str())))
 }
 
 fn number(object: &Value, pointer: &str) -> i64 {
@@ -103,10 +104,16 @@ pub(crate) fn judge(storage: &StorageName, seen: &Seen) -> Look {
              back, or move what it held from a backup"
         ));
     }
+    if seen.claim.as_ref().is_some_and(is_going) {
+        return Look::Never(going(&claim_key));
+    }
+    if is_going(set) {
+        return Look::Never(format!("{set_key} is being deleted by somebody: plan and apply again when it is gone"));
+    }
     let Some(pod) = &seen.pod else {
         return Look::NotYet(format!("waiting until {pod_key} is made"), set_key);
     };
-    if pod.pointer("/metadata/deletionTimestamp").is_some() {
+    if is_going(pod) {
         return Look::NotYet(format!("waiting until the old {pod_key} has stopped"), pod_key);
     }
     if number(set, "/status/observedGeneration") < number(set, "/metadata/generation") {
@@ -222,6 +229,15 @@ fn weigh(wanted: &Wanted<'_>, facts: &ServerFacts) -> Answer {
     Answer::Well
 }
 
+/// What a disk means that holds nothing of what GitLab lists on its storage.
+fn empty_disk(storage: &StorageName) -> String {
+    format!(
+        "GitLab lists repositories on {storage}, and its disk holds none of those that were asked for: another or an empty \
+         disk is behind it. Its filesystem id is not recorded. Find the volume that it had before anything is written: was \
+         the claim or the namespace another one?"
+    )
+}
+
 /// What two storages with one filesystem id mean.
 pub(crate) fn same_disk(storage: &StorageName, other: &StorageName) -> String {
     format!(
@@ -300,12 +316,21 @@ impl Hand {
         };
         match weigh(wanted, &facts) {
             Answer::Wrong(why) => Ok(Err((why, true))),
-            Answer::Alarm(why) => failed(why),
+            Answer::Alarm(why) => Err(Halt::Alarm(why)),
             Answer::Well => {
                 if wanted.filesystem_id.is_none() {
                     self.compare_disks(wanted, &facts.filesystem_id).await?;
+                    match self.holds_what_gitlab_lists(storage).await {
+                        Ok(true) => {}
+                        Ok(false) => return Err(Halt::Alarm(empty_disk(storage))),
+                        Err(error) => {
+                            let why = format!("whether {storage} holds what GitLab lists there is not known: {error}");
+                            return Ok(Err((why, !passes(&error))));
+                        }
+                    }
                 }
-                Ok(Ok((facts.version, Learned::Ready { claim_uid, filesystem_id: facts.filesystem_id })))
+                let home = self.home(seen.claim.as_ref()).await;
+                Ok(Ok((facts.version, Learned::Ready { claim_uid, filesystem_id: facts.filesystem_id, home })))
             }
         }
     }
@@ -320,9 +345,50 @@ impl Hand {
         let asked: Vec<_> = asked.collect();
         let found: Vec<_> = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
         match found.into_iter().flatten().next() {
-            Some(other) => failed(same_disk(wanted.storage, &other)),
+            Some(other) => Err(Halt::Alarm(same_disk(wanted.storage, &other))),
             None => Ok(()),
         }
+    }
+
+    /// Whether the disk of a storage that is seen for the first time holds any of a sample of what GitLab lists there.
+    /// True where GitLab lists nothing that must be there.
+    async fn holds_what_gitlab_lists(&self, storage: &StorageName) -> PortResult<bool> {
+        let Ports { gitlab, gitaly, .. } = &self.ports;
+        let mut asked = 0;
+        for kind in ContainerKind::ALL {
+            let listed = match gitlab.list(kind, storage, Cursor::START).await {
+                Ok(page) => page.found,
+                // An edition without this kind.
+                Err(error) if error.kind == PortErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            for repository in listed.iter().filter(|one| one.empty != Some(true)).take(SAMPLE) {
+                asked += 1;
+                let container = repository.container;
+                for side in verify::paths(container) {
+                    if gitaly.exists(storage, &side.path).await? {
+                        return Ok(true);
+                    }
+                }
+                // It may be older than hashed storage.
+                if let Some(path) = gitlab.disk_path(container).await?
+                    && gitaly.exists(storage, &format!("{path}.git")).await?
+                {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(asked == 0)
+    }
+
+    /// Where the claim is, as far as that may be read.
+    async fn home(&self, claim: Option<&Value>) -> Home {
+        let namespace = claim.map(|claim| text(claim, "/metadata/namespace")).filter(|name| !name.is_empty());
+        let cluster_uid = match &self.ports.cluster {
+            Some(cluster) => cluster.identity().await.ok().flatten(),
+            None => None,
+        };
+        Home { namespace: namespace.map(ToOwned::to_owned), cluster_uid }
     }
 }
 

@@ -19,6 +19,7 @@ impl Engine<'_> {
             events: self.mover.events.clone(),
             stop: self.stop.clone(),
             address: action.address.clone(),
+            record: action.change.storage().and_then(|storage| self.state.storage(storage)).cloned(),
         };
         let neighbours = match &action.change {
             Change::AwaitReady { storage, .. } => self.neighbours(storage),
@@ -77,7 +78,8 @@ impl Engine<'_> {
     pub(super) async fn clustered(&mut self, id: ActionId, ended: Ended) {
         self.running -= 1;
         let Some(action) = self.action(id) else { return };
-        let Ended { mut outcome, learned, in_doubt, fatal } = ended;
+        let Ended { mut outcome, learned, in_doubt, alarm, fatal } = ended;
+        self.summary.alarms += u64::from(alarm);
         if let Some(cause) = fatal {
             self.fatal = Some(cause);
         }
@@ -95,13 +97,16 @@ impl Engine<'_> {
                 // It stands in the journal already: the file is written with what follows.
                 self.unsaved += 1;
             }
-            Some(Learned::Ready { claim_uid, filesystem_id }) => {
+            Some(Learned::Ready { claim_uid, filesystem_id, home }) => {
                 let twin = self.recorded_disks().find(|(name, id)| name != storage && *id == filesystem_id);
                 if let Some((other, _)) = twin {
                     outcome = Outcome::Failed { cause: same_disk(storage, &other) };
+                    self.summary.alarms += 1;
                 } else {
                     let record = self.state.storage_mut(storage);
                     record.claim_uid = claim_uid;
+                    record.namespace = home.namespace;
+                    record.cluster_uid = home.cluster_uid.or_else(|| record.cluster_uid.take());
                     record.filesystem_id = Some(filesystem_id);
                     self.save().await;
                 }

@@ -54,6 +54,8 @@ pub struct Asked {
     pub deadline_seconds: u32,
     /// As recorded; `None`: not yet.
     pub filesystem_id: Option<String>,
+    /// As recorded; `None`: not yet.
+    pub claim_uid: Option<String>,
 }
 
 /// How a pod is told to stop.
@@ -147,6 +149,34 @@ fn refused<T>(what: &str, refusal: &Refusal) -> Result<T, Trouble> {
     trouble(format!("{what}: {} {NOTHING_DONE}", no(refusal).trim_end_matches('.').to_owned() + "."), help)
 }
 
+fn claim_key(storage: &StorageName) -> ObjectKey {
+    ObjectKey { kind: ObjectKind::PersistentVolumeClaim, name: pods::claim_name(storage.as_str()) }
+}
+
+/// A pod that stops is the end of a claim that is being deleted, and without its claim the new one starts on another disk.
+fn claim_stays(storage: &StorageName, claim: Option<&Value>, recorded: Option<&str>) -> Result<(), Trouble> {
+    let key = claim_key(storage);
+    let Some(claim) = claim else {
+        return trouble(
+            format!("{key} is gone: {storage} would come back on an empty disk. {NOTHING_DONE}"),
+            "Do not stop its pod: as long as it runs, its repositories can be moved off. tranship plan",
+        );
+    };
+    if cluster::is_going(claim) {
+        return trouble(
+            format!("{}. {NOTHING_DONE}", cluster::going(&key)),
+            "What deletes the claim goes on when the pod stops, whoever stops it: tranship plan",
+        );
+    }
+    match (recorded, uid_of(claim)) {
+        (Some(recorded), Some(uid)) if recorded != uid => trouble(
+            format!("{key} is another one than was recorded (uid {uid}, recorded is {recorded}). {NOTHING_DONE}"),
+            "Find out whose volume is behind it first: tranship plan",
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// Looks whether the pod may restart: it runs and answers, would come back, and may be told to stop. Changes nothing.
 ///
 /// # Errors
@@ -163,6 +193,7 @@ pub async fn look(ports: &Ports, asked: &Asked) -> Result<Before, Trouble> {
             "Restart it by what made it; or take it over first: tranship apply --adopt",
         );
     }
+    claim_stays(storage, seen.claim.as_ref(), asked.claim_uid.as_deref())?;
     let is_ready = |pod: &Value| condition(pod, "Ready").is_some_and(|ready| text(ready, "/status") == "True");
     // Such a pod restarts only when somebody tells it to: that may be now.
     let waits = |pod: &Value| is_ready(pod) && text(set, "/spec/updateStrategy/type") == "OnDelete";
@@ -214,7 +245,7 @@ pub async fn look(ports: &Ports, asked: &Asked) -> Result<Before, Trouble> {
             "Bring a node back first: kubectl uncordon NODE",
         );
     }
-    let how = match cluster.evict(&pods::pod_name(storage.as_str()), true).await? {
+    let how = match cluster.evict(&pods::pod_name(storage.as_str()), uid_of(&pod), true).await? {
         Answer::Accepted(_) => How::Evicted,
         Answer::Refused(refusal) if refusal.why == Why::Budget && asked.max_unavailable == 0 => {
             remarks.push(format!(
@@ -389,8 +420,11 @@ async fn tell_to_stop(ports: &Ports, asked: &Asked, before: &Before) -> Result<(
     let uid = uid_of(&before.pod).map(str::to_owned);
     let began = ports.clock.now();
     loop {
+        // Minutes may have passed since the look, and the last pod that uses a claim is all that keeps it.
+        let claim = cluster.get(&claim_key(storage)).await?;
+        claim_stays(storage, claim.as_ref(), asked.claim_uid.as_deref())?;
         let answer = match before.how {
-            How::Evicted => cluster.evict(&key.name, false).await,
+            How::Evicted => cluster.evict(&key.name, uid.as_deref(), false).await,
             How::Deleted => {
                 let how = Delete { orphan: false, uid: uid.clone(), dry_run: false };
                 cluster.delete(&key, &how).await

@@ -136,7 +136,7 @@ pub(super) const POD_SPEC: BlockSpec = BlockSpec {
             "extra",
             Object,
             Optional,
-            "A strategic merge patch over the StatefulSet, for what is not modelled.",
+            "A strategic merge patch over the StatefulSet, for what is not modelled. It may not mount anything over, into or around what Gitaly's container mounts.",
             "extra = { spec = { template = { spec = { dnsPolicy = \"Default\" } } } }",
         ),
     ],
@@ -147,7 +147,7 @@ pub(super) const POD_SPEC: BlockSpec = BlockSpec {
                     "size",
                     Size,
                     Required,
-                    "Size of the volume; it can grow and never shrink.",
+                    "Size of the volume, 1 GiB at least; it can grow and never shrink.",
                     "size = \"5Ti\"",
                 )
                 .unit("bytes"),

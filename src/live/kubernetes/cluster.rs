@@ -242,15 +242,16 @@ impl Cluster for KubeCluster {
             };
             (name.clone(), keys)
         });
-        let (secrets, storage_classes, priority_classes, nodes, quotas) = futures::join!(
+        let (secrets, storage_classes, priority_classes, nodes, quotas, reclaim) = futures::join!(
             join_all(asked),
             self.look("/apis/storage.k8s.io/v1/storageclasses", "storageclasses", facts::storage_classes),
             self.look("/apis/scheduling.k8s.io/v1/priorityclasses", "priorityclasses", facts::names),
             self.look("/api/v1/nodes", "nodes", facts::nodes),
             self.look(&quota, "resourcequotas", facts::quotas),
+            self.look("/api/v1/persistentvolumes", "persistentvolumes", facts::reclaim),
         );
         let secrets: BTreeMap<_, _> = secrets.into_iter().collect();
-        Ok(Surroundings { secrets, storage_classes, priority_classes, nodes, quotas })
+        Ok(Surroundings { secrets, storage_classes, priority_classes, nodes, quotas, reclaim })
     }
 
     async fn get(&self, key: &ObjectKey) -> PortResult<Option<Value>> {
@@ -304,18 +305,28 @@ impl Cluster for KubeCluster {
         self.ask(&what, how.dry_run, key.kind, self.resource(key.kind).delete(&key.name, &params)).await
     }
 
-    async fn evict(&self, pod: &str, dry_run: bool) -> PortResult<Answer> {
+    async fn evict(&self, pod: &str, uid: Option<&str>, dry_run: bool) -> PortResult<Answer> {
         let key = ObjectKey { kind: ObjectKind::Pod, name: pod.to_owned() };
         let what = self.named(if dry_run { "dry run of evicting" } else { "evicting" }, &key);
-        let eviction = json!({
+        let mut eviction = json!({
             "apiVersion": "policy/v1",
             "kind": "Eviction",
             "metadata": { "name": pod, "namespace": self.namespace },
         });
+        if let (Some(uid), Some(eviction)) = (uid, eviction.as_object_mut()) {
+            eviction.insert("deleteOptions".to_owned(), json!({ "preconditions": { "uid": uid } }));
+        }
         let params = PostParams { dry_run, field_manager: None };
         let body = eviction.to_string().into_bytes();
         let request = self.resource(ObjectKind::Pod).create_subresource("eviction", pod, &params, body);
         self.ask(&what, dry_run, ObjectKind::Pod, request).await
+    }
+
+    async fn identity(&self) -> PortResult<Option<String>> {
+        let what = "reading Namespace kube-system";
+        let namespaces = Resource::new("/api/v1/namespaces");
+        let found = self.glimpse(what, namespaces.get("kube-system", &GetParams::default())).await?;
+        Ok(found.map(|namespace| facts::text(&namespace, "/metadata/uid").to_owned()).filter(|uid| !uid.is_empty()))
     }
 
     async fn attached(&self, volume: &str, node: &str) -> PortResult<Option<bool>> {

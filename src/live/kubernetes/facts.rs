@@ -39,6 +39,11 @@ pub(super) fn quotas(items: &[Value]) -> Vec<QuotaFacts> {
     found
 }
 
+/// What becomes of PersistentVolumes when their claims are gone, by name.
+pub(super) fn reclaim(items: &[Value]) -> BTreeMap<String, String> {
+    items.iter().map(|item| (name(item), text(item, "/spec/persistentVolumeReclaimPolicy").to_owned())).collect()
+}
+
 /// Events as `Reason: message`, oldest first, the newest `most`.
 pub(super) fn events(mut items: Vec<Value>, most: usize) -> Vec<String> {
     let at = |item: &Value| {

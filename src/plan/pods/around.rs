@@ -26,13 +26,17 @@ pub(super) fn look(
 ) {
     let mut around = Around { desired, facts, active, findings };
     around.version();
-    if let Some(cluster) = &desired.cluster {
+    // In a namespace that is not there nothing is.
+    let namespace = !around.findings.iter().any(|finding| finding.code == "namespace-missing");
+    if let Some(cluster) = desired.cluster.as_ref().filter(|_| namespace) {
         around.secrets(cluster);
     }
     around.classes();
     around.priorities();
     around.nodes();
-    around.quota();
+    if namespace {
+        around.quota();
+    }
     around.shared(observed);
 }
 
@@ -150,7 +154,7 @@ impl<'a> Around<'a, '_> {
             }
         };
         for (class, pods) in by_class {
-            let who = names(pods.iter().map(|(name, _)| *name));
+            let (who, one) = (names(pods.iter().map(|(name, _)| *name)), pods.len() == 1);
             let found = match class {
                 // No class on purpose: volumes are made by hand.
                 Some("") => continue,
@@ -159,8 +163,20 @@ impl<'a> Around<'a, '_> {
             };
             let Some((class, facts)) = found else {
                 let (message, subject) = match class {
-                    Some(class) => (format!("There is no StorageClass {class:?}, which {who} asks for."), class),
-                    None => (format!("The cluster has no default StorageClass, and {who} names none."), "cluster"),
+                    Some(class) => (
+                        format!(
+                            "There is no StorageClass {class:?}, which {who} {} for.",
+                            if one { "asks" } else { "ask" }
+                        ),
+                        class,
+                    ),
+                    None => (
+                        format!(
+                            "The cluster has no default StorageClass, and {who} {} none.",
+                            if one { "names" } else { "name" }
+                        ),
+                        "cluster",
+                    ),
                 };
                 let known: Vec<&str> = classes.keys().map(String::as_str).collect();
                 let help = format!(

@@ -203,13 +203,18 @@ pub fn rights(desired: &Desired, cluster: &ClusterSettings, subject: &Value) -> 
     let here = Some(cluster.namespace.as_str());
     let wide = format!("tranship-{}", cluster.namespace);
     let reads = [("", "nodes"), ("storage.k8s.io", "storageclasses"), ("scheduling.k8s.io", "priorityclasses")];
-    let reads = reads.iter().map(|(group, one)| (*group, *one, "list"));
+    // What becomes of a volume when its claim is gone.
+    let reads = reads.iter().chain(&[("", "persistentvolumes")]).map(|(group, one)| (*group, *one, "list"));
     // Where a volume is attached while a pod restarts: without it, `rotate` cannot tell detaching from attaching.
     let looks = [("", "persistentvolumes", "get"), ("storage.k8s.io", "volumeattachments", "get")];
-    let reads: Vec<Value> = reads
+    let mut reads: Vec<Value> = reads
         .chain(looks)
         .map(|(group, one, verb)| json!({ "apiGroups": [group], "resources": [one], "verbs": [verb] }))
         .collect();
+    // Its uid tells this cluster from another one of the same names.
+    let system =
+        json!({ "apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"] });
+    reads.push(system);
     let reference =
         |kind: &str, name: &str| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name });
     vec![

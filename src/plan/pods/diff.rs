@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::FieldChange;
 use super::merge::{id, key_of};
-use crate::model::quantity::Quantity;
 
 /// What only the server writes.
 const NOISE: [&str; 7] = [
@@ -20,23 +19,13 @@ const NOISE: [&str; 7] = [
 
 /// All fields that differ between the live object and what it would be then, by path.
 pub fn changes(live: &Value, then: &Value) -> Vec<FieldChange> {
-    let mut differ = Differ { found: Vec::new(), only_ours: false };
+    let mut differ = Differ { found: Vec::new() };
     differ.values("", "", Some(live), Some(then));
-    differ.sorted()
-}
-
-/// All fields of a manifest that the live object has otherwise. What only the live one has is left alone, and what the
-/// server writes in another way (a quantity, a zero that it leaves out) is the same.
-pub(super) fn contradictions(live: &Value, manifest: &Value) -> Vec<FieldChange> {
-    let mut differ = Differ { found: Vec::new(), only_ours: true };
-    differ.values("", "", Some(live), Some(manifest));
     differ.sorted()
 }
 
 struct Differ {
     found: Vec<FieldChange>,
-    /// Fields that only the live object has are the server's or somebody else's.
-    only_ours: bool,
 }
 
 impl Differ {
@@ -56,13 +45,10 @@ impl Differ {
                     self.values(&join(path, name), name, mine.get(name), Some(value));
                 }
                 for (name, value) in mine.iter().filter(|(name, _)| !theirs.contains_key(*name)) {
-                    if !self.only_ours {
-                        self.values(&join(path, name), name, Some(value), None);
-                    }
+                    self.values(&join(path, name), name, Some(value), None);
                 }
             }
             (Some(Value::Array(mine)), Some(Value::Array(theirs))) => self.lists(path, field, mine, theirs),
-            _ if self.only_ours && same(before, after) => {}
             _ => self.found.push(FieldChange { path: path.to_owned(), before: before.cloned(), after: after.cloned() }),
         }
     }
@@ -93,24 +79,6 @@ impl Differ {
             self.found.push(FieldChange { path: path.to_owned(), before: Some(before), after: Some(after) });
         }
     }
-}
-
-/// True for two ways of writing one value.
-fn same(before: Option<&Value>, after: Option<&Value>) -> bool {
-    let empty = |value: Option<&Value>| match value {
-        None | Some(Value::Null) => true,
-        Some(Value::Bool(truth)) => !truth,
-        Some(Value::Number(number)) => number.as_f64() == Some(0.0),
-        Some(Value::String(text)) => text.is_empty(),
-        Some(Value::Array(items)) => items.is_empty(),
-        Some(Value::Object(fields)) => fields.is_empty(),
-    };
-    let quantity = |value: Option<&Value>| match value? {
-        Value::String(text) => Quantity::parse(text).ok(),
-        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
-        _ => None,
-    };
-    (empty(before) && empty(after)) || quantity(before).is_some_and(|amount| quantity(after) == Some(amount))
 }
 
 /// A path with one more field: `.metadata.labels["app.kubernetes.io/name"]`.
@@ -170,21 +138,5 @@ mod tests {
                 ".spec.template.spec.tolerations[0].key \"a\" \"b\"",
             ]
         );
-    }
-
-    #[test]
-    fn a_manifest_is_not_contradicted_by_what_the_server_added() {
-        let live = json!({ "spec": { "serviceName": "a", "revisionHistoryLimit": 10, "volumeClaimTemplates": [
-            { "kind": "PersistentVolumeClaim", "metadata": { "name": "repo-data" }, "spec": { "volumeMode": "Filesystem",
-              "resources": { "requests": { "storage": "1Ti" } } }, "status": { "phase": "Pending" } }] } });
-        let manifest = |service: &str| {
-            json!({ "spec": { "serviceName": service, "volumeClaimTemplates": [{ "metadata": { "name": "repo-data" },
-              "spec": { "resources": { "requests": { "storage": "1Ti" } } } }] } })
-        };
-        assert_eq!(contradictions(&live, &manifest("a")), []);
-        assert_eq!(lines(&contradictions(&live, &manifest("b"))), [".spec.serviceName \"a\" \"b\""]);
-        let limits = |cpu: &str| json!({ "limits": { "cpu": cpu }, "delay": 0, "on": false });
-        assert_eq!(contradictions(&json!({ "limits": { "cpu": "500m" } }), &limits("0.5")), []);
-        assert_eq!(contradictions(&json!({ "limits": { "cpu": "500m" } }), &limits("1")).len(), 1);
     }
 }

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::around;
 use super::say::{self, Held, Restart};
-use super::verdict::{Applied, Verdict, judge, touches_template, waits_for_a_delete};
+use super::statefulset::off_its_volume;
+use super::verdict::{Applied, Recreated, Verdict, judge, touches_template, waits_for_a_delete};
 use super::{ChangeClass, WantedStorage, fitted, wanted};
 use crate::model::cluster::{Answer, ClusterFacts, Manifest, ObjectKey, ObjectKind, STORAGE_LABEL};
 use crate::model::quantity::Quantity;
@@ -86,7 +87,7 @@ impl<'a> Pods<'a> {
     /// Looks at all pod storages. `adopt`: take over what others own.
     pub(in crate::plan) fn look(desired: &'a Desired, observed: &Observed, state: &State, adopt: bool) -> Self {
         let mut pods = Self::default();
-        pods.forget(desired, state);
+        pods.forget(desired, observed, state);
         let wanted = wanted(desired);
         if wanted.storages.is_empty() {
             return pods;
@@ -95,7 +96,7 @@ impl<'a> Pods<'a> {
         let facts = match observed.cluster.as_ref().unwrap_or(&unread) {
             Reading::Known(facts) => facts,
             Reading::Unknown(cause) => {
-                pods.findings.push(say::cluster_unknown(cause));
+                pods.findings.extend(say::cluster_unknown(cause));
                 pods.refused.extend(desired.storages.values().filter(|s| s.pod.is_some()).map(|s| &s.name));
                 return pods;
             }
@@ -105,7 +106,8 @@ impl<'a> Pods<'a> {
             let Some((name, storage)) = desired.storages.get_key_value(name) else { continue };
             let Some(spec) = storage.pod.as_deref() else { continue };
             let before = pods.actions.len();
-            let one = One { name, storage, spec, wanted, facts, observed, record: state.storage(name), adopt };
+            let (record, namespace) = (state.storage(name), cluster_name(desired));
+            let one = One { name, storage, spec, wanted, facts, observed, record, namespace, adopt };
             one.look(desired, &mut pods);
             if pods.actions.len() > before {
                 active.insert(name);
@@ -121,7 +123,7 @@ impl<'a> Pods<'a> {
     }
 
     /// Storages of the state that the configuration does not declare any more.
-    fn forget(&mut self, desired: &Desired, state: &State) {
+    fn forget(&mut self, desired: &Desired, observed: &Observed, state: &State) {
         for (address, record) in &state.records {
             let Record::Storage(record) = record else { continue };
             let Ok(name) = StorageName::new(&*address.label) else { continue };
@@ -130,7 +132,10 @@ impl<'a> Pods<'a> {
             }
             match desired.storages.get(&name) {
                 None => {
-                    self.findings.push(say::forgotten(&name));
+                    let weight = observed.gitlab.weights.get(&name).map(|weight| weight.get());
+                    let facts = observed.cluster.as_ref().and_then(Reading::known);
+                    let held = held(observed, facts, &name);
+                    self.findings.push(say::forgotten(&name, held, weight));
                     self.actions.push(Action {
                         address: Address::new("forget", name.as_str()),
                         change: Change::Forget { storage: name },
@@ -144,6 +149,33 @@ impl<'a> Pods<'a> {
     }
 }
 
+/// Pod storages of a state that the configuration does not declare.
+pub fn undeclared(desired: &Desired, state: &State) -> BTreeSet<StorageName> {
+    let records = state.records.iter().filter_map(|(address, record)| match record {
+        Record::Storage(record) if !record.objects.is_empty() || record.statefulset_uid.is_some() => {
+            StorageName::new(&*address.label).ok()
+        }
+        _ => None,
+    });
+    records.filter(|name| !desired.storages.contains_key(name)).collect()
+}
+
+/// The namespace that the configuration names.
+fn cluster_name(desired: &Desired) -> &str {
+    desired.cluster.as_ref().map_or("", |cluster| cluster.namespace.as_str())
+}
+
+/// What is known to be on a storage.
+fn held(observed: &Observed, facts: Option<&ClusterFacts>, storage: &StorageName) -> Held {
+    if observed.lists.contains_key(storage) {
+        return Held::All(observed.repositories.iter().filter(|r| r.storage == *storage).count() as u64);
+    }
+    match facts.and_then(|facts| facts.held.get(storage)) {
+        Some(Reading::Known(number)) => Held::Projects(*number),
+        _ => Held::Unknown,
+    }
+}
+
 /// One pod storage.
 struct One<'a, 'b> {
     name: &'a StorageName,
@@ -153,6 +185,7 @@ struct One<'a, 'b> {
     facts: &'b ClusterFacts,
     observed: &'b Observed,
     record: Option<&'b StorageRecord>,
+    namespace: &'b str,
     adopt: bool,
 }
 
@@ -186,8 +219,11 @@ impl<'a> One<'a, '_> {
         for manifest in &self.wanted.manifests {
             self.object(manifest, &mut found, pods);
         }
+        self.going(&mut found, pods);
         self.left_over(pods);
         self.claim(&mut found, pods);
+        self.empty_again(&mut found, pods);
+        self.volume(&mut found, pods);
         self.grow(&mut found, pods);
         let replaced = self.pod(&found, pods);
         if found.template || found.recreated || found.set == Some(ChangeClass::Create) {
@@ -197,7 +233,10 @@ impl<'a> One<'a, '_> {
             pods.refused.insert(self.name);
             return;
         }
-        let starts = found.set.is_some_and(|class| class != ChangeClass::InPlace) || found.recreated || replaced;
+        let anew = found.set.is_some_and(|class| class != ChangeClass::InPlace)
+            || (found.recreated && found.template)
+            || replaced;
+        let starts = anew || found.recreated;
         let server = self.observed.storages.get(self.name).and_then(|facts| facts.server.known());
         let id = self.record.and_then(|record| record.filesystem_id.clone());
         if let Some(server) = server {
@@ -214,7 +253,8 @@ impl<'a> One<'a, '_> {
                 }
             }
             let reason = match (starts, unsettled) {
-                (true, _) => "its pod starts anew",
+                (true, _) if anew => "its pod starts anew",
+                (true, _) => "its StatefulSet is made anew, and takes over its pod",
                 (false, true) => "its pod is not ready, or has not taken the last change yet",
                 (false, false) => "tranship has not seen it ready yet",
             };
@@ -253,6 +293,10 @@ impl<'a> One<'a, '_> {
         let manifest = fitted(manifest, live);
         let storage = self.name.clone();
         let address = object_address(self.name, &manifest.key);
+        if let Some(why) = Some(&manifest).filter(|_| is_set).and_then(|manifest| self.off_its_volume(manifest)) {
+            pods.findings.push(say::off_its_volume(self.name, &why));
+            found.broken = true;
+        }
         match judge(&manifest, self.facts, self.adopts(), recorded) {
             Verdict::Same => {}
             Verdict::Apply(Applied { class, changes, force, taken }) => {
@@ -277,18 +321,25 @@ impl<'a> One<'a, '_> {
                 let change = Change::ApplyObject { storage, manifest, class, uid, resource_version, changes, force };
                 pods.actions.push(self.action(address, change, reason));
             }
-            Verdict::Recreate(changes) => {
+            Verdict::Recreate(Recreated { changes, fixed, force, taken }) => {
+                if force {
+                    pods.findings.push(say::taken_over(&manifest.key, &taken));
+                }
                 if let Some(refusal) = self.other_volume(&changes) {
                     pods.findings.push(refusal);
                     found.broken = true;
                     return;
                 }
-                pods.findings.extend(say::recreated(self.name, &changes));
+                pods.findings.extend(say::recreated(self.name, &changes, &fixed));
                 found.recreated = true;
                 found.template = touches_template(&changes);
                 let uid = live.and_then(uid).unwrap_or_default();
                 let change = Change::RecreateStatefulSet { storage, manifest, uid, changes };
-                let reason = "fields differ that can only be set when it is made; its pod and volume stay";
+                let reason = if found.template {
+                    "fields differ that can only be set when it is made; its volume stays, its pod restarts"
+                } else {
+                    "fields differ that can only be set when it is made; its pod and volume stay"
+                };
                 pods.actions.push(self.action(address, change, reason));
             }
             Verdict::Foreign(managers) => {
@@ -337,6 +388,11 @@ impl<'a> One<'a, '_> {
         };
         let class = claim.pointer("/spec/storageClassName").and_then(Value::as_str).unwrap_or_default();
         let wants = self.spec.disk.class.as_deref();
+        let bound = claim.pointer("/spec/volumeName").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
+        let never = !bound && claim.pointer("/status/phase").and_then(Value::as_str) == Some("Pending");
+        if never && (part("storageClassName") || part("accessModes")) {
+            return Some(say::never_bound(self.name, &self.wanted.claim, self.namespace));
+        }
         if part("storageClassName") && wants.is_some_and(|wanted| wanted != class) {
             return Some(say::other_class(self.name, &self.wanted.claim, class, wants.unwrap_or_default()));
         }
@@ -354,7 +410,18 @@ impl<'a> One<'a, '_> {
 
     /// The claim must be this storage's own.
     fn claim(&self, found: &mut Found, pods: &mut Pods<'a>) {
-        let Some(claim) = self.live(ObjectKind::PersistentVolumeClaim, &self.wanted.claim) else { return };
+        let Some(claim) = self.live(ObjectKind::PersistentVolumeClaim, &self.wanted.claim) else {
+            if self.record.is_some_and(|record| record.claim_uid.is_some() || record.filesystem_id.is_some()) {
+                pods.findings.push(say::claim_gone(self.name, &self.wanted.claim, self.elsewhere().as_deref()));
+                found.broken = true;
+            }
+            return;
+        };
+        if claim.pointer("/metadata/deletionTimestamp").is_some() {
+            let volume = claim.pointer("/spec/volumeName").and_then(Value::as_str);
+            pods.findings.push(say::claim_terminating(self.name, &self.wanted.claim, volume));
+            found.broken = true;
+        }
         if claim.pointer("/status/phase").and_then(Value::as_str) == Some("Lost") {
             pods.findings.push(say::claim_lost(self.name, &self.wanted.claim));
             found.broken = true;
@@ -364,7 +431,10 @@ impl<'a> One<'a, '_> {
         let label = claim.pointer("/metadata/labels").and_then(|labels| labels.get(STORAGE_LABEL)?.as_str());
         match recorded {
             Some(recorded) if uid.as_deref() != Some(recorded) => {
-                pods.findings.push(say::other_claim(self.name, &self.wanted.claim, recorded, uid.as_deref()));
+                let elsewhere = self.elsewhere();
+                let uid = uid.as_deref();
+                let said = say::other_claim(self.name, &self.wanted.claim, recorded, uid, elsewhere.as_deref());
+                pods.findings.push(said);
                 found.broken = true;
             }
             None if self.set().is_none() => {
@@ -374,6 +444,64 @@ impl<'a> One<'a, '_> {
             }
             _ => {}
         }
+    }
+
+    /// Why the objects are looked for where they are not, if that can be told.
+    fn elsewhere(&self) -> Option<String> {
+        let record = self.record?;
+        let was = record.namespace.as_deref().filter(|was| *was != self.namespace);
+        if let Some(was) = was {
+            return Some(format!(
+                "its objects were in the namespace {was:?}, and the configuration says {:?} now",
+                self.namespace
+            ));
+        }
+        let now = self.facts.identity.as_deref();
+        record.cluster_uid.as_deref().zip(now).filter(|(was, now)| was != now).map(|_| {
+            "this is another cluster than the one that it was in (the namespace kube-system has another uid)".to_owned()
+        })
+    }
+
+    /// A StatefulSet that somebody deletes.
+    fn going(&self, found: &mut Found, pods: &mut Pods<'a>) {
+        if self.set().is_some_and(|set| set.pointer("/metadata/deletionTimestamp").is_some()) {
+            pods.findings.push(say::set_going(self.name));
+            found.broken = true;
+        }
+    }
+
+    /// A storage whose volume would be new, and on which GitLab lists repositories.
+    fn empty_again(&self, found: &mut Found, pods: &mut Pods<'a>) {
+        let new = found.set == Some(ChangeClass::Create)
+            && self.live(ObjectKind::PersistentVolumeClaim, &self.wanted.claim).is_none();
+        let held = held(self.observed, Some(self.facts), self.name);
+        if new && !found.broken && matches!(held, Held::All(1..) | Held::Projects(1..)) {
+            pods.findings.push(say::empty_again(self.storage, &self.wanted.claim, held));
+            found.broken = true;
+        }
+    }
+
+    /// What becomes of the volume when its claim is gone.
+    fn volume(&self, found: &mut Found, pods: &mut Pods<'a>) {
+        let claim = self.live(ObjectKind::PersistentVolumeClaim, &self.wanted.claim);
+        let volume = claim.and_then(|claim| claim.pointer("/spec/volumeName")?.as_str());
+        let Reading::Known(reclaim) = &self.facts.surroundings.reclaim else { return };
+        let deletes = volume.filter(|volume| reclaim.get(*volume).is_some_and(|policy| policy == "Delete"));
+        // `retain = false` says that this is accepted.
+        let Some(volume) = deletes.filter(|_| self.spec.disk.retain) else { return };
+        let level = if found.recreated { Level::Error } else { Level::Danger };
+        pods.findings.push(say::volume_deletes(self.name, &self.wanted.claim, volume, level));
+        found.broken |= found.recreated;
+    }
+
+    /// Why Gitaly would not have its repositories on the volume: by what is wanted, and by what others make of it.
+    fn off_its_volume(&self, manifest: &Manifest) -> Option<String> {
+        let answers = [&self.facts.dry_runs, &self.facts.forced, &self.facts.anew];
+        let then = answers.into_iter().filter_map(|answers| match answers.get(&manifest.key)?.known()? {
+            Answer::Accepted(then) => Some(then),
+            Answer::Refused(_) => None,
+        });
+        std::iter::once(&manifest.body).chain(then).find_map(off_its_volume)
     }
 
     /// The volume grows by its claim.
@@ -478,6 +606,11 @@ impl<'a> One<'a, '_> {
                 }
             }
             Some(Reading::Known(Answer::Refused(refusal))) => {
+                if self.lacks_its_class(&refusal.message) {
+                    // Told once, of all that ask for it.
+                    found.broken = true;
+                    return;
+                }
                 let beside = self.live(ObjectKind::Pod, &self.wanted.pod_name).is_some();
                 let said = say::pod_refused(self.name, refusal, beside);
                 found.broken |= said.level == Level::Error;
@@ -493,14 +626,16 @@ impl<'a> One<'a, '_> {
         }
     }
 
+    /// True for a pod that is refused for a PriorityClass that is known not to be there.
+    fn lacks_its_class(&self, words: &str) -> bool {
+        let known = self.facts.surroundings.priority_classes.known();
+        words.contains("no PriorityClass with name")
+            && self.spec.priority_class.as_ref().zip(known).is_some_and(|(class, known)| !known.contains(class))
+    }
+
     /// What it means that the pod restarts.
     fn restart(&self, pods: &mut Pods<'a>) {
-        let here = || self.observed.repositories.iter().filter(|r| r.storage == *self.name).count() as u64;
-        let held = match self.facts.held.get(self.name) {
-            _ if self.observed.lists.contains_key(self.name) => Held::All(here()),
-            Some(Reading::Known(number)) => Held::Projects(*number),
-            _ => Held::Unknown,
-        };
+        let held = held(self.observed, Some(self.facts), self.name);
         let weight = self.observed.gitlab.weights.get(self.name).is_some_and(|weight| weight.get() > 0);
         let running = image_version(&self.spec.image).zip(
             self.observed.storages.get(self.name).and_then(|facts| facts.server.known()).map(|s| s.version.clone()),

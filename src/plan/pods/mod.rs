@@ -4,6 +4,7 @@ mod around;
 pub(super) mod check;
 pub mod declare;
 mod diff;
+mod fresh;
 mod gitaly;
 mod look;
 mod merge;
@@ -17,10 +18,12 @@ mod verdict;
 pub(super) mod world;
 
 pub use diff::changes;
+pub(super) use fresh::stale;
+pub use look::undeclared;
 pub(super) use look::{Pods, addresses};
 pub use objects::service_name;
 pub use statefulset::{CONTAINER, claim_name, may_run_on, pod_name, trial_of};
-pub use verdict::touches_template;
+pub use verdict::{needs_anew, touches_template};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,6 +65,8 @@ pub struct Wanted {
     pub storages: BTreeMap<StorageName, WantedStorage>,
     /// Secrets that pods mount: their keys are asked for, never a value.
     pub secrets: BTreeSet<String>,
+    /// Storages whose projects are counted, whatever becomes of them: those that are to be forgotten.
+    pub counted: BTreeSet<StorageName>,
 }
 
 /// What one pod storage consists of.
@@ -95,6 +100,17 @@ pub fn wanted(desired: &Desired) -> Wanted {
         wanted.secrets.extend(secrets.into_iter().flatten().map(|secret| secret.name.clone()));
     }
     wanted
+}
+
+/// A StatefulSet under a name that none has, for a dry run: what it would be if it were made anew, with nothing left of the
+/// live one.
+pub fn made_anew(manifest: &Manifest) -> Manifest {
+    let mut anew = manifest.clone();
+    anew.key.name = statefulset::trial_name(&manifest.key.name);
+    if let Some(name) = anew.body.pointer_mut("/metadata/name") {
+        *name = Value::from(anew.key.name.as_str());
+    }
+    anew
 }
 
 /// Fits a StatefulSet to the live one: a volume grows by its claim, so that the size in the claims' template stays as it

@@ -27,23 +27,51 @@ fn error(code: &str, subject: &str, message: String, help: &str) -> Finding {
 }
 
 /// The cluster could not be read at all.
-pub(super) fn cluster_unknown(cause: &str) -> Finding {
-    let message = format!("The cluster could not be read ({cause}), and the configuration has pod storages.");
-    let help =
-        "See that the API server answers, and that kubeconfig, context and credentials are right: kubectl auth whoami";
-    error("cluster-unknown", "cluster", message, help)
+/// `cause`: a line for each list that failed. Rights that are lacking are told one by one.
+pub(super) fn cluster_unknown(cause: &str) -> Vec<Finding> {
+    let lines = cause.lines().map(|line| lacking(line).ok_or(line));
+    let (mut findings, mut others) = (Vec::new(), Vec::new());
+    for line in lines {
+        match line {
+            Ok(finding) => findings.push(finding),
+            Err(line) => others.push(line),
+        }
+    }
+    if !others.is_empty() || findings.is_empty() {
+        let cause = others.join(" ");
+        let message = format!("The cluster could not be read ({cause}), and the configuration has pod storages.");
+        let help = "See that the API server answers, and that kubeconfig, context and credentials are right: kubectl auth whoami";
+        findings.push(error("cluster-unknown", "cluster", message, help));
+    }
+    findings
 }
 
-/// A storage of the state is not declared any more.
-pub(super) fn forgotten(storage: &StorageName) -> Finding {
+/// A storage of the state is not declared any more. `weight`: what GitLab gives it, if GitLab lists it.
+pub(super) fn forgotten(storage: &StorageName, held: Held, weight: Option<u8>) -> Finding {
     let message = format!(
         "{storage} is not declared any more: tranship forgets it and deletes nothing. Its pod, its volume and what is on it \
          stay."
     );
+    let used = match (held, weight) {
+        (_, None) => None,
+        (Held::All(0) | Held::Projects(0), Some(0)) => None,
+        (Held::All(1), Some(weight)) => Some(("1 repository is on it".to_owned(), weight)),
+        (Held::All(number), Some(weight)) => Some((format!("{number} repositories are on it"), weight)),
+        (Held::Projects(1), Some(weight)) => Some(("1 project is on it".to_owned(), weight)),
+        (Held::Projects(number), Some(weight)) => Some((format!("{number} projects are on it"), weight)),
+        (Held::Unknown, Some(weight)) => Some(("how many repositories are on it is not known".to_owned(), weight)),
+    };
+    let level = if used.is_some() { Level::Danger } else { Level::Notice };
+    let goes_on = used.map_or_else(String::new, |(held, weight)| {
+        format!(
+            " GitLab goes on using it: {held}, and its weight is {weight}. Nothing will watch its disk and its claim."
+        )
+    });
+    let message = format!("{message}{goes_on}");
     let help = format!(
         "What is left of it: kubectl get sts,svc,cm,sa,pdb,pvc -l tranship/storage={storage}. To manage it again, declare it again."
     );
-    finding(Level::Notice, "storage-forgotten", storage.as_str(), message, &help)
+    finding(level, "storage-forgotten", storage.as_str(), message, &help)
 }
 
 /// A storage is declared, but no longer with a pod.
@@ -124,17 +152,19 @@ pub(super) fn refused(key: &ObjectKey, refusal: &Refusal) -> Finding {
 
 /// A refusal for want of rights, by the verb and resource that it names.
 fn rights(refusal: &Refusal) -> Option<Finding> {
-    if refusal.why != Why::Forbidden {
-        return None;
-    }
+    if refusal.why == Why::Forbidden { lacking(&refusal.message) } else { None }
+}
+
+/// The verb and the resource that a text says are lacking.
+fn lacking(message: &str) -> Option<Finding> {
     let quoted = |text: &str| Some(text.strip_prefix('"')?.split('"').next()?.to_owned());
-    let (_, rest) = refusal.message.split_once(" cannot ")?;
+    let (_, rest) = message.split_once(" cannot ")?;
     let (verb, rest) = rest.split_once(" resource ")?;
     let resource = quoted(rest)?;
     let group = rest.split_once("in API group ").and_then(|(_, rest)| quoted(rest)).unwrap_or_default();
     let resource = if group.is_empty() { resource } else { format!("{resource}.{group}") };
     // Without the object and what the adapter adds: one cause is told once, however many objects it keeps.
-    let words = refusal.message.split(" is forbidden: ").last().unwrap_or_default();
+    let words = message.split(" is forbidden: ").last().unwrap_or_default();
     let words = words.split_once(" (the user ").map_or(words, |(words, _)| words);
     let message = format!("tranship's account may not {verb} {resource}: {words}");
     Some(error("rights-missing", &resource, message, ROLE))
@@ -147,14 +177,19 @@ pub(super) fn not_tried(key: &ObjectKey, cause: &str) -> Finding {
 }
 
 /// A StatefulSet is made anew.
-pub(super) fn recreated(storage: &StorageName, changes: &[FieldChange]) -> Vec<Finding> {
-    let fields: Vec<&str> = changes.iter().map(|change| change.path.as_str()).take(5).collect();
+/// `fixed`: what cannot be changed in place.
+pub(super) fn recreated(storage: &StorageName, changes: &[FieldChange], fixed: &[String]) -> Vec<Finding> {
+    let gone: Vec<&str> = changes.iter().filter(|change| change.after.is_none()).map(|one| one.path.as_str()).collect();
+    let lost = match gone.as_slice() {
+        [] => String::new(),
+        some => format!(" What only it has now goes with it: {}.", few(some)),
+    };
     let restart =
         if touches_template(changes) { "restarts with its new template" } else { "goes on without a restart" };
     let message = format!(
         "The StatefulSet {storage} is made anew, as {} cannot be changed: it is deleted without its pod and its volume, \
-         waited for until it is gone, and applied again under the same name. The pod is taken over and {restart}.",
-        fields.join(", ")
+         waited for until it is gone, and applied again under the same name. The pod is taken over and {restart}.{lost}",
+        few(fixed)
     );
     let help = "Should the pod fail in the seconds between, it starts again only when the StatefulSet is back.";
     let mut findings = vec![finding(Level::Danger, "statefulset-recreated", storage.as_str(), message, help)];
@@ -164,6 +199,40 @@ pub(super) fn recreated(storage: &StorageName, changes: &[FieldChange]) -> Vec<F
         findings.push(finding(Level::Notice, "dns-after-rotation", storage.as_str(), message, &help));
     }
     findings
+}
+
+/// At most five of them, in a line.
+fn few<T: AsRef<str>>(all: &[T]) -> String {
+    let named: Vec<&str> = all.iter().map(AsRef::as_ref).take(5).collect();
+    let more = if all.len() > named.len() { ", …" } else { "" };
+    format!("{}{more}", named.join(", "))
+}
+
+/// A StatefulSet that somebody deletes.
+pub(super) fn set_going(storage: &StorageName) -> Finding {
+    let message =
+        format!("The StatefulSet {storage} is being deleted by somebody: what is applied to it goes with it.");
+    let help = format!("Wait until it is gone, then plan again: kubectl get statefulset {storage}");
+    error("statefulset-going", storage.as_str(), message, &help)
+}
+
+/// Gitaly would not have its repositories on the volume.
+pub(super) fn off_its_volume(storage: &StorageName, why: &str) -> Finding {
+    let message = format!("Gitaly of {storage} would not find its repositories on its volume: {why}.");
+    let help = "Take it out of `extra`, or out of what else changes StatefulSets when they are applied (a webhook, another field manager).";
+    error("volume-not-mounted", storage.as_str(), message, help)
+}
+
+/// A claim that never had a volume, with another class or other modes than are wanted now.
+pub(super) fn never_bound(storage: &StorageName, claim: &str, namespace: &str) -> Finding {
+    let message = format!(
+        "The claim {claim} of {storage} never got a volume, and a claim keeps its class and its modes: it waits for a volume \
+         that the configuration does not ask for any more."
+    );
+    let help = format!(
+        "Nothing is on it. Delete both, then apply again: kubectl -n {namespace} delete statefulset/{storage} pvc/{claim}"
+    );
+    error("claim-never-bound", storage.as_str(), message, &help)
 }
 
 /// Another class for a volume that exists.
@@ -217,6 +286,75 @@ pub(super) fn resize_pending(storage: &StorageName, claim: &str) -> Finding {
     )
 }
 
+/// The volume goes when its claim does.
+pub(super) fn volume_deletes(storage: &StorageName, claim: &str, volume: &str, level: Level) -> Finding {
+    let message = format!(
+        "The volume {volume} of {storage} is deleted with its claim {claim} (persistentVolumeReclaimPolicy Delete): whoever \
+         deletes the claim or the namespace deletes the repositories. (K23)"
+    );
+    let help = format!("{} If you accept this: disk {{ retain = false }}", retain(volume));
+    finding(level, "volume-deletes", storage.as_str(), message, &help)
+}
+
+/// The command that keeps a volume whatever becomes of its claim.
+fn retain(volume: &str) -> String {
+    format!("Keep it: kubectl patch pv {volume} -p '{{\"spec\":{{\"persistentVolumeReclaimPolicy\":\"Retain\"}}}}'")
+}
+
+/// Somebody deleted the claim: its pod is all that keeps it.
+pub(super) fn claim_terminating(storage: &StorageName, claim: &str, volume: Option<&str>) -> Finding {
+    let message = format!(
+        "The claim {claim} of {storage} is being deleted, and only the pod that runs keeps it: with the next restart (a drain \
+         of its node, a crash, a change) it is gone, its volume may be deleted, and Gitaly would start on an empty disk."
+    );
+    let first = volume.filter(|name| !name.is_empty()).map_or_else(String::new, |name| format!("{} ", retain(name)));
+    let help = format!(
+        "{first}Do not restart the pod. Then move the repositories to another storage or copy the data: a deletion cannot be \
+         taken back."
+    );
+    error("claim-terminating", storage.as_str(), message, &help)
+}
+
+/// A claim that was recorded, or had a disk that was, is not there. `elsewhere`: why it is looked for in the wrong place.
+pub(super) fn claim_gone(storage: &StorageName, claim: &str, elsewhere: Option<&str>) -> Finding {
+    let cause = elsewhere.map_or_else(String::new, |cause| format!(" The cause may be that {cause}."));
+    let message = format!(
+        "The claim {claim} of {storage} is gone, and the disk that was behind it with it: a new pod would start on an empty \
+         disk under a name that GitLab knows.{cause}"
+    );
+    let back = match elsewhere {
+        Some(_) => "Set namespace and context back to where it was, or bring the volume here:",
+        None => "Bring the volume back:",
+    };
+    let help = format!(
+        "{back} restore it, or make a PersistentVolume for it whose claimRef names {claim}, and the claim. Only when what \
+         was on it is given up: tranship state rm storage.{storage}"
+    );
+    error("claim-gone", storage.as_str(), message, &help)
+}
+
+/// A storage that GitLab uses already would be made with an empty disk.
+pub(super) fn empty_again(storage: &DesiredStorage, claim: &str, held: Held) -> Finding {
+    let name = &storage.name;
+    let held = match held {
+        Held::All(1) => "1 repository".to_owned(),
+        Held::All(number) => format!("{number} repositories"),
+        Held::Projects(1) => "1 project".to_owned(),
+        Held::Projects(number) => format!("{number} projects"),
+        Held::Unknown => "repositories".to_owned(),
+    };
+    let message = format!(
+        "GitLab lists {held} on {name}, and there is neither its StatefulSet nor its claim: it would be made with an empty \
+         disk, and GitLab would find none of them."
+    );
+    let help = format!(
+        "Is it in another namespace or cluster, or on a VM? Then point the configuration there, or give this storage another \
+         `name`. If its volume is left, make the claim {claim} for it and say import {{ to = {} }}.",
+        storage.address
+    );
+    error("storage-in-use", name.as_str(), message, &help)
+}
+
 /// The claim's volume is gone.
 pub(super) fn claim_lost(storage: &StorageName, claim: &str) -> Finding {
     let message = format!("The claim {claim} of {storage} is Lost: the volume behind it is gone.");
@@ -229,9 +367,16 @@ pub(super) fn claim_lost(storage: &StorageName, claim: &str) -> Finding {
 }
 
 /// Another claim than the recorded one.
-pub(super) fn other_claim(storage: &StorageName, claim: &str, recorded: &str, now: Option<&str>) -> Finding {
+pub(super) fn other_claim(
+    storage: &StorageName,
+    claim: &str,
+    recorded: &str,
+    now: Option<&str>,
+    elsewhere: Option<&str>,
+) -> Finding {
+    let cause = elsewhere.map_or_else(String::new, |cause| format!(" The cause may be that {cause}."));
     let message = format!(
-        "The claim {claim} is not the one that {storage} had (uid {recorded}, now {}): another volume is behind it.",
+        "The claim {claim} is not the one that {storage} had (uid {recorded}, now {}): another volume is behind it.{cause}",
         now.unwrap_or("none")
     );
     let help = "Bring the old claim and volume back. If the change was meant, forget the old one: tranship state rm for this storage.";

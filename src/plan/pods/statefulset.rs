@@ -212,6 +212,37 @@ fn volumes(built: &Built<'_>) -> Value {
     Value::Array(volumes)
 }
 
+/// Why Gitaly would not have its repositories on the storage's volume; `None`: it has. Whoever patched the StatefulSet, the
+/// volume is mounted where config.toml says, whole and writable, and nothing lies over a part of it.
+pub(super) fn off_its_volume(set: &Value) -> Option<String> {
+    let containers = set.pointer("/spec/template/spec/containers").and_then(Value::as_array);
+    let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let Some(gitaly) = containers.into_iter().flatten().find(|one| text(one, "name") == CONTAINER) else {
+        return Some(format!("it has no container {CONTAINER}"));
+    };
+    let mounts = gitaly.get("volumeMounts").and_then(Value::as_array).into_iter().flatten();
+    let inside: Vec<(String, &Value)> = mounts
+        .map(|mount| (text(mount, "mountPath").trim_end_matches('/').to_owned(), mount))
+        .filter(|(path, _)| {
+            path.strip_prefix(REPOSITORIES).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+        .collect();
+    let [(path, mount)] = inside.as_slice() else {
+        return Some(match inside.as_slice() {
+            [] => format!("nothing is mounted at {REPOSITORIES}"),
+            _ => format!("more than the volume is mounted at or below {REPOSITORIES}"),
+        });
+    };
+    if path != REPOSITORIES || text(mount, "name") != VOLUME {
+        return Some(format!("{:?} is mounted at {path}, not {VOLUME:?} at {REPOSITORIES}", text(mount, "name")));
+    }
+    if mount.get("readOnly") == Some(&Value::Bool(true)) {
+        return Some(format!("{VOLUME} is mounted read-only"));
+    }
+    let part = ["subPath", "subPathExpr"].iter().find(|field| !text(mount, field).is_empty());
+    part.map(|field| format!("only a part of {VOLUME} is mounted ({field} {:?})", text(mount, field)))
+}
+
 /// The Pod that a StatefulSet's template gives, for a dry run: its admission is asked of nobody when the StatefulSet is
 /// applied. It has a name of its own, and no ServiceAccount: a new storage's does not exist yet.
 pub(super) fn trial(built: &Built<'_>, set: &Value) -> Value {
@@ -272,7 +303,7 @@ fn made_from(set: &Value, name: &str, mut pod: Value) -> Value {
     pod
 }
 
-fn trial_name(storage: &str) -> String {
+pub(super) fn trial_name(storage: &str) -> String {
     format!("{storage}-dry-run")
 }
 
@@ -298,6 +329,37 @@ pub(super) fn insert(object: &mut Value, field: &str, value: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gitaly_has_its_whole_volume_and_nothing_over_it() {
+        let why = |mounts: Value| {
+            let container = json!({ "name": CONTAINER, "volumeMounts": mounts });
+            off_its_volume(&json!({ "spec": { "template": { "spec": { "containers": [container] } } } }))
+        };
+        let ours = || json!({ "name": "repo-data", "mountPath": "/home/git/repositories" });
+        let other = |path: &str| json!({ "name": "scratch", "mountPath": path });
+        assert_eq!(why(json!([ours()])), None);
+        assert_eq!(why(json!([other("/home/git/repositories-old"), ours(), other("/home/git")])), None);
+        assert_eq!(why(json!([])), Some("nothing is mounted at /home/git/repositories".to_owned()));
+        let over = why(json!([other("/home/git/repositories")])).expect("another volume");
+        assert_eq!(
+            over,
+            "\"scratch\" is mounted at /home/git/repositories, not \"repo-data\" at /home/git/repositories"
+        );
+        assert!(
+            why(json!([ours(), other("/home/git/repositories/@hashed")])).is_some_and(|why| why.contains("more than"))
+        );
+        for (field, value, told) in [
+            ("subPath", json!("x"), "a part"),
+            ("subPathExpr", json!("x"), "a part"),
+            ("readOnly", json!(true), "read-only"),
+        ] {
+            let mut mount = ours();
+            mount[field] = value;
+            assert!(why(json!([mount])).is_some_and(|why| why.contains(told)), "{field}");
+        }
+        assert!(off_its_volume(&json!({})).is_some_and(|why| why.contains("no container")));
+    }
 
     #[test]
     fn a_node_takes_a_pod_whose_labels_it_has_unless_it_is_cordoned_or_unwell() {

@@ -505,18 +505,296 @@ fn claims_must_be_the_storages_own() {
     assert_eq!(codes(&world.plan()), [(Level::Error, "claim-lost")]);
 }
 
+const CLAIM: &str = "repo-data-gitaly-a-0";
+
+fn claim(world: &mut World) -> &mut Value {
+    world.cluster.get(ObjectKind::PersistentVolumeClaim, CLAIM)
+}
+
+#[test]
+fn a_claim_that_is_being_deleted_is_an_error_also_when_nothing_else_is_to_do() {
+    let mut world = settled(&["gitaly-a"]);
+    claim(&mut world)["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let plan = world.plan();
+    assert_eq!((codes(&plan), plan.is_blocked()), (vec![(Level::Error, "claim-terminating")], true));
+    assert!(
+        plan.findings[0].help.starts_with("Keep it: kubectl patch pv pv-gitaly-a -p '{\"spec\""),
+        "{:?}",
+        plan.findings
+    );
+    // And nothing that would restart the pod is planned.
+    world.spec("gitaly-a", |spec| spec.cpu_millis = 4000);
+    let plan = world.plan();
+    assert!(plan.is_empty() && codes(&plan).contains(&(Level::Error, "claim-terminating")), "{:?}", addresses(&plan));
+}
+
+#[test]
+fn a_stateful_set_that_somebody_deletes_is_told() {
+    let mut world = settled(&["gitaly-a"]);
+    world.cluster.get(ObjectKind::StatefulSet, "gitaly-a")["metadata"]["deletionTimestamp"] = json!("now");
+    assert_eq!(codes(&world.plan()), [(Level::Error, "statefulset-going")]);
+}
+
+#[test]
+fn a_recorded_disk_that_is_gone_is_never_made_anew() {
+    let gone = |change: fn(&mut World)| {
+        let mut world = settled(&["gitaly-a"]);
+        world.cluster.objects.clear();
+        change(&mut world);
+        let plan = world.plan();
+        assert!(plan.is_blocked() && plan.is_empty(), "{:?}", addresses(&plan));
+        assert!(codes(&plan).contains(&(Level::Error, "claim-gone")), "{:?}", codes(&plan));
+        (said(&plan, "claim-gone").to_owned(), plan)
+    };
+    let (message, plan) = gone(|_| {});
+    assert!(message.contains("would start on an empty disk") && !message.contains("The cause"), "{message}");
+    let help = plan.findings.iter().find(|finding| finding.code == "claim-gone").map(|finding| finding.help.clone());
+    assert!(help.is_some_and(|help| help.contains("tranship state rm storage.gitaly-a")));
+    // Only the disk was recorded.
+    let (_, _) = gone(|world| world.state.storage_mut(&name("gitaly-a")).claim_uid = None);
+    let (message, _) = gone(|world| world.state.storage_mut(&name("gitaly-a")).namespace = Some("before".to_owned()));
+    assert!(message.contains("its objects were in the namespace \"before\""), "{message}");
+    // Another cluster.
+    let mut world = settled(&["gitaly-a"]);
+    world.cluster.objects.clear();
+    world.state.storage_mut(&name("gitaly-a")).cluster_uid = Some("one".to_owned());
+    let mut facts = world.cluster.facts(&world.desired);
+    facts.identity = Some("another".to_owned());
+    world.observed.cluster = Some(Reading::Known(facts));
+    assert!(said(&world.plan(), "claim-gone").contains("this is another cluster"));
+    // The StatefulSet alone is made again around its claim.
+    let mut world = settled(&["gitaly-a"]);
+    world.cluster.objects.remove(&key(ObjectKind::StatefulSet, "gitaly-a"));
+    let plan = world.plan();
+    assert!(!plan.is_blocked() && addresses(&plan)[0] == "pod.gitaly-a[\"StatefulSet\"]", "{:?}", codes(&plan));
+}
+
+#[test]
+fn a_storage_with_repositories_is_not_made_with_an_empty_disk() {
+    let mut world = World::to_pods(&["gitaly-a"], &[GIB]);
+    world.cluster.held.insert(name("gitaly-a"), Reading::Known(2));
+    world.observed.lists.remove(&name("gitaly-a"));
+    let plan = world.plan();
+    assert!(said(&plan, "storage-in-use").contains("GitLab lists 2 projects on gitaly-a"), "{:?}", codes(&plan));
+    assert!(plan.is_blocked());
+    world.cluster.held.insert(name("gitaly-a"), Reading::Known(0));
+    assert_eq!(codes(&world.plan()), []);
+}
+
+#[test]
+fn a_volume_that_is_not_where_gitaly_looks_is_an_error_whoever_patched_it() {
+    let over = json!({ "name": "scratch", "mountPath": "/home/git/repositories/@hashed" });
+    let mut world = World::to_pods(&["gitaly-a"], &[]);
+    world.spec("gitaly-a", |spec| {
+        spec.extra = json!({ "spec": { "template": { "spec": { "containers": [
+            { "name": "gitaly", "volumeMounts": [over] },
+        ] } } } });
+    });
+    let plan = world.plan();
+    assert_eq!((codes(&plan), plan.is_empty()), (vec![(Level::Error, "volume-not-mounted")], true));
+    // A webhook's work shows in the dry run alone.
+    let mut world = World::to_pods(&["gitaly-a"], &[]);
+    let mut facts = world.cluster.facts(&world.desired);
+    let Some(Reading::Known(Answer::Accepted(then))) =
+        facts.dry_runs.get_mut(&key(ObjectKind::StatefulSet, "gitaly-a"))
+    else {
+        panic!("accepted")
+    };
+    then["spec"]["template"]["spec"]["containers"][0]["volumeMounts"][0]["subPath"] = json!("part");
+    world.observed.cluster = Some(Reading::Known(facts));
+    assert!(said(&world.plan(), "volume-not-mounted").contains("only a part of repo-data is mounted"));
+}
+
+#[test]
+fn what_only_the_old_set_has_restarts_the_pod_and_is_told() {
+    let mut world = settled(&["gitaly-a", "gitaly-b"]);
+    for storage in ["gitaly-a", "gitaly-b"] {
+        let set = world.cluster.get(ObjectKind::StatefulSet, storage);
+        set["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = json!("yesterday");
+        world.spec(storage, |spec| spec.extra = json!({ "spec": { "serviceName": "other" } }));
+        world.cluster.held.insert(name(storage), Reading::Known(2));
+        world.observed.lists.remove(&name(storage));
+    }
+    let plan = world.plan();
+    let restarts =
+        codes(&plan).iter().filter(|(level, code)| (*level, *code) == (Level::Danger, "pod-restarts")).count();
+    assert_eq!(restarts, 2, "{:?}", codes(&plan));
+    let message = said(&plan, "statefulset-recreated");
+    assert!(message.contains("as .spec.serviceName cannot be changed"), "{message}");
+    assert!(message.contains("restarts with its new template"), "{message}");
+    assert!(message.contains("What only it has now goes with it: .spec.template.metadata.annotations"), "{message}");
+    assert_eq!(
+        addresses(&plan),
+        ["pod.gitaly-a[\"StatefulSet\"]", "ready.gitaly-a", "pod.gitaly-b[\"StatefulSet\"]", "ready.gitaly-b"]
+    );
+    assert_eq!(plan.actions[1].reason, "its pod starts anew");
+    world.apply(&plan);
+    assert!(world.plan().is_empty());
+}
+
+#[test]
+fn a_patch_of_the_claims_that_is_taken_back_makes_the_set_anew() {
+    let mut world = World::to_pods(&["gitaly-a"], &[]);
+    let labelled = json!({ "spec": { "volumeClaimTemplates": [
+        { "metadata": { "name": "repo-data", "labels": { "team": "git" } } },
+    ] } });
+    world.spec("gitaly-a", |spec| spec.extra = labelled.clone());
+    let plan = world.plan();
+    world.apply(&plan);
+    world.spec("gitaly-a", |spec| spec.extra = json!({}));
+    let plan = world.plan();
+    assert!(matches!(&plan.actions[0].change, Change::RecreateStatefulSet { .. }), "{:?}", codes(&plan));
+    assert_eq!(codes(&plan), [(Level::Danger, "statefulset-recreated")]);
+    assert_eq!(plan.actions[1].reason, "its StatefulSet is made anew, and takes over its pod");
+    world.apply(&plan);
+    assert!(world.plan().is_empty());
+}
+
+#[test]
+fn what_is_made_anew_and_was_somebody_elses_is_told_as_taken_over() {
+    let mut world = settled(&["gitaly-a"]);
+    world.state.records.clear();
+    world.cluster.get(ObjectKind::StatefulSet, "gitaly-a")["metadata"]["managedFields"] =
+        json!([{ "manager": "helm" }]);
+    world.spec("gitaly-a", |spec| spec.extra = json!({ "spec": { "serviceName": "other" } }));
+    assert!(codes(&world.plan()).contains(&(Level::Error, "object-foreign")));
+    let plan = world.plan_with(&Options { adopt: true, ..Options::default() });
+    assert!(codes(&plan).contains(&(Level::Danger, "object-adopted")), "{:?}", codes(&plan));
+    assert!(codes(&plan).contains(&(Level::Danger, "statefulset-recreated")), "{:?}", codes(&plan));
+}
+
+#[test]
+fn a_volume_that_goes_with_its_claim_is_a_danger_and_an_error_before_the_set_is_made_anew() {
+    let mut world = settled(&["gitaly-a"]);
+    world.cluster.surroundings.reclaim = Reading::Known([("pv-gitaly-a".to_owned(), "Retain".to_owned())].into());
+    assert_eq!(codes(&world.plan()), []);
+    world.cluster.surroundings.reclaim = Reading::Known([("pv-gitaly-a".to_owned(), "Delete".to_owned())].into());
+    let plan = world.plan();
+    assert_eq!((codes(&plan), plan.is_blocked()), (vec![(Level::Danger, "volume-deletes")], false));
+    assert!(
+        plan.findings[0]
+            .help
+            .contains("kubectl patch pv pv-gitaly-a -p '{\"spec\":{\"persistentVolumeReclaimPolicy\":\"Retain\"}}'")
+    );
+    world.spec("gitaly-a", |spec| spec.extra = json!({ "spec": { "serviceName": "other" } }));
+    let plan = world.plan();
+    assert!(plan.is_blocked() && codes(&plan).contains(&(Level::Error, "volume-deletes")), "{:?}", codes(&plan));
+    // Accepted by name.
+    world.spec("gitaly-a", |spec| spec.disk.retain = false);
+    assert!(!codes(&world.plan()).iter().any(|(_, code)| *code == "volume-deletes"));
+}
+
+#[test]
+fn a_claim_that_never_got_a_volume_may_be_deleted() {
+    let mut world = settled(&["gitaly-a"]);
+    world.state.storage_mut(&name("gitaly-a")).claim_uid = None;
+    let claim = claim(&mut world);
+    claim["status"]["phase"] = json!("Pending");
+    claim["spec"].as_object_mut().expect("a spec").remove("volumeName");
+    world.spec("gitaly-a", |spec| spec.disk.class = Some("slow".to_owned()));
+    let plan = world.plan();
+    let found = plan.findings.iter().find(|finding| finding.code == "claim-never-bound").expect("told");
+    assert!(found.help.contains("Nothing is on it") && found.help.contains("pvc/repo-data-gitaly-a-0"), "{found:?}");
+}
+
+#[test]
+fn a_saved_plan_is_stale_when_what_it_decided_about_a_cluster_changed() {
+    let mut world = settled(&["gitaly-a"]);
+    world.spec("gitaly-a", |spec| spec.image = "registry.example.com/cng/gitaly:v18.3.0".to_owned());
+    let plan = world.plan();
+    let reasons = |world: &World| {
+        let mut observed = world.observed.clone();
+        observed.cluster = Some(Reading::Known(world.cluster.facts(&world.desired)));
+        crate::plan::stale(&plan, &world.desired.digest, &world.state, &observed)
+    };
+    assert_eq!(reasons(&world), Vec::<String>::new());
+    let mut done = world.clone();
+    done.apply(&plan);
+    done.state = world.state.clone();
+    assert_eq!(reasons(&done), Vec::<String>::new(), "what is so already is no reason");
+    type Break = fn(&mut World);
+    let cases: [(Break, &str); 6] = [
+        (|w| claim(w)["metadata"]["uid"] = json!("x"), "PersistentVolumeClaim/repo-data-gitaly-a-0 is another one"),
+        (|w| claim(w)["metadata"]["deletionTimestamp"] = json!("now"), "repo-data-gitaly-a-0 is being deleted"),
+        (
+            |w| drop(w.cluster.objects.remove(&key(ObjectKind::PersistentVolumeClaim, CLAIM))),
+            "PersistentVolumeClaim/repo-data-gitaly-a-0 is gone",
+        ),
+        (
+            |w| w.cluster.get(ObjectKind::StatefulSet, "gitaly-a")["metadata"]["uid"] = json!("x"),
+            "StatefulSet/gitaly-a is another one",
+        ),
+        (|w| drop(w.cluster.objects.remove(&key(ObjectKind::StatefulSet, "gitaly-a"))), "StatefulSet/gitaly-a is gone"),
+        (
+            |w| w.cluster.get(ObjectKind::StatefulSet, "gitaly-a")["spec"]["replicas"] = json!(0),
+            "StatefulSet/gitaly-a changed: .spec.replicas",
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut world = world.clone();
+        change(&mut world);
+        let found = reasons(&world);
+        assert!(found.len() == 1 && found[0].contains(expected), "{expected}: {found:?}");
+    }
+}
+
+#[test]
+fn one_cause_is_told_once_whatever_it_keeps_from_being_done() {
+    // A class that no pod can be made without.
+    let mut world = World::to_pods(&["gitaly-a", "gitaly-b", "gitaly-c"], &[]);
+    world.cluster.surroundings.priority_classes = Reading::Known(Default::default());
+    for storage in ["gitaly-a", "gitaly-b", "gitaly-c"] {
+        let words = format!("pods \"{storage}-dry-run\" is forbidden: no PriorityClass with name gitaly was found");
+        world.cluster.refused_pods.insert(name(storage), refusal(Why::Forbidden, &words));
+    }
+    let plan = world.plan();
+    assert_eq!((codes(&plan), plan.is_empty()), (vec![(Level::Error, "priority-class-missing")], true));
+    // A namespace that is not there holds no Secret either.
+    let mut world = World::to_pods(&["gitaly-a"], &[]);
+    let missing = refusal(Why::NotFound, "namespaces \"gitaly\" not found");
+    for manifest in manifests(&world, "gitaly-a") {
+        world.cluster.refusals.insert(manifest.key, missing.clone());
+    }
+    world.cluster.surroundings.secrets.values_mut().for_each(|secret| *secret = Reading::Known(None));
+    world.cluster.surroundings.quotas = Reading::Known(Vec::new());
+    assert_eq!(codes(&world.plan()), [(Level::Error, "namespace-missing")]);
+    // Rights, by what they are for.
+    let mut world = World::to_pods(&["gitaly-a"], &[]);
+    let lacks = |resource: &str| {
+        format!(
+            "list of {resource}: {resource} is forbidden: User \"ci\" cannot list resource \"{resource}\" in API group \"\" in the namespace \"gitaly\""
+        )
+    };
+    world.observed.cluster = Some(Reading::Unknown(format!("{}\n{}", lacks("pods"), lacks("services"))));
+    let plan = world.plan();
+    assert_eq!(codes(&plan), [(Level::Error, "rights-missing"), (Level::Error, "rights-missing")]);
+    assert!(plan.findings.iter().all(|finding| finding.help.contains("tranship render rbac")));
+    // Several ask for one class.
+    let mut world = World::to_pods(&["gitaly-a", "gitaly-b"], &[]);
+    world.cluster.surroundings.storage_classes = Reading::Known(Default::default());
+    assert!(said(&world.plan(), "class-missing").ends_with("which gitaly-a, gitaly-b ask for."));
+}
+
 #[test]
 fn a_storage_that_is_let_go_is_forgotten_and_keeps_everything() {
     let mut world = settled(&["gitaly-a", "gitaly-b"]);
     world.desired.storages.remove(&name("gitaly-b"));
     world.observed.storages.remove(&name("gitaly-b"));
+    world.observed.lists.remove(&name("gitaly-b"));
     world.desired.assignments.clear();
     world.desired("old").drain = false;
     let plan = world.plan();
     assert_eq!(
         (addresses(&plan), codes(&plan)),
-        (vec!["forget.gitaly-b".to_owned()], vec![(Level::Notice, "storage-forgotten")])
+        (vec!["forget.gitaly-b".to_owned()], vec![(Level::Danger, "storage-forgotten")])
     );
+    assert!(said(&plan, "storage-forgotten").contains("is not known, and its weight is 100"), "{:?}", plan.findings);
+    world.cluster.held.insert(name("gitaly-b"), Reading::Known(3));
+    assert!(said(&world.plan(), "storage-forgotten").contains("3 projects are on it, and its weight is 100"));
+    // Nothing is on it, and nothing will be.
+    world.cluster.held.insert(name("gitaly-b"), Reading::Known(0));
+    world.observed.gitlab.weights.insert(name("gitaly-b"), weight(0));
+    assert_eq!(codes(&world.plan()), [(Level::Notice, "storage-forgotten")]);
     let objects = world.cluster.objects.len();
     world.apply(&plan);
     assert!(world.plan().is_empty() && world.cluster.objects.len() == objects);

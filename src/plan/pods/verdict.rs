@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::diff::{changes, contradictions};
-use super::{ChangeClass, FieldChange, fitted};
+use super::diff::changes;
+use super::{ChangeClass, FieldChange};
 use crate::model::Reading;
 use crate::model::cluster::{Answer, ClusterFacts, FIELD_MANAGER, FieldConflict, Manifest, ObjectKind, Refusal, Why};
 
@@ -15,7 +15,7 @@ pub(super) enum Verdict {
     /// To be applied.
     Apply(Applied),
     /// A StatefulSet whose fields cannot be changed in place.
-    Recreate(Vec<FieldChange>),
+    Recreate(Recreated),
     /// It exists, and tranship neither made nor adopted it. Who did.
     Foreign(Vec<String>),
     /// Others own fields of it.
@@ -39,11 +39,21 @@ pub(super) struct Applied {
     pub(super) taken: Vec<FieldConflict>,
 }
 
-/// Fields that the API server does not let anybody change in a StatefulSet, and that a new one under the same name may
-/// have otherwise while its pod and volume stay. (gitaly-kubernetes §9)
-const RECREATED: [&str; 4] =
-    [".spec.serviceName", ".spec.podManagementPolicy", ".spec.volumeClaimTemplates", ".spec.revisionHistoryLimit"];
-/// How the server begins what it says then.
+/// How a StatefulSet is made anew.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Recreated {
+    /// All fields in which the new one differs from the live one, those that only the live one has among them.
+    pub(super) changes: Vec<FieldChange>,
+    /// Of those, the paths that cannot be changed in place.
+    pub(super) fixed: Vec<String>,
+    /// Takes it over.
+    pub(super) force: bool,
+    /// From whom, by field.
+    pub(super) taken: Vec<FieldConflict>,
+}
+
+/// How the server begins what it says of fields of a StatefulSet that nobody may change, and that a new one under the same
+/// name may have otherwise while its pod and volume stay. (gitaly-kubernetes §9)
 const FORBIDDEN: &str = "updates to statefulset spec for fields other than";
 
 /// Judges one object. `adopt`: take over what others own; `recorded`: the state says that tranship applied it.
@@ -72,7 +82,12 @@ pub(super) fn judge(manifest: &Manifest, facts: &ClusterFacts, adopt: bool, reco
     let then = match answer {
         None => return Verdict::Unknown("its dry run was not made".to_owned()),
         Some(Reading::Unknown(cause)) => return Verdict::Unknown(cause.clone()),
-        Some(Reading::Known(Answer::Refused(refusal))) => return refused(manifest, live, refusal),
+        Some(Reading::Known(Answer::Refused(refusal))) => {
+            return match live.filter(|_| manifest.key.kind == ObjectKind::StatefulSet && needs_anew(refusal)) {
+                Some(live) => anew(live, facts.anew.get(&manifest.key), refusal, force, taken),
+                None => Verdict::Refused(refusal.clone()),
+            };
+        }
         Some(Reading::Known(Answer::Accepted(then))) => then,
     };
     let Some(live) = live else {
@@ -87,21 +102,54 @@ pub(super) fn judge(manifest: &Manifest, facts: &ClusterFacts, adopt: bool, reco
     Verdict::Apply(Applied { class, changes, force, taken })
 }
 
-fn refused(manifest: &Manifest, live: Option<&Value>, refusal: &Refusal) -> Verdict {
-    let immutable = manifest.key.kind == ObjectKind::StatefulSet
-        && refusal.why == Why::Invalid
-        && refusal.message.contains(FORBIDDEN);
-    if let Some(live) = live.filter(|_| immutable) {
-        let changes = contradictions(live, &fitted(manifest, Some(live)).body);
-        let at = |change: &FieldChange, path: &str| {
-            change.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
-        let selector = changes.iter().any(|change| at(change, ".spec.selector"));
-        if !selector && changes.iter().any(|change| RECREATED.iter().any(|path| at(change, path))) {
-            return Verdict::Recreate(changes);
-        }
+/// True when the server refuses to change fields of a StatefulSet that only a new one can have otherwise.
+pub fn needs_anew(refusal: &Refusal) -> bool {
+    refusal.why == Why::Invalid && refusal.message.contains(FORBIDDEN)
+}
+
+/// Judges a StatefulSet that cannot become in place what is wanted. `then`: what a new one would be.
+fn anew(
+    live: &Value,
+    then: Option<&Reading<Answer>>,
+    refusal: &Refusal,
+    force: bool,
+    taken: Vec<FieldConflict>,
+) -> Verdict {
+    let then = match then {
+        None => return Verdict::Unknown("what it would be, made anew, was not asked".to_owned()),
+        Some(Reading::Unknown(cause)) => return Verdict::Unknown(cause.clone()),
+        Some(Reading::Known(Answer::Refused(refusal))) => return Verdict::Refused(refusal.clone()),
+        Some(Reading::Known(Answer::Accepted(then))) => then,
+    };
+    let mut then = then.clone();
+    if let (Some(name), Some(live)) = (then.pointer_mut("/metadata/name"), live.pointer("/metadata/name")) {
+        live.clone_into(name);
     }
-    Verdict::Refused(refusal.clone())
+    let changes = changes(live, &then);
+    let allowed = changeable(&refusal.message);
+    let fixed: Vec<String> =
+        changes.iter().map(|change| &change.path).filter(|path| is_fixed(path, &allowed)).cloned().collect();
+    // The selector finds the pod that runs: with another one nothing would be taken over.
+    if fixed.is_empty() || fixed.iter().any(|path| part_of(path, ".spec.selector")) {
+        return Verdict::Refused(refusal.clone());
+    }
+    Verdict::Recreate(Recreated { changes, fixed, force, taken })
+}
+
+/// The fields of a StatefulSet's spec that may be changed, as the server lists them when it refuses others.
+fn changeable(message: &str) -> Vec<&str> {
+    let list = message.split_once(FORBIDDEN).map_or("", |(_, rest)| rest);
+    // Every other part stands in quotes.
+    list.split('\'').skip(1).step_by(2).collect()
+}
+
+fn is_fixed(path: &str, changeable: &[&str]) -> bool {
+    path.strip_prefix(".spec.").is_some_and(|rest| !changeable.iter().any(|field| part_of(rest, field)))
+}
+
+/// True for a field and what lies below it.
+fn part_of(path: &str, field: &str) -> bool {
+    path.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// True when changes make a StatefulSet's pod restart.
@@ -197,18 +245,50 @@ mod tests {
 
     #[test]
     fn what_cannot_be_changed_is_made_anew_except_the_selector() {
-        let said = "StatefulSet.apps \"x\" is invalid: spec: Forbidden: updates to statefulset spec for fields other than 'replicas' are forbidden";
+        let said = "StatefulSet.apps \"x\" is invalid: spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'template' and 'minReadySeconds' are forbidden";
         let no = || refusal(Why::Invalid, said, &[]);
-        let live = set("old", "a", "RollingUpdate");
-        let judged = |wanted: Value| judge(&manifest(wanted), &facts(Some(live.clone()), no(), None), false, false);
-        let Verdict::Recreate(changes) = judged(set("x", "a", "RollingUpdate")) else { panic!("recreated") };
-        assert_eq!(changes.iter().map(|c| c.path.as_str()).collect::<Vec<_>>(), [".spec.serviceName"]);
-        assert!(!touches_template(&changes));
+        let mut live = set("old", "a", "RollingUpdate");
+        let judge_of = |live: &Value, wanted: Value, adopt: bool| {
+            let mut facts = facts(Some(live.clone()), no(), None);
+            let wanted = manifest(wanted);
+            facts.anew.insert(wanted.key.clone(), Reading::Known(Answer::Accepted(wanted.body.clone())));
+            judge(&wanted, &facts, adopt, false)
+        };
+        let paths = |changes: &[FieldChange]| changes.iter().map(|c| c.path.clone()).collect::<Vec<_>>();
+        let Verdict::Recreate(anew) = judge_of(&live, set("x", "a", "RollingUpdate"), false) else {
+            panic!("recreated")
+        };
+        assert_eq!(
+            (paths(&anew.changes), anew.fixed),
+            (vec![".spec.serviceName".to_owned()], vec![".spec.serviceName".to_owned()])
+        );
+        assert!(!touches_template(&anew.changes) && !anew.force);
+        // What only the live one has goes with it, and its pod restarts without.
+        let mut noted = live.clone();
+        noted["spec"]["template"]["metadata"]["annotations"] = json!({ "kubectl.kubernetes.io/restartedAt": "now" });
+        noted["spec"]["volumeClaimTemplates"] =
+            json!([{ "metadata": { "name": "repo-data", "labels": { "a": "b" } } }]);
+        let Verdict::Recreate(anew) = judge_of(&noted, set("old", "a", "RollingUpdate"), false) else {
+            panic!("recreated")
+        };
+        assert!(touches_template(&anew.changes), "{anew:?}");
+        assert_eq!(anew.fixed, [".spec.volumeClaimTemplates"]);
+        // Somebody else's is taken over with it.
+        let mut helms = live.clone();
+        helms["metadata"]["managedFields"] = json!([{ "manager": "helm" }]);
+        assert!(
+            matches!(judge_of(&helms, set("x", "a", "RollingUpdate"), true), Verdict::Recreate(anew) if anew.force)
+        );
+        let judged = |wanted: Value| judge_of(&live, wanted, false);
         let mut other = set("x", "a", "RollingUpdate");
         other["spec"]["selector"] = json!({ "matchLabels": { "a": "b" } });
         assert!(matches!(judged(other), Verdict::Refused(_)));
         // Nothing of it is what must be made anew: the server's words are told.
         assert!(matches!(judged(set("old", "b", "RollingUpdate")), Verdict::Refused(_)));
+        // Nobody asked what a new one would be.
+        live["spec"]["serviceName"] = json!("other");
+        let unasked = judge(&manifest(set("x", "a", "RollingUpdate")), &facts(Some(live), no(), None), false, false);
+        assert!(matches!(unasked, Verdict::Unknown(_)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{Wanted, fitted, statefulset, wanted};
+use super::{Wanted, fitted, made_anew, needs_anew, statefulset, wanted};
 use crate::model::cluster::{
     Answer, ClusterFacts, FieldConflict, Manifest, NodeFacts, ObjectKey, ObjectKind, QuotaFacts, Refusal,
     StorageClassFacts, Surroundings, Why,
@@ -55,6 +55,7 @@ impl Default for Cluster {
                 priority_classes: Reading::Known(BTreeSet::from(["gitaly".to_owned()])),
                 nodes: Reading::Known((0..60).map(node).collect()),
                 quotas: Reading::Known(vec![QuotaFacts { name: "q".to_owned(), left: BTreeMap::new() }]),
+                reclaim: Reading::default(),
             },
             version: "v1.34.4".to_owned(),
             held: BTreeMap::new(),
@@ -144,6 +145,12 @@ impl Cluster {
                 let answer = self.try_one(&manifest, false);
                 if matches!(&answer, Answer::Refused(refusal) if !refusal.conflicts.is_empty()) {
                     facts.forced.insert(manifest.key.clone(), Reading::Known(self.try_one(&manifest, true)));
+                }
+                if matches!(&answer, Answer::Refused(refusal) if needs_anew(refusal))
+                    || matches!(facts.forced.get(&manifest.key), Some(Reading::Known(Answer::Refused(r))) if needs_anew(r))
+                {
+                    let then = self.then(&made_anew(&manifest));
+                    facts.anew.insert(manifest.key.clone(), Reading::Known(Answer::Accepted(then)));
                 }
                 facts.dry_runs.insert(manifest.key, Reading::Known(answer));
             }

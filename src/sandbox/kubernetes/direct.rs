@@ -65,6 +65,12 @@ impl Direct<'_> {
             storage_classes: Reading::Known(classes.collect::<BTreeMap<_, _>>()),
             priority_classes: Reading::Known(self.store.all("PriorityClass", None).map(named).collect()),
             nodes: Reading::Known(nodes.collect()),
+            reclaim: Reading::Known(
+                self.store
+                    .all("PersistentVolume", None)
+                    .map(|volume| (named(volume), text(volume, "/spec/persistentVolumeReclaimPolicy").to_owned()))
+                    .collect(),
+            ),
             quotas: Reading::Known(self.store.all("ResourceQuota", Some(self.namespace)).map(QuotaFacts::of).collect()),
         }
     }
@@ -102,8 +108,8 @@ impl Direct<'_> {
     }
 
     /// Evicts a pod.
-    pub fn evict(&mut self, pod: &str, dry_run: bool) -> Answer {
-        let how = Deletion { dry_run, ..Deletion::default() };
+    pub fn evict(&mut self, pod: &str, uid: Option<&str>, dry_run: bool) -> Answer {
+        let how = Deletion { dry_run, uid: uid.map(ToOwned::to_owned), ..Deletion::default() };
         self.on(ObjectKind::Pod, pod, |store, place, now| store.evict(place, &how, now))
     }
 

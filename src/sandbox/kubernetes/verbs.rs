@@ -433,16 +433,18 @@ impl Store {
     /// The garbage collector's part in a StatefulSet's end.
     fn let_go(&mut self, set_: &Value, orphan: bool, now: Timestamp) {
         let (uid, namespace) = (text(set_, "/metadata/uid"), text(set_, "/metadata/namespace"));
-        let owned: Vec<Value> =
-            self.all("Pod", Some(namespace)).filter(|pod| super::controllers::owner(pod) == uid).cloned().collect();
-        let Some(kind) = kind_of("Pod") else { return };
-        for mut pod in owned {
-            let name = text(&pod, "/metadata/name").to_owned();
-            if orphan {
-                unset(&mut pod, &["metadata", "ownerReferences"]);
-                self.put(Key::new(kind, namespace, &name), pod);
-            } else {
-                drop(self.delete(Place { kind, namespace, name: &name }, &Deletion::default(), now));
+        // A claim belongs to it where whenDeleted is Delete.
+        for kind in ["Pod", "PersistentVolumeClaim"].into_iter().filter_map(kind_of) {
+            let of = |object: &&Value| super::controllers::owner(object) == uid;
+            let owned: Vec<Value> = self.all(kind.kind, Some(namespace)).filter(of).cloned().collect();
+            for mut object in owned {
+                let name = text(&object, "/metadata/name").to_owned();
+                if orphan {
+                    unset(&mut object, &["metadata", "ownerReferences"]);
+                    self.put(Key::new(kind, namespace, &name), object);
+                } else {
+                    drop(self.delete(Place { kind, namespace, name: &name }, &Deletion::default(), now));
+                }
             }
         }
     }

@@ -117,11 +117,11 @@ impl Cluster for Port {
         self.write("delete", "delete", key.clone(), |c| c.delete(key, how)).await
     }
 
-    async fn evict(&self, pod: &str, dry_run: bool) -> PortResult<Answer> {
+    async fn evict(&self, pod: &str, uid: Option<&str>, dry_run: bool) -> PortResult<Answer> {
         if dry_run {
-            return self.look("try_eviction", format!("dry run of evicting {pod}"), |c| c.evict(pod, true)).await;
+            return self.look("try_eviction", format!("dry run of evicting {pod}"), |c| c.evict(pod, uid, true)).await;
         }
-        self.write("evict", "create", key(ObjectKind::Pod, pod), |c| c.evict(pod, false)).await
+        self.write("evict", "create", key(ObjectKind::Pod, pod), |c| c.evict(pod, uid, false)).await
     }
 
     async fn events(&self, key: &ObjectKey) -> PortResult<Vec<String>> {

@@ -95,7 +95,8 @@ impl World {
         if let (Some(live), ObjectKind::StatefulSet) = (&live, key.kind) {
             for field in ["serviceName", "volumeClaimTemplates"] {
                 if live["spec"][field] != then["spec"][field] {
-                    let words = "updates to statefulset spec for fields other than 'replicas' … are forbidden";
+                    let words =
+                        "updates to statefulset spec for fields other than 'replicas', 'template' … are forbidden";
                     return refused(Why::Invalid, words);
                 }
             }
@@ -327,9 +328,9 @@ impl Cluster for MemoryCluster {
         .await
     }
 
-    async fn evict(&self, pod: &str, dry_run: bool) -> PortResult<Answer> {
+    async fn evict(&self, pod: &str, uid: Option<&str>, dry_run: bool) -> PortResult<Answer> {
         let key = ObjectKey { kind: ObjectKind::Pod, name: pod.to_owned() };
-        self.delete(&key, &Delete { dry_run, ..Delete::default() }).await
+        self.delete(&key, &Delete { dry_run, uid: uid.map(ToOwned::to_owned), ..Delete::default() }).await
     }
 
     async fn events(&self, _: &ObjectKey) -> PortResult<Vec<String>> {

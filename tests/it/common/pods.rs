@@ -1,6 +1,6 @@
 //! tranship at work on pod storages: the real configuration, reading, planner and engine, on whatever cluster a test has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -115,6 +115,8 @@ pub(crate) struct PodGitaly {
     pub(crate) others: Arc<dyn Gitaly>,
     /// By storage: what answers instead of the claim's.
     pub(crate) ids: Mutex<BTreeMap<StorageName, String>>,
+    /// Storages whose disks hold nothing.
+    pub(crate) empty: Mutex<BTreeSet<StorageName>>,
 }
 
 #[async_trait]
@@ -148,6 +150,9 @@ impl Gitaly for PodGitaly {
         self.others.disk(storage).await
     }
     async fn exists(&self, storage: &StorageName, path: &str) -> PortResult<bool> {
+        if storage.as_str() != "default" {
+            return Ok(!self.empty.lock().expect("unpoisoned").contains(storage));
+        }
         self.others.exists(storage, path).await
     }
     async fn references(&self, storage: &StorageName, path: &str) -> PortResult<Vec<Reference>> {
@@ -226,7 +231,12 @@ impl Tool {
             faults: Vec::new(),
         };
         let (memory, fleet) = MemoryFleet::new(&spec);
-        let gitaly = PodGitaly { cluster: cluster.clone(), others: memory.gitaly, ids: Mutex::default() };
+        let gitaly = PodGitaly {
+            cluster: cluster.clone(),
+            others: memory.gitaly,
+            ids: Mutex::default(),
+            empty: Mutex::default(),
+        };
         let gitaly = Arc::new(gitaly);
         let ports = Ports {
             gitlab: memory.gitlab,
@@ -280,6 +290,15 @@ impl Tool {
         let errors = plan.findings.iter().filter(|finding| finding.level == Level::Error);
         assert_eq!(errors.collect::<Vec<_>>(), Vec::<&plan::Finding>::new());
         plan
+    }
+
+    /// A plan that may have errors, and their codes.
+    pub(crate) async fn judged(&self, spec: &Spec, options: &Options) -> (Plan, Vec<String>) {
+        let (desired, observed) = self.look(spec).await;
+        let plan = plan::make(&desired, &observed, &self.state(), options).expect("a plan");
+        let errors = plan.findings.iter().filter(|finding| finding.level == Level::Error);
+        let codes = errors.map(|finding| finding.code.clone()).collect();
+        (plan, codes)
     }
 
     pub(crate) async fn run(&mut self, plan: &Plan) -> RunResult {

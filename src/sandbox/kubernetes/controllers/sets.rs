@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::kinds::kind_of;
 use super::super::store::Store;
-use super::super::values::{items, number, selects, set, text, with};
+use super::super::values::{items, number, selects, set, text, unset, with};
 use super::super::verbs::{Deletion, Options, Place};
 use super::{FAULT, Surroundings, every, is_going, is_ready, key_of, owner, pods};
 
@@ -39,6 +39,7 @@ fn reconcile(store: &mut Store, mut set_: Value, around: &mut Surroundings<'_>) 
     adopt(store, &set_, &namespace, &name);
     for ordinal in 0..replicas {
         claims(store, &set_, ordinal, around);
+        own_claims(store, &set_, ordinal);
         let pod = format!("{name}-{ordinal}");
         let there = store.named("Pod", &namespace, &pod).cloned();
         match there {
@@ -133,6 +134,26 @@ fn claims(store: &mut Store, set_: &Value, ordinal: i64, around: &Surroundings<'
                 store.tell(set_, "Warning", "FailedCreate", &message, around.now);
             }
         }
+    }
+}
+
+/// Claims belong to a set that takes them along when it is deleted, and to no other.
+fn own_claims(store: &mut Store, set_: &Value, ordinal: i64) {
+    let (name, namespace) = (text(set_, "/metadata/name"), text(set_, "/metadata/namespace"));
+    let takes_along = text(set_, "/spec/persistentVolumeClaimRetentionPolicy/whenDeleted") == "Delete";
+    for template in items(set_, "/spec/volumeClaimTemplates") {
+        let claim = format!("{}-{name}-{ordinal}", text(template, "/metadata/name"));
+        let Some(mut claim) = store.named("PersistentVolumeClaim", namespace, &claim).cloned() else { continue };
+        let owned = owner(&claim) == text(set_, "/metadata/uid");
+        if takes_along == owned {
+            continue;
+        }
+        if takes_along {
+            set(&mut claim, &["metadata", "ownerReferences"], json!([owned_by(set_)]));
+        } else {
+            unset(&mut claim, &["metadata", "ownerReferences"]);
+        }
+        store.put(key_of(&claim), claim);
     }
 }
 

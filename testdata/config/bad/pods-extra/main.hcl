@@ -77,6 +77,43 @@ pod_spec "containers" {
   }
 }
 
+pod_spec "mounts" {
+  image          = "registry.gitlab.com/gitlab-org/build/cng/gitaly:v18.2.0"
+  cpu            = 4
+  memory         = "16Gi"
+  priority_class = "gitaly"
+  disk { size = "1Ti" }
+
+  extra = {
+    spec = {
+      template = {
+        spec = {
+          volumes = [{ name = "scratch", emptyDir = {} }]
+          containers = [
+            {
+              name = "gitaly"
+              volumeMounts = [
+                { name = "scratch", mountPath = "/home/git/repositories" },
+                { name = "scratch", mountPath = "/home/git//repositories/@hashed/" },
+                { name = "scratch", mountPath = "/home" },
+                { mountPath = "/home/git/repositories", subPath = "part" },
+                { mountPath = "/home/git/repositories", "$patch" = "delete" },
+                { name = "scratch", mountPath = "/etc/gitlab-secrets/shell" },
+                { "$patch" = "replace" },
+                { name = "scratch" },
+                { name = "scratch", mountPath = "/home/git/repositories-old" },
+                { name = "scratch", mountPath = "/tmp" },
+              ]
+            },
+            { name = "gitaly", volumeMounts = null },
+            { name = "gitaly", volumeMounts = {} },
+          ]
+        }
+      }
+    }
+  }
+}
+
 pod_spec "lists" {
   image          = "registry.gitlab.com/gitlab-org/build/cng/gitaly:v18.2.0"
   cpu            = 4

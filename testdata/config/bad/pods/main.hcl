@@ -19,6 +19,14 @@ pod_spec "quantities" {
   disk { size = "500m" }
 }
 
+pod_spec "slips" {
+  image          = "registry.gitlab.com/gitlab-org/build/cng/gitaly:v18.2.0"
+  cpu            = "48Gi"
+  memory         = "16Gi"
+  priority_class = "gitaly"
+  disk { size = "1e3" }
+}
+
 pod_spec "memory" {
   image          = "registry.gitlab.com/gitlab-org/build/cng/gitaly:v18.2.0"
   cpu            = 0
