@@ -197,6 +197,14 @@ fn next(summary: &Summary) -> Vec<&'static str> {
             lines.push("- Do not apply again yet: another disk than the right one is behind a storage, as told above. Find the");
             lines.push("  volume that it had first. What there is to do then:");
             lines.push("    tranship plan");
+        } else if summary.lost > 0 {
+            lines.push("- Nothing more leaves a storage that may have lost something before that is released. Then:");
+            lines.push("    tranship apply");
+        } else if summary.gates_closed > 0 {
+            lines.push(
+                "- See to what the gate said, then run it again: it asks first, and repeats nothing that is done:",
+            );
+            lines.push("    tranship apply");
         } else {
             lines.push("- Run it again: it takes up from here and repeats nothing that is done:");
             lines.push("    tranship apply");
