@@ -428,6 +428,10 @@ impl<'a> Engine<'a> {
             }
             Message::Measured(name, measured) => {
                 self.running -= 1;
+                if measured.is_err() && self.away.contains(&name) {
+                    // It is asked until it answers, by another question than this one.
+                    return;
+                }
                 self.measuring.remove(&name);
                 self.away.remove(&name);
                 let in_flight = self.towards.get(&name).copied().unwrap_or_default();

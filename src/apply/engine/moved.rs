@@ -73,7 +73,7 @@ impl Engine<'_> {
             let much = self.room.landed(&planned.destination, planned.copied());
             let old =
                 self.measured_at.get(&planned.destination).is_none_or(|at| now.duration_since(*at) >= MEASURED_FOR);
-            if much || old {
+            if (much || old) && !self.measuring.contains(&planned.destination) {
                 self.measure(&planned.destination);
             }
         }
