@@ -50,7 +50,7 @@ pub async fn answers(metrics: &dyn Metrics, check: &Check, at: Timestamp) -> Ans
             Ok(found) => fresh = found,
             // An answer whose age cannot be told is none.
             Err(error) => {
-                target = Answer::Failed(format!("how old its samples are could not be asked: {}", error.message))
+                target = Answer::Failed(format!("how old its samples are could not be asked: {}", error.message));
             }
         }
     }
