@@ -136,6 +136,7 @@ fn inventory(number: u64) -> Outcome<()> {
 /// A `where` as operators write them: sizes, the beginning of a path, a regular expression.
 const WHERE: &str = r#"
 sandbox "bench" {
+  repositories = 1
   storage "vm" {}
   storage "pod" {}
 }
