@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tranship::apply::RunResult;
@@ -695,6 +696,11 @@ fn what_only_a_pod_is_refused_for_is_seen_before() {
     });
 }
 
+/// Whether the disruption controller has counted a budget's pod and lets it go.
+fn allows_one(budget: &PodDisruptionBudget) -> bool {
+    budget.status.as_ref().is_some_and(|status| status.disruptions_allowed == 1)
+}
+
 #[test]
 fn the_port_deletes_nothing_that_holds_data() {
     on_cluster(async |target| {
@@ -717,7 +723,8 @@ fn the_port_deletes_nothing_that_holds_data() {
         let other = Delete { orphan: false, uid: Some("00000000-0000-0000-0000-000000000000".into()), dry_run: false };
         let Answer::Refused(refusal) = cluster.delete(&pod, &other).await.expect("answered") else { panic!("deleted") };
         assert_eq!((refusal.why, refusal.conflicts.len()), (Why::Conflict, 0));
-        // Nor evicted.
+        // Nor evicted. The API server asks the budget before the uid, and a new budget has counted no pod yet.
+        target.until("gitaly-a", "counted", allows_one).await;
         let other = "00000000-0000-0000-0000-000000000000";
         let Answer::Refused(refusal) = cluster.evict("gitaly-a-0", Some(other), false).await.expect("answered") else {
             panic!("evicted")
@@ -744,7 +751,7 @@ fn the_port_deletes_nothing_that_holds_data() {
         spec.more = "max_unavailable = 0".into();
         let result = tool.apply(&spec).await;
         well(&tool, &result);
-        let counted = |budget: &k8s_openapi::api::policy::v1::PodDisruptionBudget| {
+        let counted = |budget: &PodDisruptionBudget| {
             budget.status.as_ref().and_then(|status| status.observed_generation) == budget.metadata.generation
         };
         target.until("gitaly-a", "counted", counted).await;

@@ -1,7 +1,7 @@
 //! Which move starts next, and where room is looked after. The source with most left is served first.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::eligible::Eligible;
 use super::{Engine, Message, guarded, lock};
@@ -49,7 +49,9 @@ impl Engine<'_> {
             let (slots, room, pools, measuring) = (&self.slots, &self.room, &self.pools, &self.measuring);
             let silent = &self.away;
             let (hours, plan) = (&mut self.hours, self.plan);
-            let (mut short, mut doubtful, mut parked, mut never) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            // Sets: the last of a queue is asked about from both its ends.
+            let (mut short, mut doubtful, mut parked) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+            let mut never = BTreeMap::new();
             let may = |destination: &StorageName, at: usize| {
                 let Some(planned) = plan.moves.get(at) else { return May::NotThis };
                 let binding = slots.binding(&source, destination, outside);
@@ -62,25 +64,25 @@ impl Engine<'_> {
                     Token::Free => {}
                     Token::Held => return May::NotThis,
                     Token::InDoubt => {
-                        doubtful.push(at);
+                        doubtful.insert(at);
                         return May::NotThis;
                     }
                 }
                 match hours.ask(plan, id, at, now) {
                     Eligible::Yes => {}
                     Eligible::NotYet { .. } => {
-                        parked.push(at);
+                        parked.insert(at);
                         return May::NotThis;
                     }
                     Eligible::Never { why } => {
-                        never.push((at, why));
+                        never.insert(at, why);
                         return May::NotThis;
                     }
                 }
                 if room.fits(destination, planned.copied()) {
                     return May::Now;
                 }
-                short.push((destination.clone(), at));
+                short.insert((destination.clone(), at));
                 May::NotThere
             };
             let next = wave.next(|to| self.crowds.get(to).copied().unwrap_or(0), may);
@@ -89,7 +91,7 @@ impl Engine<'_> {
                     wave.park(&planned.destination, at);
                 }
             }
-            never.iter().for_each(|(at, _)| wave.give_up(*at));
+            never.keys().for_each(|at| wave.give_up(*at));
             let mut again = next.is_some();
             if let Some(next) = next {
                 self.launch(id, &source, &next);
