@@ -64,18 +64,10 @@ impl Terminal {
 
     /// Tells what ended the command.
     pub(crate) fn failure(&self, failure: &Failure) {
-        let messages = match &failure.reason {
-            Reason::Diagnostics(pair) => return self.talk(&ui::diagnostics(&pair.0, &pair.1, self.err)),
-            Reason::Messages(messages) => messages,
-        };
-        let error = console::style("Error:").red().bold().force_styling(self.err.color);
-        for (index, (message, help)) in messages.iter().enumerate() {
-            let gap = if index == 0 { "" } else { "\n" };
-            self.talk(&format!("{gap}{error} {message}\n"));
-            if let Some(help) = help {
-                self.talk(&format!("\n  {}\n", help.replace('\n', "\n  ")));
-            }
-        }
+        self.talk(&match &failure.reason {
+            Reason::Diagnostics(pair) => ui::diagnostics(&pair.0, &pair.1, self.err),
+            Reason::Messages(messages) => ui::failure(messages, self.err),
+        });
     }
 
     /// Asks a question on standard error and reads a line; `None` at the end of input.

@@ -44,6 +44,17 @@ pub fn diagnostics(found: &Diagnostics, sources: &SourceMap, style: Style) -> St
     out
 }
 
+/// What ended a command that is no fault of a text: each message with its way out, in the same style. The first line of a
+/// message is its summary.
+pub fn failure(messages: &[(String, Option<String>)], style: Style) -> String {
+    let mut found = Diagnostics::default();
+    for (message, help) in messages {
+        let (summary, detail) = message.trim().split_once('\n').unwrap_or((message.trim(), ""));
+        found.push(Diagnostic { detail: detail.to_owned(), help: help.clone(), ..Diagnostic::error("", summary) });
+    }
+    diagnostics(&found, &SourceMap::default(), style)
+}
+
 /// Those that are printed, in their order: of more than are, errors before warnings.
 fn shown(items: &[Diagnostic]) -> Vec<&Diagnostic> {
     if items.len() <= MOST {
@@ -91,7 +102,8 @@ fn render(item: &Diagnostic, sources: &SourceMap, style: Style) -> String {
     for line in help.iter().flat_map(|h| h.lines()).filter(|l| !l.trim().is_empty()) {
         elements.push(Level::HELP.message(text::escape(line).into_owned()).into());
     }
-    let title = level.primary_title(text::escape(summary).into_owned()).id(*code);
+    let title = level.primary_title(text::escape(summary).into_owned());
+    let title = if code.is_empty() { title } else { title.id(*code) };
     let group: Group<'_> = title.elements(elements);
     let renderer = if style.color { Renderer::styled() } else { Renderer::plain() };
     let width = if style.tty && style.width > 0 { style.width } else { UNBOUNDED };

@@ -40,7 +40,7 @@ mod words;
 mod yaml;
 
 pub use approval::{Answer, approval_question, parse_answer};
-pub use diagnostics::{diagnostics, diagnostics_json};
+pub use diagnostics::{diagnostics, diagnostics_json, failure};
 pub use graph::{graph_dot, graph_json};
 pub use metrics::Metrics;
 pub use overview::{

@@ -67,7 +67,7 @@ fn an_apply_without_terminal_and_approval_begins_nothing() {
 
 #[test]
 fn a_folder_that_is_not_there_is_an_error() {
-    fails(&Home::new().tranship(&["-C", "nowhere", "validate"]), 1, "Error: -C nowhere:");
+    fails(&Home::new().tranship(&["-C", "nowhere", "validate"]), 1, "error: -C nowhere:");
 }
 
 #[test]
