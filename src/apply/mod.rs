@@ -178,14 +178,12 @@ pub struct Unfinished {
 /// A journal that cannot be read, with its path.
 pub fn unfinished(runs: &Utf8Path) -> Result<Vec<Unfinished>, String> {
     let found = log::unfinished(runs).map_err(|e| e.to_string())?;
-    Ok(found
-        .into_iter()
-        .map(|(folder, records)| {
-            let containers: Vec<_> = log::fold(&records, "").doubts.into_keys().collect();
-            let run = folder.file_name().unwrap_or_default().to_owned();
-            Unfinished { run, in_doubt: containers.len() as u64, containers }
-        })
-        .collect())
+    let told = |(folder, journal): (camino::Utf8PathBuf, log::Log)| {
+        let containers: Vec<_> = journal.fold("").map_err(|e| e.to_string())?.doubts.into_keys().collect();
+        let run = folder.file_name().unwrap_or_default().to_owned();
+        Ok(Unfinished { run, in_doubt: containers.len() as u64, containers })
+    };
+    found.into_iter().map(told).collect()
 }
 
 /// Takes up the moves of unfinished runs: follows, compares and records them. Plans nothing new.

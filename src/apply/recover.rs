@@ -25,8 +25,11 @@ pub(crate) async fn recover(mut state: State, context: &Context, runs: &camino::
         Err(e) => return failed(state, summary, format!("the journals could not be read: {e}")),
     };
     let digest = state.digest();
-    for (folder, records) in unfinished {
-        let folded = journal::fold(&records, &digest);
+    for (folder, journal) in unfinished {
+        let folded = match journal.fold(&digest) {
+            Ok(folded) => folded,
+            Err(e) => return failed(state, summary, format!("a journal could not be read: {e}")),
+        };
         if folded.newer {
             let cause = format!("{folder}: the journal is of a newer tranship; finish that run with it");
             return failed(state, summary, cause);

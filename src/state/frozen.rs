@@ -2,16 +2,14 @@
 //! the same day may not spend again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, ErrorKind, Read};
 
 use camino::Utf8Path;
-use fs_err as fs;
 use jiff::Timestamp;
 
-use super::journal::{FILE, MOST_BYTES, Record, crc};
+use super::journal::{self, Record};
 use crate::model::Container;
 
-/// How a payload of the record that is looked for begins: others, with all their references, are not parsed.
+/// How a payload of the record that is looked for begins.
 const THAWED: &[u8] = br#"{"record":"thawed""#;
 
 /// Milliseconds of freeze that began within a time, by what `group` makes of a path; over all runs below a folder.
@@ -24,22 +22,17 @@ pub fn spent(
     group: impl Fn(&str) -> &str,
 ) -> std::io::Result<BTreeMap<String, u64>> {
     let mut spent: BTreeMap<String, u64> = BTreeMap::new();
-    if !runs.exists() {
-        return Ok(spent);
-    }
-    let mut folders =
-        runs.read_dir_utf8()?.map(|entry| entry.map(camino::Utf8DirEntry::into_path)).collect::<Result<Vec<_>, _>>()?;
-    // Runs follow on each other, and a run's name begins with its time: the newest first, until one is of an earlier day.
-    folders.sort();
-    for folder in folders.iter().rev() {
+    // Runs follow on each other: the newest first, until one is of an earlier day.
+    for folder in journal::folders(runs)?.iter().rev() {
         let (mut any, mut within_any) = (false, false);
         let mut seen = BTreeSet::new();
-        each(folder, |container, path, at, ms| {
+        journal::each(folder, THAWED, |record| {
+            let Record::Thawed { container, path, at, frozen_ms: ms } = record else { return };
             any = true;
             within_any |= within.contains(&at);
             // A run that was cut short just then is taken up, and its end seen twice.
             if within.contains(&at) && seen.insert((container, at)) {
-                let sum = spent.entry(group(path).to_owned()).or_default();
+                let sum = spent.entry(group(&path).to_owned()).or_default();
                 *sum = sum.saturating_add(ms);
             }
         })?;
@@ -50,46 +43,11 @@ pub fn spent(
     Ok(spent)
 }
 
-/// Visits what a run's journal says of moves that ended: path, when the freeze began, milliseconds.
-fn each(folder: &Utf8Path, mut visit: impl FnMut(Container, &str, Timestamp, u64)) -> std::io::Result<()> {
-    let (plain, packed) = (folder.join(FILE), folder.join("journal.gz"));
-    let mut reader: Box<dyn Read> = if plain.is_file() {
-        Box::new(BufReader::new(fs::File::open(plain)?))
-    } else if packed.is_file() {
-        Box::new(BufReader::new(flate2::read::GzDecoder::new(fs::File::open(packed)?)))
-    } else {
-        return Ok(());
-    };
-    let mut payload = Vec::new();
-    loop {
-        let mut head = [0u8; 8];
-        match reader.read_exact(&mut head) {
-            Ok(()) => {}
-            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(()),
-            Err(e) => return Err(e),
-        }
-        let [a, b, c, d, e, f, g, h] = head;
-        let (length, sum) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
-        if length > MOST_BYTES {
-            return Ok(());
-        }
-        payload.clear();
-        // A torn tail ends the journal, as it does for recovery.
-        let read = reader.by_ref().take(u64::from(length)).read_to_end(&mut payload)?;
-        if read < length as usize || crc(&payload) != sum {
-            return Ok(());
-        }
-        if payload.starts_with(THAWED)
-            && let Ok(Record::Thawed { container, path, at, frozen_ms }) = serde_json::from_slice(&payload)
-        {
-            visit(container, &path, at, frozen_ms);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::journal::{self, JournalFile};
+    use fs_err as fs;
+
+    use super::super::journal::{FILE, JournalFile};
     use super::*;
     use crate::model::ContainerKind;
 
