@@ -98,6 +98,8 @@ struct Inner {
     /// Containers of which a move is dead: it keeps no worker busy, whatever its state.
     dead: BTreeSet<Container>,
     workers: Workers,
+    /// More would be scheduled, were more known to be taken; until the next look.
+    pressed: bool,
     turns: Vec<Turn>,
     taken: Vec<Taken>,
     ends: Ends,
@@ -323,6 +325,11 @@ impl Poller {
         lock(&self.inner).workers.slots()
     }
 
+    /// A move was kept from beginning by what is known of the workers.
+    pub(crate) fn press(&self) {
+        lock(&self.inner).pressed = true;
+    }
+
     /// True when the workers were seen all busy.
     pub(crate) fn workers_found(&self) -> bool {
         lock(&self.inner).workers.found()
@@ -356,6 +363,7 @@ async fn round(ports: &Ports, inner: &Mutex<Inner>) -> bool {
     }
     let mut inner = lock(inner);
     inner.scheduled = scheduled;
+    look.pressed = std::mem::take(&mut inner.pressed);
     let turn = inner.workers.look(look);
     let news = turn.is_some() || !inner.taken.is_empty();
     inner.turns.extend(turn);

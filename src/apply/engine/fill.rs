@@ -10,6 +10,7 @@ use crate::apply::mover::Ended;
 use crate::apply::order::Next;
 use crate::apply::pools::Token;
 use crate::apply::port::{PortError, PortErrorKind};
+use crate::apply::room::Binding;
 use crate::apply::wave::Wave;
 use crate::model::{Bytes, StorageName};
 use crate::plan::order::May;
@@ -119,6 +120,9 @@ impl Engine<'_> {
             }
         }
         self.wait_for_hours(now);
+        if bindings.contains(&Binding::Workers) {
+            self.mover.poller.press();
+        }
         self.tell_held(veto.filter(|_| !self.waves.is_empty()), bindings, full, away);
     }
 
