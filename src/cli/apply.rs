@@ -77,6 +77,15 @@ struct Apply<'a> {
     seen: Observations,
 }
 
+/// What is kept of a run's moves beside its result.
+#[derive(Default)]
+struct Noted {
+    /// Milliseconds that each took.
+    took: BTreeMap<Container, u64>,
+    /// Those that were in place already, or gone.
+    needless: BTreeSet<Container>,
+}
+
 impl<'a> Apply<'a> {
     fn new(context: &'a Context, args: &'a args::Apply, session: &'a Session) -> Self {
         let view = if args.json { ui::json_lines() } else { ui::people(context.terminal.err) };
@@ -189,8 +198,11 @@ impl<'a> Apply<'a> {
             metrics.plan(plan);
         }
         let name = new_run(&self.runs)?;
-        let (result, took) = self.watch(self.runs.join(&name), |engine| apply::run(plan, state, engine)).await;
-        self.learn(plan, &took);
+        let (result, noted) = self.watch(self.runs.join(&name), |engine| apply::run(plan, state, engine)).await;
+        self.learn(plan, &noted.took);
+        // An inventory does not know what a run that was killed moved: what was found in place is not planned from it again.
+        let needless = plan.moves.iter().filter(|planned| noted.needless.contains(&planned.container));
+        self.session.reading.moved(needless.map(|one| (one.container, one.destination.clone())).collect());
         // A run whose moves were not all followed to their end keeps its journal as it is: the next apply reads it.
         // So does one whose journal cannot be read back: what the run found must not be lost to that error.
         let open = context::unfinished(&self.runs).map_or(true, |runs| runs.iter().any(|run| run.run == name));
@@ -208,13 +220,13 @@ impl<'a> Apply<'a> {
         &mut self,
         folder: Utf8PathBuf,
         engine: impl FnOnce(apply::Context) -> F,
-    ) -> (RunResult, BTreeMap<Container, u64>) {
+    ) -> (RunResult, Noted) {
         let (events, mut incoming) = unbounded_channel();
         let ports = self.session.ports.clone();
         let clock = Arc::clone(&ports.clock);
         let (view, mut metrics) = (self.view.take(), self.metrics.clone());
         let shown = tokio::spawn(async move {
-            let (mut view, mut moved, mut took) = (view, BTreeMap::new(), BTreeMap::new());
+            let (mut view, mut moved, mut noted) = (view, BTreeMap::new(), Noted::default());
             while let Some(event) = incoming.recv().await {
                 if let Some(view) = &mut view {
                     view.event(&event, clock.now());
@@ -222,12 +234,16 @@ impl<'a> Apply<'a> {
                 if let Some(metrics) = &mut metrics {
                     metrics.event(&event, clock.now());
                 }
-                if let Event::MoveVerified { container, destination, frozen_ms, .. } = event {
-                    moved.insert(container, destination);
-                    took.insert(container, frozen_ms);
+                match event {
+                    Event::MoveVerified { container, destination, frozen_ms, .. } => {
+                        moved.insert(container, destination);
+                        noted.took.insert(container, frozen_ms);
+                    }
+                    Event::MoveSkipped { container, done: true, .. } => drop(noted.needless.insert(container)),
+                    _ => {}
                 }
             }
-            (view, moved, took)
+            (view, moved, noted)
         });
         self.session.talk.to(Some(events.clone()));
         let store = Arc::new(context::file_store());
@@ -236,13 +252,13 @@ impl<'a> Apply<'a> {
         // The engine's sender is dropped with its context, which ends the view.
         let result = engine(apply::Context { ports, store, folder, events, stop, max_wait }).await;
         self.session.talk.to(None);
-        let mut durations = BTreeMap::new();
-        if let Ok((view, moved, took)) = shown.await {
+        let mut noted = Noted::default();
+        if let Ok((view, moved, of_moves)) = shown.await {
             self.view = view;
-            durations = took;
+            noted = of_moves;
             self.session.reading.moved(moved);
         }
-        (result, durations)
+        (result, noted)
     }
 
     /// Keeps how long a run's moves took, for the next plan.

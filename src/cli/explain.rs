@@ -134,6 +134,7 @@ fn find<'a>(all: &'a Reference, path: &str) -> Result<Topic<'a>, Failure> {
     let topics = topics(all);
     // How it would be typed from habit.
     let plain = path.trim().trim_end_matches("()").trim_start_matches("config.").to_lowercase();
+    let plain = without_labels(all, &plain);
     let plain = plain.strip_prefix("functions.").map_or(plain.clone(), |name| format!("function.{name}"));
     let plain = plain
         .strip_prefix("sandbox.fault.")
@@ -141,6 +142,13 @@ fn find<'a>(all: &'a Reference, path: &str) -> Result<Topic<'a>, Failure> {
         .map_or(plain.clone(), |kind| format!("fault.{kind}"));
     if let Some((_, topic)) = topics.iter().find(|(known, _)| *known == plain) {
         return Ok(*topic);
+    }
+    let word = plain.split('.').next().unwrap_or_default();
+    let block = all.blocks.iter().any(|block| block.path == word);
+    if !block
+        && all.names.iter().any(|n| n.name.to_lowercase().split(|c: char| !c.is_alphanumeric()).next() == Some(word))
+    {
+        return Ok(Topic::Names(&all.names));
     }
     let last = |known: &str, word: &str| known.rsplit('.').next() == Some(word);
     let named: Vec<&(String, Topic<'_>)> = topics.iter().filter(|(known, _)| last(known, &plain)).collect();
@@ -154,16 +162,41 @@ fn find<'a>(all: &'a Reference, path: &str) -> Result<Topic<'a>, Failure> {
         return Err(Failure::new(message, format!("Name one by its path: {}.", places.join(", "))));
     }
     let all = || topics.iter().map(|(known, _)| known.as_str());
-    let word = plain.rsplit('.').next().unwrap_or_default();
-    let near = nearest(&plain, all()).or_else(|| {
-        let word = nearest(word, all().filter_map(|known| known.rsplit('.').next()))?;
-        all().find(|known| last(known, word))
-    });
+    // Below what is named rightly first.
+    let (above, word) = plain.rsplit_once('.').unwrap_or(("", &plain));
+    let below = |known: &&str| known.strip_prefix(above).is_some_and(|rest| rest.starts_with('.'));
+    let near = nearest(word, all().filter(below).filter_map(|known| known.rsplit('.').next()))
+        .and_then(|word| all().filter(below).find(|known| last(known, word)))
+        .or_else(|| nearest(&plain, all()))
+        .or_else(|| {
+            let word = nearest(word, all().filter_map(|known| known.rsplit('.').next()))?;
+            all().find(|known| last(known, word))
+        });
     let help = match near {
         Some(near) => format!("Did you mean `{near}`?\n\ntranship explain {near}"),
         None => "What there is:\n\ntranship explain".to_owned(),
     };
     Err(Failure::new(format!("there is nothing called {path:?} in the language"), help))
+}
+
+/// An address as a plan writes it, `storage.vm["a"].weight`, as the path in the language: without label and key.
+fn without_labels(all: &Reference, path: &str) -> String {
+    let mut parts: Vec<&str> = path.split('.').map(|part| part.split('[').next().unwrap_or(part)).collect();
+    let block = all.blocks.iter().find(|block| parts.first() == Some(&block.path.as_str()));
+    let inner = |word: &str| {
+        block.is_some_and(|block| {
+            let inner = format!("{}.{word}", block.path);
+            block.attributes.iter().any(|a| a.path == inner) || block.blocks.iter().any(|b| b.path == inner)
+        })
+    };
+    if let [_, label, attribute, ..] = parts.as_slice()
+        && block.is_some_and(|block| block.header.contains('"'))
+        && !inner(label)
+        && inner(attribute)
+    {
+        parts.remove(1);
+    }
+    parts.join(".")
 }
 
 /// Everything that can be asked about, by its path.

@@ -76,6 +76,10 @@ fn exit_of(plan: &Plan, detailed: bool) -> Exit {
 
 /// Reads a plan that was saved.
 pub(super) fn read_saved(file: &Utf8Path) -> Result<Plan, Failure> {
+    if fs_err::metadata(file).is_ok_and(|found| !found.is_file()) {
+        let message = format!("{file} is no regular file, and a saved plan is one");
+        return Err(Failure::new(message, "Save one: tranship plan --out FILE"));
+    }
     let text = fs_err::read_to_string(file).map_err(|error| {
         Failure::new(format!("the plan cannot be read: {error}"), "Save one: tranship plan --out FILE")
     })?;

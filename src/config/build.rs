@@ -141,11 +141,14 @@ impl Builder<'_> {
                         .help("Install a version that matches, or change the requirement."),
                 ),
                 (Ok(_), _) => {}
-                (Err(error), _) => self.wrong(
-                    "config/invalid-value",
-                    "Invalid value",
-                    format!("`required_version` must be a version requirement like \">= 0.1\": {error}."),
-                    fields.span("required_version"),
+                (Err(error), _) => self.out.push(
+                    Diagnostic::error("config/invalid-value", "Invalid value")
+                        .detail(format!("`required_version` must be a version requirement: {error}."))
+                        .at(fields.span("required_version"))
+                        .help(
+                            "Operators are =, >, >=, <, <=, ~ (the same minor version, Terraform's ~> 0.1.0) and ^ (the same \
+                             major version), joined by commas: \">= 0.1, < 0.3\".",
+                        ),
                 ),
             }
         }

@@ -263,7 +263,8 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
         },
     };
     let value = target.evaluate(node, out)?;
-    if (SHOWN.contains(&spec.name) || spec.shape == Shape::Secret) && names.scope.touches_sensitive(node) {
+    // All that a configuration says stands in plans, reports, messages or the state; of a secret, its name does.
+    if names.scope.touches_sensitive(node) {
         out.push(shown_anyway(spec.name, node.span));
         return None;
     }
@@ -287,7 +288,6 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
         Err(misfit) => {
             let (at, rest) = node.part(&misfit.path);
             let found = match rest {
-                _ if names.scope.touches_sensitive(node) => "it is a sensitive value".to_owned(),
                 [] => format!("this {}", misfit.found),
                 rest => {
                     let part: String = rest.iter().map(ToString::to_string).collect();
@@ -302,45 +302,10 @@ fn value(spec: &AttributeSpec, node: &Node, name: Span, names: &Inner<'_>, out: 
     }
 }
 
-/// Attributes whose values stand in plans, reports or messages. References to secrets are such too: what cannot be
-/// read is told by its name.
-const SHOWN: [&str; 28] = [
-    "environment",
-    "error_message",
-    "url",
-    "internal_url",
-    "address",
-    "dial",
-    "ca",
-    // What pods are made of stands in plans.
-    "image",
-    "init_image",
-    "priority_class",
-    "node_selector",
-    "tolerations",
-    "class",
-    "zone",
-    "annotations",
-    "labels",
-    "config",
-    "extra",
-    "namespace",
-    "namespaces",
-    "cidrs",
-    "kubeconfig",
-    // So do gates, windows and hooks.
-    "query",
-    "metrics",
-    "timezone",
-    "exec",
-    "evidence",
-    "probe",
-];
-
 /// The diagnostic for a sensitive value where it would be printed.
-fn shown_anyway(name: &str, span: Span) -> Diagnostic {
+pub(super) fn shown_anyway(name: &str, span: Span) -> Diagnostic {
     Diagnostic::error("config/sensitive", "Sensitive value would be shown")
-        .detail(format!("`{name}` appears in plans, reports or messages, and a sensitive value must not."))
+        .detail(format!("`{name}` appears in plans, reports, messages or the state, and a sensitive value must not."))
         .at(span)
         .help("Use a value that is not sensitive.")
 }

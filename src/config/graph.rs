@@ -214,6 +214,13 @@ fn reference(instances: &[Instance]) -> Value {
     }
 }
 
+/// True for what is not seen where it is printed, or turns what stands around it: control characters, bidirectional and
+/// invisible ones.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 /// Expands a block's `for_each`, evaluated once, into its instances. `None`: told already.
 pub(super) fn expand(block: &Block, kind: &str, label: &str, scope: &Scope, out: &mut Report) -> Option<Vec<Instance>> {
     let address = Address::new(kind, label);
@@ -223,12 +230,17 @@ pub(super) fn expand(block: &Block, kind: &str, label: &str, scope: &Scope, out:
     };
     let names = Inner { scope, extra: Vec::new() };
     let value = names.evaluate(&written.value, out)?;
+    let help = match value {
+        Value::List(_) => "Make a set of the list: toset([\"a\", \"b\"]).",
+        Value::Null => "For no instance, write an empty map, {}; for one without a key, leave `for_each` out.",
+        _ => "For example: toset([\"a\", \"b\"]), or { a = { weight = 1 } }.",
+    };
     let mut wrong = |found: String| {
         out.push(
             Diagnostic::error("config/for-each", "Cannot make instances of this")
                 .detail(format!("`for_each` must be a set of strings or a map; {found}."))
                 .at(written.value.span)
-                .help("Make a set of a list: toset([\"a\", \"b\"])."),
+                .help(help),
         );
     };
     let pairs: Vec<(String, Value)> = match &value {
@@ -258,6 +270,12 @@ pub(super) fn expand(block: &Block, kind: &str, label: &str, scope: &Scope, out:
                 .detail("`for_each` depends on a sensitive value, which would appear in addresses.")
                 .at(written.value.span),
         );
+        return None;
+    }
+    // Keys stand in addresses, on terminals and in the state.
+    if let Some((key, c)) = pairs.iter().find_map(|(key, _)| Some((key, key.chars().find(|c| is_invisible(*c))?))) {
+        let key: String = key.chars().flat_map(char::escape_debug).take(60).collect();
+        wrong(format!("the key \"{key}\" holds the character U+{:04X}, which no terminal shows", c as u32));
         return None;
     }
     let mut instances = Vec::with_capacity(pairs.len());

@@ -21,6 +21,7 @@ mod release;
 mod scan;
 pub mod schema;
 mod scope;
+mod secrets;
 mod shapes;
 mod syntax;
 #[cfg(test)]
@@ -133,7 +134,7 @@ fn run<A: FnOnce(&Scope, &mut Texts, &mut Report)>(
     }
     let order = |d: &Diagnostic| d.span.map_or((u32::MAX, 0), |s| (s.source.0, s.start));
     diagnostics.items.sort_by_key(order);
-    diagnostics.items.iter_mut().chain(desired.iter_mut().flat_map(|d| &mut d.later)).for_each(read::scrub);
+    diagnostics.items.iter_mut().chain(desired.iter_mut().flat_map(|d| &mut d.later)).for_each(secrets::scrub);
     if diagnostics.has_errors() {
         desired = None;
     }
@@ -168,6 +169,7 @@ fn evaluate<A: FnOnce(&Scope, &mut Texts, &mut Report)>(
     variables::assign(&variables, values, inputs, texts, &mut scope, out);
     let items = items(body, out);
     let instances = graph::evaluate(&items, &mut scope, out);
+    usage::undeclared(body, &scope, out);
     variables::validate(&variables, &scope, out);
     if let Some(ask) = ask {
         ask(&scope, texts, out);

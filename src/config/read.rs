@@ -1,13 +1,13 @@
 //! Finds and reads the files of a configuration, refuses what is no text, and keeps the texts that diagnostics show.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
-use std::sync::LazyLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use regex::Regex;
 
 use super::VariableInputs;
 use super::scope::{FILE_LIMIT, Report, unreadable};
+use super::secrets;
 use crate::diag::{Diagnostic, SourceId, SourceMap, Span};
 
 /// The texts of a run. What diagnostics show of them may be masked; what is hashed is not.
@@ -15,6 +15,8 @@ use crate::diag::{Diagnostic, SourceId, SourceMap, Span};
 pub(super) struct Texts {
     texts: Vec<(String, String)>,
     masks: Vec<Span>,
+    /// Names of files that give values to variables.
+    values: BTreeSet<String>,
 }
 
 impl Texts {
@@ -58,71 +60,19 @@ impl Texts {
     /// The texts as diagnostics may show them: same lengths, secrets replaced by asterisks.
     pub(super) fn finish(self) -> SourceMap {
         let mut map = SourceMap::default();
+        let sensitive = secrets::sensitive(self.texts.iter().map(|(_, text)| text.as_str()));
         for (i, (name, text)) in self.texts.into_iter().enumerate() {
             let id = SourceId(u32::try_from(i).unwrap_or(u32::MAX));
             let mut stretches: Vec<(usize, usize)> =
                 self.masks.iter().filter(|s| s.source == id).map(|s| (s.start as usize, s.end as usize)).collect();
-            stretches.extend(secrets(&text));
-            map.add(name, masked(text, &stretches));
+            stretches.extend(secrets::stretches(&text, &sensitive));
+            if self.values.contains(&name) {
+                stretches.extend(secrets::in_values(&text, &sensitive));
+            }
+            map.add(name, secrets::masked(text, &stretches));
         }
         map
     }
-}
-
-/// The form of GitLab's tokens: personal, OAuth, deploy, runner, job, trigger, feed, mail, agent, workspace, SCIM,
-/// feature flags.
-static TOKEN: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?i)\bgl(?:pat|oas|dt|rt|rtr|cbt|ptt|ft|imt|agent|wt|soat|ffct)-[A-Za-z0-9_.-]+").ok()
-});
-
-/// Whether a text holds what looks like a token of GitLab.
-pub(super) fn holds_token(text: &str) -> bool {
-    TOKEN.as_ref().is_some_and(|token| token.is_match(text))
-}
-
-/// Hides in a diagnostic what looks like a token.
-pub(super) fn scrub(diagnostic: &mut Diagnostic) {
-    let Some(token) = TOKEN.as_ref() else { return };
-    let values = diagnostic.values.iter_mut().map(|(_, value)| value);
-    let labels = diagnostic.related.iter_mut().map(|(_, label)| label);
-    for text in [&mut diagnostic.detail].into_iter().chain(&mut diagnostic.help).chain(values).chain(labels) {
-        if token.is_match(text) {
-            *text = token.replace_all(text, "(a token)").into_owned();
-        }
-    }
-}
-
-/// Where a text seems to hold a secret: what is in quotes after `token =`, what looks like a token of GitLab, and what
-/// stands before the `@` of an address.
-fn secrets(text: &str) -> Vec<(usize, usize)> {
-    static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-        let assigned = r#"(?m)^[^#\n]*?\b[A-Za-z0-9_]*(?:tok[a-z]*|passw[a-z]*)[ \t]*=[ \t]*("[^\n]*)"#;
-        let in_address = r#"\b[a-z]+://([^/@\s"]+)@"#;
-        [assigned, in_address].into_iter().filter_map(|p| Regex::new(p).ok()).collect()
-    });
-    let found = PATTERNS.iter().flat_map(|p| p.captures_iter(text)).filter_map(|c| c.get(1));
-    let tokens = TOKEN.iter().flat_map(|p| p.find_iter(text));
-    found.chain(tokens).map(|m| (m.start(), m.end())).collect()
-}
-
-/// Hides in a text what seems to be a secret.
-pub(super) fn mask_secrets(text: String) -> String {
-    let stretches = secrets(&text);
-    masked(text, &stretches)
-}
-
-fn masked(text: String, stretches: &[(usize, usize)]) -> String {
-    if stretches.is_empty() {
-        return text;
-    }
-    let mut bytes = text.into_bytes();
-    for (start, end) in stretches {
-        for byte in bytes.iter_mut().take(*end).skip(*start).filter(|b| **b != b'\n') {
-            *byte = b'*';
-        }
-    }
-    // Stretches begin and end at characters, so what is left is UTF-8.
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The files of a configuration, names relative to its folder.
@@ -173,7 +123,7 @@ pub(super) fn folder(folder: &Utf8Path, inputs: &VariableInputs, texts: &mut Tex
     if names.is_empty() {
         out.push(
             Diagnostic::error("config/empty", "No configuration")
-                .detail(format!("{} holds no file whose name ends in .hcl.", named(folder)))
+                .detail(format!("There is no file whose name ends in .hcl in {}.", named(folder)))
                 .help("Name the configuration's folder with -C, or write a first file with a `sandbox` or `gitlab` block."),
         );
     }
@@ -184,6 +134,7 @@ pub(super) fn folder(folder: &Utf8Path, inputs: &VariableInputs, texts: &mut Tex
     const VALUES: &str = "tranship.vars.hcl";
     let path = folder.join(VALUES);
     // A link to nothing is no file that is left out.
+    texts.values.extend(std::iter::once(VALUES.to_owned()).chain(inputs.files.iter().cloned()));
     if path.exists() || path.is_symlink() {
         found.values.extend(text(&path, VALUES, Kind::File, texts, out).map(|t| (VALUES.to_owned(), t)));
     }
@@ -198,7 +149,7 @@ pub(super) fn folder(folder: &Utf8Path, inputs: &VariableInputs, texts: &mut Tex
 fn named(folder: &Utf8Path) -> String {
     let real = if folder == "." { folder.canonicalize_utf8().ok() } else { None };
     match real.as_deref().and_then(Utf8Path::file_name) {
-        Some(name) => format!("The folder {name:?}"),
+        Some(name) => format!("the folder {name:?}"),
         None => folder.to_string(),
     }
 }
@@ -206,9 +157,9 @@ fn named(folder: &Utf8Path) -> String {
 /// Why a folder cannot be read, in words.
 fn unreadable_folder(name: &str, error: &std::io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::NotFound => format!("{name} does not exist."),
+        std::io::ErrorKind::NotFound => format!("There is no {name}."),
         std::io::ErrorKind::PermissionDenied => format!("The rights of {name} do not allow to read it."),
-        std::io::ErrorKind::NotADirectory => format!("{name} is no folder."),
+        std::io::ErrorKind::NotADirectory => format!("This is no folder: {name}."),
         _ => format!("{error}."),
     }
 }
@@ -281,20 +232,5 @@ pub(super) fn decode(name: &str, bytes: Vec<u8>, texts: &mut Texts, out: &mut Re
     match String::from_utf8(bytes) {
         Ok(text) => Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
         Err(error) => no_text(error.as_bytes(), error.utf8_error().valid_up_to(), "is not UTF-8"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_masked_in_what_is_shown() {
-        let mut texts = Texts::default();
-        texts.add("a.hcl".into(), "gitlab {\n  token = \"glpat-é\"\n  x = { token = \"y\n}\n".into());
-        let map = texts.finish();
-        let text = &map.get(SourceId(0)).expect("added").text;
-        assert!(!text.contains("glpat") && !text.contains("\"y"), "{text}");
-        assert_eq!(text.lines().count(), 4);
     }
 }

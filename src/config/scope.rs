@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
-use super::read::mask_secrets;
+use super::secrets::mask_secrets;
 use super::syntax;
 use crate::diag::{Diagnostic, Diagnostics, SourceId, Span, line_and_column, line_at};
 use crate::expr::tree::Node;
@@ -88,6 +88,8 @@ impl Names for Scope {
         Some(match root {
             "var" => format!("Declare it: variable \"{name}\" {{ … }}."),
             "local" => format!("Define it in a `locals` block: {name} = …"),
+            // What an instance or a gate has is given.
+            "each" | "target" | "repository" | "plan" => return None,
             _ => format!("Declare it: {root} \"{name}\" {{ … }}."),
         })
     }
@@ -120,10 +122,23 @@ impl Inner<'_> {
         match evaluate(node, self) {
             Ok(value) => Some(value),
             Err(fault) => {
-                out.push(self.safe(node, *fault));
+                out.push(self.safe(node, self.of_instance(node, *fault)));
                 None
             }
         }
+    }
+
+    /// Says of which instance a diagnostic is, when that may matter.
+    fn of_instance(&self, node: &Node, mut fault: Diagnostic) -> Diagnostic {
+        let each = self.extra.iter().find(|(name, _)| *name == "each");
+        let (mut asks, named) = (false, |(name, _): &(String, String)| name == "each.key");
+        node.free_names(&mut |root, _, _| asks |= root == "each");
+        if let Some((_, Value::Object(entries))) = each
+            && let Some(key) = entries.get("key").filter(|_| asks && !fault.values.iter().any(named))
+        {
+            fault.values.insert(0, ("each.key".to_owned(), format!("is {}", key.summary())));
+        }
+        fault
     }
 
     /// Takes the details out of a diagnostic about something sensitive.

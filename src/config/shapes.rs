@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::read::holds_token;
 use super::schema::Shape;
+use super::secrets::holds_token;
 use crate::expr::{Part, Type, Value, convert, parse_duration};
 use crate::model::quantity::Quantity;
 use crate::model::{Endpoint, Scheme, SecretRef};

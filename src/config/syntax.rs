@@ -222,7 +222,7 @@ fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic
         return make(
             "config/duplicate-key",
             "Duplicate key",
-            format!("The key {found} stands in this object already."),
+            format!("The key {} stands in this object already.", key(text, at).unwrap_or(found)),
         )
         .help("Remove one of them.");
     }
@@ -259,6 +259,9 @@ fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic
         return syntax(format!("The value of {found} cannot be read: a template in it is not complete."))
             .help("Each ${ and %{ ends with }, each %{ if } needs an %{ endif }, each %{ for } an %{ endfor }.");
     }
+    if let Some(help) = operator(before, text.get(at..).unwrap_or_default()) {
+        return syntax(format!("Expected the end of the line or an operator; found {found}.")).help(help);
+    }
     if message.contains("invalid block body") {
         return syntax(format!("Expected the end of the block, `}}`; found {found}.")).help(
             "A block on one line holds at most one attribute, and no comma; put each attribute on a line of its own.",
@@ -274,6 +277,10 @@ fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic
         let sign: String = text.get(back..).unwrap_or("").chars().take(2).collect();
         return unknown_escape(&sign, span(source, back, sign.len()));
     }
+    if before.starts_with("<<") || before.contains(" <<") && message.contains("newline") {
+        return syntax("Behind a heredoc's introducer, nothing may stand on its line, no blanks either.".to_owned())
+            .help("Remove what stands behind it.");
+    }
     let expected = message
         .strip_prefix("expected ")
         .or_else(|| message.split("; expected ").nth(1))
@@ -284,6 +291,21 @@ fn explain(source: SourceId, text: &str, at: usize, message: &str) -> Diagnostic
         }
         _ => syntax(format!("{} {MISPLACED}", capital(&found)))
             .help("A configuration consists of blocks, `kind \"label\" { … }`, and attributes, `name = value`."),
+    }
+}
+
+/// What to do where another language's operator stands: what is before it on its line, and what follows.
+fn operator(before: &str, rest: &str) -> Option<&'static str> {
+    let word = |text: &str, from: &str| {
+        let rest = text.strip_prefix(from);
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+    };
+    match () {
+        () if word(rest, "and") || word(rest, "or") => Some("Write && for and, || for or."),
+        () if before.ends_with(" not") || before.ends_with("(not") => Some("Write ! for not."),
+        () if before.ends_with('*') && rest.starts_with('*') => Some("Write pow(2, 3)."),
+        () if before.ends_with("==") && rest.starts_with('=') => Some("Write == or !=."),
+        () => None,
     }
 }
 
@@ -340,6 +362,13 @@ fn token(text: &str, at: usize) -> (String, usize) {
         c if c.is_control() => (format!("the control character U+{:04X}", c as u32), c.len_utf8()),
         c => (format!("`{c}`"), c.len_utf8()),
     }
+}
+
+/// A text in quotes on one line, as it is written.
+fn key(text: &str, at: usize) -> Option<String> {
+    let rest = text.get(at..)?.strip_prefix('"')?;
+    let end = rest.find(['"', '\n']).filter(|end| rest.as_bytes().get(*end) == Some(&b'"'))?;
+    Some(format!("`\"{}\"`", rest.get(..end)?))
 }
 
 /// Finds the earlier line of the same block that sets an attribute: the nearest one before with the same depth.

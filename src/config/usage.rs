@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::contradictions::contradictions;
-use super::scope::Report;
+use super::scope::{Report, Scope};
 use super::syntax::{Block, Body};
 use crate::diag::{Diagnostic, Span, nearest};
-use crate::expr::tree::Kind;
-use crate::expr::{Field, Predicate};
+use crate::expr::tree::{Kind, Node};
+use crate::expr::{Field, Predicate, absent};
 use crate::model::{Assignment, ContainerKind, Desired, StorageName, Wave};
 
 /// Tells of all that is built. What is hidden because a sensitive value takes part is left alone.
@@ -105,6 +105,23 @@ fn unread(body: &Body, out: &mut Report) {
             _ => {}
         }
     }
+}
+
+/// Tells of variables and locals that are named and not there, also where `try`, `can` or a condition would go on without:
+/// a wrong name is never meant.
+pub(super) fn undeclared(body: &Body, scope: &Scope, out: &mut Report) {
+    fn each<'a>(body: &'a Body, visit: &mut dyn FnMut(&'a Node)) {
+        body.attributes.iter().for_each(|attribute| visit(&attribute.value));
+        body.blocks.iter().for_each(|block| each(&block.body, visit));
+    }
+    each(body, &mut |node| {
+        node.free_names(&mut |root, name, span| {
+            let Some(name) = name.filter(|_| matches!(root, "var" | "local")) else { return };
+            if let Some(fault) = absent(root, name, scope, span) {
+                out.push(fault);
+            }
+        });
+    });
 }
 
 /// Tells which assignments leave everything where it is.

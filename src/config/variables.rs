@@ -434,6 +434,10 @@ pub(super) fn validate(variables: &[Variable<'_>], scope: &Scope, out: &mut Repo
                 continue;
             };
             let names = Inner { scope, extra: Vec::new() };
+            if scope.touches_sensitive(&message.value) {
+                out.push(super::check::shown_anyway("error_message", message.value.span));
+                continue;
+            }
             let message = match names.evaluate(&message.value, out) {
                 Some(Value::String(text)) if text.trim().is_empty() => {
                     out.push(super::build::silent(message.value.span));

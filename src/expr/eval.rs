@@ -426,21 +426,7 @@ impl Env<'_> {
     }
 
     fn missing(&self, root: Option<&str>, key: &str, entries: &BTreeMap<String, Value>, span: Span) -> Fault {
-        let mut diagnostic = Diagnostic::error("expr/missing-key", "No such key or attribute").at(span);
-        let mut names: Vec<&str> = entries.keys().take(8).map(String::as_str).collect();
-        if entries.len() > names.len() {
-            names.push("…");
-        }
-        let of = root.map_or_else(|| "this object".to_owned(), |root| format!("`{root}`"));
-        diagnostic.detail = if names.is_empty() {
-            format!("There is no {key:?}: {of} is empty.")
-        } else {
-            format!("There is no {key:?} in {of}; it has {}.", names.join(", "))
-        };
-        diagnostic.help = nearest(key, entries.keys().map(String::as_str))
-            .map(|near| format!("Did you mean {near:?}?"))
-            .or_else(|| root.and_then(|root| self.names.missing(root, key)));
-        diagnostic.into()
+        missing(self.names, root, key, entries, span)
     }
 
     fn for_each(&self, node: &Node, each: &For) -> Result<Value, Fault> {
@@ -549,4 +535,32 @@ impl Env<'_> {
         }
         functions::run(self, function, node, call, &nodes, values)
     }
+}
+
+/// The diagnostic for a name under a root that has none of that name; `None`: it is there.
+pub(crate) fn absent(root: &str, name: &str, names: &dyn Names, span: Span) -> Option<Diagnostic> {
+    match names.get(root) {
+        Some(Value::Object(entries)) if !entries.contains_key(name) => {
+            Some(*missing(names, Some(root), name, entries, span))
+        }
+        _ => None,
+    }
+}
+
+fn missing(names: &dyn Names, root: Option<&str>, key: &str, entries: &BTreeMap<String, Value>, span: Span) -> Fault {
+    let mut diagnostic = Diagnostic::error("expr/missing-key", "No such key or attribute").at(span);
+    let mut known: Vec<&str> = entries.keys().take(8).map(String::as_str).collect();
+    if entries.len() > known.len() {
+        known.push("…");
+    }
+    let of = root.map_or_else(|| "this object".to_owned(), |root| format!("`{root}`"));
+    diagnostic.detail = if known.is_empty() {
+        format!("There is no {key:?}: {of} is empty.")
+    } else {
+        format!("There is no {key:?} in {of}; it has {}.", known.join(", "))
+    };
+    diagnostic.help = nearest(key, entries.keys().map(String::as_str))
+        .map(|near| format!("Did you mean {near:?}?"))
+        .or_else(|| root.and_then(|root| names.missing(root, key)));
+    diagnostic.into()
 }

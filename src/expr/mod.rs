@@ -17,6 +17,7 @@ mod value;
 
 pub use check::Shape;
 pub use differences::DIFFERENCES;
+pub(crate) use eval::absent;
 pub use eval::{Fault, Files, Names, evaluate, explain};
 pub use expression::Expression;
 pub use field::FieldDoc;

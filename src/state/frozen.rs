@@ -7,7 +7,6 @@ use camino::Utf8Path;
 use jiff::Timestamp;
 
 use super::journal::{self, Record};
-use crate::model::Container;
 
 /// How a payload of the record that is looked for begins.
 const THAWED: &[u8] = br#"{"record":"thawed""#;
@@ -49,7 +48,7 @@ mod tests {
 
     use super::super::journal::{FILE, JournalFile};
     use super::*;
-    use crate::model::ContainerKind;
+    use crate::model::{Container, ContainerKind};
 
     fn thawed(path: &str, at: &str, frozen_ms: u64) -> Record {
         let container = Container { kind: ContainerKind::Project, id: 1 };

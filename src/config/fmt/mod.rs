@@ -34,7 +34,7 @@ use hcl::edit::{Span as _, parser};
 
 use super::read::{self, Texts};
 use super::scope::{FILE_LIMIT, Report};
-use super::syntax;
+use super::{secrets, syntax};
 use crate::diag::{Diagnostic, Diagnostics, SourceMap, Span};
 use split::split;
 
@@ -97,14 +97,14 @@ impl Formatter {
 
     /// All that was wrong, with the texts to show it in. What looks like a secret in them is masked.
     pub fn finish(mut self) -> (Diagnostics, SourceMap) {
-        self.report.diagnostics.items.iter_mut().for_each(read::scrub);
+        self.report.diagnostics.items.iter_mut().for_each(secrets::scrub);
         (self.report.diagnostics, self.texts.finish())
     }
 }
 
 /// A text as it may be shown: what looks like a secret is masked.
 pub fn masked(text: String) -> String {
-    read::mask_secrets(text)
+    secrets::mask_secrets(text)
 }
 
 /// Where the formatted text says anything else than the text, in bytes of the text.

@@ -314,7 +314,7 @@ pub(crate) fn find(call: &Call) -> Result<&'static Function, Fault> {
             }
             name => {
                 const SOME: &str = "Some there are: length, keys, values, contains, lookup, merge, concat, format, join, \
-                                    split, startswith, regex, replace, toset, range, file.";
+                                    split, startswith, regex, replace, toset, range, file; all: tranship explain functions";
                 nearest(name, names)
                     .map_or_else(|| SOME.to_owned(), |near| format!("Did you mean `{near}`? {SOME}"))
             }

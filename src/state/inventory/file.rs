@@ -165,14 +165,20 @@ impl<R: std::io::Read> Blocks<R> {
     }
 }
 
+/// What to do without an inventory that can be read.
+const ANOTHER: &str = "Correct the name behind --inventory; or let a plan read GitLab's lists first: tranship plan";
+
 /// Reads a finished inventory.
 ///
 /// # Errors
 /// Not there, not finished, cut short, changed, of another format; with the line.
 pub fn read(file: &Utf8Path) -> Result<Inventory, StateError> {
+    if fs_err::metadata(file).is_ok_and(|found| !found.is_file()) {
+        return Err(StateError::new(format!("{file} is no regular file, and an inventory is one"), ANOTHER));
+    }
     let opened = fs_err::File::open(file).map_err(|error| {
         let help = if error.kind() == std::io::ErrorKind::NotFound {
-            "Let a plan read GitLab's lists first: tranship plan"
+            ANOTHER
         } else {
             "Make the file readable, then run the command again."
         };

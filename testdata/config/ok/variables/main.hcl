@@ -15,10 +15,9 @@ variable "e" {
   default = "x"
 }
 variable "checked" {
-  type      = object({ a = number, b = optional(bool, true) })
-  default   = { a = "1" }
-  nullable  = false
-  sensitive = true
+  type     = object({ a = number, b = optional(bool, true) })
+  default  = { a = "1" }
+  nullable = false
 
   validation {
     condition     = var.checked.a > 0 && var.checked.b
