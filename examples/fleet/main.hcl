@@ -24,6 +24,10 @@ variable "emptied" {
     condition     = length(setsubtract(var.emptied, keys(local.machines))) == 0
     error_message = "Only machines of local.machines can be emptied."
   }
+  validation {
+    condition     = length(setintersection(var.emptied, ["gitaly-02", "gitaly-03"])) == 0
+    error_message = "gitaly-02 and gitaly-03 are named by assignments, which would need another storage first."
+  }
 }
 
 variable "most_moves" {
@@ -118,7 +122,14 @@ rollout {
   wave "sample" {
     sample = 100
   }
-  wave "bulk" {}
+  # Thirds of the rest, so that each is a plan of its own size.
+  wave "first-third" {
+    where = repository.id % 3 == 0
+  }
+  wave "second-third" {
+    where = repository.id % 3 == 1
+  }
+  wave "last-third" {}
 }
 
 policy "bounded" {
