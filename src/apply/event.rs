@@ -305,6 +305,9 @@ pub struct Summary {
     pub quarantined: u64,
     /// Of those, with a missing reference tip.
     pub lost: u64,
+    /// Moves, and objects of a cluster, of which it could not be found out how they ended: the next apply asks again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub in_doubt: u64,
     /// Bytes of verified moves.
     pub bytes: Bytes,
     /// Seconds of the fleet's clock.

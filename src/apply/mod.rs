@@ -97,6 +97,11 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         let _ = context.events.send(Event::RunEnded { summary: summary.clone() });
         return RunResult { state, summary, fatal: None };
     }
+    let runs = context.folder.parent().map(Utf8Path::to_owned).unwrap_or_default();
+    let doubted = match unfinished(&runs) {
+        Ok(unfinished) => unfinished.into_iter().filter(|one| one.run != run).flat_map(|one| one.containers).collect(),
+        Err(cause) => return RunResult { state, summary: Summary::default(), fatal: Some(cause) },
+    };
     let journal = match journal::Journal::open(&context.folder) {
         Ok(journal) => journal,
         Err(e) => return RunResult { state, summary: Summary::default(), fatal: Some(e.to_string()) },
@@ -104,7 +109,6 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
     if let Err(e) = journal.append(vec![recover::began(&plan.environment)]).await {
         return RunResult { state, summary: Summary::default(), fatal: Some(e.to_string()) };
     }
-    let runs = context.folder.parent().map(Utf8Path::to_owned).unwrap_or_default();
     let version = gitlab_version(&context.ports, !plan.moves.is_empty()).await;
     let mover = mover::Mover {
         poller: poll::Poller::start(context.ports.clone()),
@@ -121,7 +125,7 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
     };
     let patience = engine::Patience::new(plan, &context.folder, context.max_wait).await;
     let engine = engine::Engine::new(plan, state, mover, context.store, context.stop, patience);
-    let (result, in_doubt) = engine.waiting(runs, context.max_wait).run().await;
+    let (result, in_doubt) = engine.waiting(runs, context.max_wait).leaving(doubted).run().await;
     if !in_doubt
         && result.fatal.is_none()
         && let Err(e) = journal.append(vec![log::Record::Ended]).await

@@ -333,7 +333,7 @@ impl<'a> Apply<'a> {
 fn goes_on(summary: &Summary) -> bool {
     let progressed = summary.done + summary.attested + summary.advanced + summary.bracketed + summary.unknown > 0;
     let held = summary.gates_closed + summary.paused > 0;
-    progressed && !held && summary.failed == 0 && summary.lost == 0 && !summary.interrupted
+    progressed && !held && summary.failed + summary.in_doubt == 0 && summary.lost == 0 && !summary.interrupted
 }
 
 /// Finds a saved plan stale, before the first action.
@@ -468,6 +468,7 @@ mod tests {
         for bad in [
             Summary::default(),
             Summary { failed: 1, ..good.clone() },
+            Summary { in_doubt: 1, ..good.clone() },
             Summary { lost: 1, ..good.clone() },
             Summary { gates_closed: 1, ..good.clone() },
             Summary { paused: 1, ..good.clone() },

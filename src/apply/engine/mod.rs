@@ -117,6 +117,8 @@ pub(crate) struct Engine<'a> {
     unmeasured: BTreeMap<StorageName, String>,
     /// Moves that failed before a worker took them, and were not tried again yet: they may be read-only for good.
     suspects: BTreeSet<usize>,
+    /// What earlier runs moved, nobody knows how far: left alone.
+    doubted: BTreeSet<Container>,
     /// Ends that the state holds and no checkpoint names yet.
     holds: Vec<Container>,
     /// What waits for a window or for the next day.
@@ -181,6 +183,7 @@ impl<'a> Engine<'a> {
             fresh: BTreeSet::new(),
             unmeasured: BTreeMap::new(),
             suspects: BTreeSet::new(),
+            doubted: BTreeSet::new(),
             holds: Vec::new(),
             hours: hours::Hours::new(plan),
             eta: Eta::new(
@@ -202,6 +205,12 @@ impl<'a> Engine<'a> {
     pub(crate) fn waiting(mut self, runs: camino::Utf8PathBuf, max_wait: Option<Duration>) -> Self {
         (self.runs, self.max_wait) = (runs, max_wait);
         self.watch.max_wait = max_wait.map(|most| most.as_secs());
+        self
+    }
+
+    /// Says what earlier runs moved of which it is not known how it ended.
+    pub(crate) fn leaving(mut self, doubted: BTreeSet<Container>) -> Self {
+        self.doubted = doubted;
         self
     }
 
@@ -496,6 +505,7 @@ impl<'a> Engine<'a> {
         self.save().await;
         let waiting = Waiting::new(self.plan, source, *first as usize, self.plan.moves_of(action), *order);
         self.waves.insert(id, Wave::new(name, source, waiting, &prepared));
+        self.leave_doubted(id, *first as usize);
         prepared.disks.keys().for_each(|storage| self.alarm(storage));
         self.keep_pace(true);
     }

@@ -18,6 +18,15 @@ use crate::state::{Record, State};
 /// A destination's disk is measured again after that time, whatever came: others write there too, and nothing else tells.
 const MEASURED_FOR: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
+/// True when an attempt that GitLab took no move of has told whether its repository can be written to.
+fn tells_of_freeze(ended: &Ended) -> bool {
+    match ended {
+        Ended::Verified(_) | Ended::Quarantined { .. } | Ended::Skipped { .. } => true,
+        Ended::Again { class, .. } => class.row().action == Action::DeadEnd,
+        _ => false,
+    }
+}
+
 impl Engine<'_> {
     pub(super) fn skipped(&mut self, at: usize, why: String, done: bool) {
         self.summary.moves_skipped += 1;
@@ -33,6 +42,9 @@ impl Engine<'_> {
         let now = self.ports().clock.now();
         self.eta.landed(now);
         let frozen = self.account(at, now);
+        if frozen.is_some() || tells_of_freeze(&ended) {
+            self.suspects.remove(&at);
+        }
         let verified = matches!(ended, Ended::Verified(_));
         let (skipped, quarantined) = (matches!(ended, Ended::Skipped { .. }), self.summary.quarantined);
         self.slots.give(&planned.source, &planned.destination);
@@ -141,6 +153,7 @@ impl Engine<'_> {
             Ended::Halt { cause } => wave.close(cause),
             Ended::InDoubt { cause } => {
                 self.in_doubt = true;
+                self.summary.in_doubt += 1;
                 wave.in_doubt += 1;
                 let message = format!("{} {}: {cause}; the next apply takes it up", planned.container, planned.path);
                 self.summary.remarks.push(message.clone());
@@ -225,12 +238,8 @@ impl Engine<'_> {
         for planned in self.suspects.iter().filter_map(|at| self.plan.moves.get(*at)) {
             let PlannedMove { container, path, source, destination, .. } = planned;
             let case = remedy::Case { container: *container, source, destination, move_id: None };
-            let remark = format!(
-                "{container} {path} may be read-only for good: its move failed before a worker took it, and the attempt that \
-                 would tell was not made. Apply again; or, when no job of it runs, in GitLab's Rails console: {}",
-                remedy::console(case).join("; ")
-            );
-            self.summary.remarks.push(remark);
+            let suspect = remedy::suspect(case, path);
+            self.summary.remarks.push(format!("{suspect}; or apply again: the attempt that would tell was not made"));
         }
     }
 

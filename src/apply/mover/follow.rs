@@ -287,10 +287,6 @@ impl Mover {
         }
     }
 
-    fn case<'a>(&'a self, intent: &'a Intent, move_id: Option<u64>) -> Case<'a> {
-        Case { container: intent.container, source: &intent.source, destination: &intent.destination, move_id }
-    }
-
     /// A dead end: the operator's hook may run the remedy, once; else it is set aside. Nothing is journaled yet.
     pub(super) async fn dead_end(
         &self,
@@ -299,7 +295,7 @@ impl Mover {
         evidence: Vec<String>,
         move_id: Option<u64>,
     ) -> Ended {
-        let hooked = self.freed_by_hook(class, self.case(intent, move_id), &intent.path, &evidence).await;
+        let hooked = self.freed_by_hook(class, Case::of(intent, move_id), &intent.path, &evidence).await;
         match hooked {
             Some(Ok(hook)) => {
                 let cause = format!("{}; hook {hook} has run the remedy", class.row().cause);
@@ -321,7 +317,7 @@ impl Mover {
         evidence: Vec<String>,
         move_id: Option<u64>,
     ) -> Ended {
-        set_aside(self.case(intent, move_id), intent.path.clone(), class, evidence)
+        set_aside(Case::of(intent, move_id), intent.path.clone(), class, evidence)
     }
 
     /// Sets a repository aside for which nothing is under way.

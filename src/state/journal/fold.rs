@@ -228,7 +228,8 @@ impl Folded {
 
     fn take_other(&mut self, record: Record) -> Option<()> {
         match record {
-            Record::Began { environment, .. } => self.environment = Some(environment),
+            // What was taken up before stands in the state, where later runs may have changed it.
+            Record::Began { environment, .. } => *self = Self { environment: Some(environment), ..Self::default() },
             Record::ObjectIntent { storage, manifest, force } => {
                 let key = manifest.key.to_string();
                 self.objects.insert((storage, key), ObjectFate::InDoubt { manifest, force });

@@ -14,7 +14,8 @@ const MOST_REFERENCES: usize = 50_000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
 pub enum Record {
-    /// The first of a journal.
+    /// The first of a journal; and once more each time that a run was taken up and something of it stays in doubt: all that
+    /// stands before is in the state then, but for what is in doubt.
     Began {
         /// [`super::FORMAT`].
         format: u32,

@@ -53,8 +53,12 @@ fn folded_whole(records: &[Record], state_digest: &str) -> Folded {
     for record in records {
         match record {
             Record::Began { format, environment } => {
-                folded.newer |= *format > FORMAT;
-                folded.environment = Some(environment.clone());
+                folded = Folded {
+                    newer: folded.newer || *format > FORMAT,
+                    environment: Some(environment.clone()),
+                    doubts: folded.doubts,
+                    ..Folded::default()
+                };
             }
             Record::Intent { intent } => {
                 let doubt = Doubt { intent: (**intent).clone(), move_id: None, frozen: None };
@@ -115,7 +119,7 @@ proptest! {
     /// What is decoded only where it matters comes to what all of it says.
     #[test]
     fn a_journal_folds_as_all_its_records_do(
-        steps in prop::collection::vec((0..8u8, 1..4u64, 0..3u8), 0..40),
+        steps in prop::collection::vec((0..9u8, 1..4u64, 0..3u8), 0..40),
         state in 0..4u8,
     ) {
         let records: Vec<Record> = steps.into_iter().map(|(kind, id, state)| match kind {
@@ -124,6 +128,7 @@ proptest! {
             3 => Record::Frozen { container: container(id), sides: Vec::new() },
             4 => verified(id),
             5 => Record::Dropped { container: container(id), why: "moot".into() },
+            7 => Record::Began { format: FORMAT, environment: "e".into() },
             6 => Record::Thawed { container: container(id), path: "p".into(), at: Timestamp::UNIX_EPOCH, frozen_ms: 1 },
             _ => saved(&format!("s{state}"), &[id]),
         }).collect();
