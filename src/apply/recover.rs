@@ -51,7 +51,7 @@ pub(crate) async fn recover(mut state: State, context: &Context, runs: &camino::
             Ok(false) => continue,
             Err(cause) => return failed(state, summary, cause),
         }
-        if let Err(e) = journal::pack(runs, &run, super::KEEP_RUNS) {
+        if let Err(e) = journal::pack(runs, &run, super::KEEP_RUNS, super::recent(context.ports.clock.now())) {
             let _ = context
                 .events
                 .send(Event::Warning { message: format!("the journal of {run} could not be packed: {e}") });
@@ -70,7 +70,7 @@ async fn one(
     state: &mut State,
     context: &Context,
     folder: &camino::Utf8Path,
-    folded: Folded,
+    mut folded: Folded,
     summary: &mut Summary,
 ) -> Result<bool, String> {
     let mut holds = Vec::new();
@@ -81,7 +81,7 @@ async fn one(
         count(summary, verdict);
         holds.push(intent.container);
     }
-    for (container, record, loss) in folded.quarantined {
+    for (container, record, loss) in std::mem::take(&mut folded.quarantined) {
         let path = record.path.clone();
         set_aside(state, context, summary, container, path, record, loss);
         holds.push(container);
@@ -106,9 +106,10 @@ async fn one(
         stop: context.stop.clone(),
         closed: std::sync::Arc::default(),
         thawed: std::sync::Arc::default(),
+        freezing: std::sync::Arc::default(),
         places: super::mover::Places::default(),
     };
-    let mut ends = futures::stream::iter(folded.doubts.into_values())
+    let mut ends = futures::stream::iter(std::mem::take(&mut folded.doubts).into_values())
         .map(|doubt| {
             let (mover, intent) = (mover.clone(), doubt.intent.clone());
             async move { (intent, mover.take_up(doubt.intent, doubt.move_id, doubt.frozen).await) }
@@ -122,8 +123,10 @@ async fn one(
                 tally::record(state, &v.intent, v.verdict.as_str(), &v.source, &v.destination);
                 tally::beside(state, &v.intent, v.deep.map(whole::word), v.left.is_some());
                 holds.push(v.intent.container);
+                folded.ended_well(v.intent.container);
             }
             Ended::Quarantined { container, path, class, record } => {
+                folded.ended_well(container);
                 set_aside(state, context, summary, container, path, record, class.is_loss());
                 holds.push(container);
             }
@@ -143,6 +146,9 @@ async fn one(
         }
     }
     drop(ends);
+    for ((wave, _), (assignments, _)) in folded.closing.iter().filter(|(_, (_, flying))| flying.is_empty()) {
+        tally::wave_passed(state, wave, assignments.iter());
+    }
     save(state, context, &journal, holds).await?;
     summary.in_doubt += left;
     let end = if left == 0 { Entry::Ended } else { began(&state.environment) };

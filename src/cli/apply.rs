@@ -196,7 +196,7 @@ impl<'a> Apply<'a> {
         let open = context::unfinished(&self.runs).map_or(true, |runs| runs.iter().any(|run| run.run == name));
         if result.fatal.is_none()
             && !open
-            && let Err(error) = apply::finish(&self.runs, &name)
+            && let Err(error) = apply::finish(&self.runs, &name, self.session.ports.clock.now())
         {
             self.talk(&format!("Warning: the journal of run {name} was not packed: {error}\n"));
         }

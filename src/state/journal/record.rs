@@ -1,5 +1,7 @@
 //! What a journal's records say.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +69,17 @@ pub enum Record {
         at: Timestamp,
         /// Milliseconds from there to the end as it was seen.
         frozen_ms: u64,
+    },
+    /// Nothing of a wave is left to begin: it has passed once these have ended well.
+    Closing {
+        /// Its name.
+        wave: String,
+        /// Whose moves.
+        source: StorageName,
+        /// The assignments that had moves in it.
+        assignments: BTreeSet<Address>,
+        /// What was in flight, or about to be.
+        flying: BTreeSet<Container>,
     },
     /// The repository was set aside.
     Quarantined {
