@@ -90,6 +90,9 @@ pub enum Event {
         attempt: u32,
         /// Seconds of the fleet's clock until the next.
         after_seconds: u64,
+        /// It may still be read-only: only the next attempt tells.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        frozen: bool,
     },
     /// A move was not made.
     MoveSkipped {

@@ -121,6 +121,7 @@ async fn dead_end_b_is_found_by_time_and_flat_bytes_and_never_by_a_post() {
     assert!(record.evidence.iter().any(|line| line.contains("no byte arrived on pod-")), "{record:?}");
     assert_eq!(posts(&tool, container), 1);
     assert!(summary.seconds > 30 * 60, "not called dead before its time: {summary:?}");
+    assert!(summary.time.longest_ms > 30 * 60_000, "what it bore counts: {:?}", summary.time);
 }
 
 #[tokio::test]
@@ -181,7 +182,9 @@ async fn what_was_switched_counts_as_moved_whatever_the_record_says_and_what_is_
     assert_eq!(passed(&summary) + summary.unknown, 9, "{summary:?}");
     for cause in ["never cleaned up", "failed after the switch", "cleanup failed"] {
         assert!(summary.remarks.iter().any(|r| r.contains(cause)), "{cause} in {:?}", summary.remarks);
+        assert!(said(&tool, cause), "told when it is seen: {cause}");
     }
+    assert!(summary.time.longest_ms < 10 * 60_000, "what is replicated can be written to: {:?}", summary.time);
     let state = tool.state();
     assert_eq!(state.storage(&name("default")).expect("a record").left.len(), 3);
     let refused = tool.events().into_iter().find_map(|event| match event {

@@ -62,7 +62,9 @@ impl Engine<'_> {
             _ => {}
         }
         if let Some(towards) = self.towards.get_mut(&planned.destination) {
-            *towards = (towards.0.saturating_sub(need(planned.copied()).0), towards.1.saturating_sub(1));
+            // What is in doubt may be copied yet: its bytes stay kept.
+            let ended = if matches!(ended, Ended::InDoubt { .. }) { 0 } else { need(planned.copied()).0 };
+            *towards = (towards.0.saturating_sub(ended), towards.1.saturating_sub(1));
         }
         let halts = self.halts();
         let Some(wave) = self.waves.get_mut(&id) else { return };
@@ -79,9 +81,10 @@ impl Engine<'_> {
         if planned.pool.is_some() {
             wave.wake();
         }
-        if !matches!(ended, Ended::Verified(_) | Ended::Quarantined { .. } | Ended::InDoubt { .. }) {
+        let arrived = matches!(ended, Ended::Verified(_) | Ended::Quarantined { .. });
+        if !arrived && !matches!(ended, Ended::InDoubt { .. }) {
             self.room.release(&planned.destination, planned.copied());
-        } else {
+        } else if arrived {
             let much = self.room.landed(&planned.destination, planned.copied());
             let old =
                 self.measured_at.get(&planned.destination).is_none_or(|at| now.duration_since(*at) >= MEASURED_FOR);
@@ -102,15 +105,11 @@ impl Engine<'_> {
                     self.summary.remarks.push(format!("unknown: {} {}: {lines}", planned.container, planned.path));
                 }
                 if let Some(class) = verified.left {
-                    let case = remedy::Case {
-                        container: planned.container,
-                        source: &planned.source,
-                        destination: &planned.destination,
-                        move_id: Some(verified.move_id),
-                    };
+                    let case = remedy::Case::of(&verified.intent, Some(verified.move_id));
                     let (cause, what) = (class.row().cause, remedy::remedy(class, case));
-                    let remark = format!("{} {}: {cause}: {what}", planned.container, planned.path);
-                    self.summary.remarks.push(remark);
+                    let message = format!("{} {}: {cause}: {what}", planned.container, planned.path);
+                    self.summary.remarks.push(message.clone());
+                    self.tell(Event::Warning { message });
                 }
                 self.count(verified.verdict);
                 match verified.deep {
@@ -221,7 +220,8 @@ impl Engine<'_> {
         if self.max_wait.is_some_and(|most| Duration::from_secs(after) > most) {
             // Waited for as windows are: the run may leave before.
             let (container, path) = (planned.container, planned.path.to_string());
-            self.tell(Event::MoveRetried { container, path, cause, attempt, after_seconds: after });
+            let frozen = self.suspects.contains(&at);
+            self.tell(Event::MoveRetried { container, path, cause, attempt, after_seconds: after, frozen });
             let seconds = jiff::SignedDuration::from_secs(i64::try_from(after).unwrap_or(i64::MAX));
             let due = self.ports().clock.now().checked_add(seconds).unwrap_or(jiff::Timestamp::MAX);
             self.hours.retry(id, at, due);
@@ -306,7 +306,8 @@ impl Engine<'_> {
     pub(super) fn retry(&self, id: ActionId, at: usize, cause: String, attempt: u32, after: u64) {
         if let Some(planned) = self.plan.moves.get(at) {
             let (container, path) = (planned.container, planned.path.to_string());
-            self.tell(Event::MoveRetried { container, path, cause, attempt, after_seconds: after });
+            let frozen = self.suspects.contains(&at);
+            self.tell(Event::MoveRetried { container, path, cause, attempt, after_seconds: after, frozen });
         }
         let (ports, sender, stop) = (self.ports().clone(), self.sender.clone(), self.stop.clone());
         tokio::spawn(async move {

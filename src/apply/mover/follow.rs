@@ -64,6 +64,14 @@ impl Mover {
                     }
                     Fate::Dead { class, evidence, sure } => {
                         self.poller.forget(container.kind, id);
+                        // What is `replicated` can be written to again, what is `initial` never was not; all else stays
+                        // frozen, for so long at least.
+                        let free_ms = match state {
+                            MoveState::Replicated => seconds.saturating_mul(1000),
+                            MoveState::Initial => u64::MAX,
+                            _ => 0,
+                        };
+                        self.thaw_after(&intent, self.frozen_ms(&intent).saturating_sub(free_ms));
                         return self.dead(intent, id, frozen, class, evidence, sure).await;
                     }
                 },
@@ -148,7 +156,10 @@ impl Mover {
 
     /// The freeze is over, as far as is seen: what was borne is accounted, before it is known what came of the move.
     fn thaw(&self, intent: &Intent) {
-        let frozen_ms = self.frozen_ms(intent);
+        self.thaw_after(intent, self.frozen_ms(intent));
+    }
+
+    fn thaw_after(&self, intent: &Intent, frozen_ms: u64) {
         let (container, path, at) = (intent.container, intent.path.clone(), intent.at);
         self.journal.note(vec![Record::Thawed { container, path, at, frozen_ms }]);
         self.thawed().insert(container, frozen_ms);
@@ -175,7 +186,8 @@ impl Mover {
             return self.deleted(&intent).await;
         };
         if now == intent.destination {
-            // Switched: it can be written to and lives there, whatever the record says.
+            // Switched: it can be written to and lives there, whatever the record says. No worker is busy with it.
+            self.poller.dead(intent.container);
             return self.verify(intent, id, frozen, false, Some(Class::StaysReplicated)).await;
         }
         let ended = if sure {

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
@@ -75,6 +76,8 @@ pub(crate) struct Mover {
     pub(crate) closed: Arc<Mutex<BTreeMap<StorageName, String>>>,
     /// How long the latest move of a container kept it read-only, milliseconds; taken out by whoever counts it.
     pub(crate) thawed: Arc<Mutex<BTreeMap<Container, u64>>>,
+    /// Since when what is in flight is read-only, at most.
+    pub(crate) freezing: Arc<Mutex<BTreeMap<Container, Timestamp>>>,
     pub(crate) rules: Arc<Rules>,
     /// Repositories for which the operator's hook for dead ends has run.
     pub(crate) hooked: Arc<Mutex<BTreeSet<Container>>>,
@@ -174,6 +177,7 @@ impl Mover {
     }
 
     fn settle(&self, container: Container, ended: Step<Ended>) -> Ended {
+        self.freezing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&container);
         // However it ended, it waits for no worker any more.
         self.short.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&container);
         match ended {
@@ -348,6 +352,7 @@ impl Mover {
 
     async fn post(&self, mut intent: Intent) -> Step<Ended> {
         let container = intent.container;
+        self.freezing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(container, intent.at);
         let posted = match self.ports.gitlab.schedule(container, &intent.destination).await {
             Ok(record) => record,
             Err(e) => match self.refused(&intent, e).await? {
