@@ -119,17 +119,20 @@ impl Engine<'_> {
             }
         }
         self.wait_for_hours(now);
-        self.tell_held(veto.filter(|_| !self.waves.is_empty()), bindings, full, away);
+        self.tell_held(veto, bindings, full, away);
     }
 
     fn launch(&mut self, id: ActionId, source: &StorageName, next: &Next) {
         let (at, destination) = (next.at, &next.destination);
         let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return };
         let task = wave.begin(next, planned.clone());
+        if let Some(closing) = wave.closing(self.plan) {
+            self.mover.journal.note(vec![closing]);
+        }
         let now = self.mover.ports.clock.now();
         self.hours.calendar.begin(at, planned, now);
         self.eta.begin(now);
-        self.launched.insert(at, now);
+        self.launched.insert(at);
         self.slots.take(source, destination);
         self.pools.begin(planned);
         *self.crowds.entry(destination.clone()).or_default() += usize::from(next.big);
