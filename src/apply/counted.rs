@@ -11,13 +11,15 @@ use super::port::{Cursor, GitLab, Listing, PortResult, Version};
 use crate::model::{Container, ContainerKind, MoveRecord, Repository, StorageName, TokenFacts, Weight};
 
 /// The calls, as they are counted.
-const CALLS: [&str; 11] = [
+const CALLS: [&str; 13] = [
     "version",
     "token",
     "weights",
     "put_weights",
     "list",
     "container",
+    "project",
+    "commit",
     "disk_path",
     "moves",
     "moves_of",

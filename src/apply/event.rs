@@ -90,6 +90,9 @@ pub enum Event {
         attempt: u32,
         /// Seconds of the fleet's clock until the next.
         after_seconds: u64,
+        /// It may still be read-only: only the next attempt tells.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        frozen: bool,
     },
     /// A move was not made.
     MoveSkipped {
@@ -305,6 +308,9 @@ pub struct Summary {
     pub quarantined: u64,
     /// Of those, with a missing reference tip.
     pub lost: u64,
+    /// Moves, and objects of a cluster, of which it could not be found out how they ended: the next apply asks again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub in_doubt: u64,
     /// Bytes of verified moves.
     pub bytes: Bytes,
     /// Seconds of the fleet's clock.

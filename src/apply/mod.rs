@@ -43,8 +43,16 @@ use crate::state::store::Store;
 use event::{Event, Summary};
 use port::Ports;
 
-/// Packed journals of finished runs that are kept; the oldest above it are deleted.
+/// Packed journals of finished runs that are kept; the oldest above it are deleted, once they tell nothing of this day's or
+/// yesterday's freeze.
 pub(crate) const KEEP_RUNS: usize = 50;
+/// So long a run counts for a day's freeze, whatever the time zone.
+const RECENT: jiff::SignedDuration = jiff::SignedDuration::from_hours(48);
+
+/// Since when the journals of runs are kept whatever their number.
+pub(crate) fn recent(now: jiff::Timestamp) -> jiff::Timestamp {
+    now.saturating_sub(RECENT).unwrap_or(jiff::Timestamp::MIN)
+}
 
 /// What a run needs beside its plan.
 #[derive(Clone)]
@@ -97,6 +105,11 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         let _ = context.events.send(Event::RunEnded { summary: summary.clone() });
         return RunResult { state, summary, fatal: None };
     }
+    let runs = context.folder.parent().map(Utf8Path::to_owned).unwrap_or_default();
+    let doubted = match unfinished(&runs) {
+        Ok(unfinished) => unfinished.into_iter().filter(|one| one.run != run).flat_map(|one| one.containers).collect(),
+        Err(cause) => return RunResult { state, summary: Summary::default(), fatal: Some(cause) },
+    };
     let journal = match journal::Journal::open(&context.folder) {
         Ok(journal) => journal,
         Err(e) => return RunResult { state, summary: Summary::default(), fatal: Some(e.to_string()) },
@@ -104,7 +117,6 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
     if let Err(e) = journal.append(vec![recover::began(&plan.environment)]).await {
         return RunResult { state, summary: Summary::default(), fatal: Some(e.to_string()) };
     }
-    let runs = context.folder.parent().map(Utf8Path::to_owned).unwrap_or_default();
     let version = gitlab_version(&context.ports, !plan.moves.is_empty()).await;
     let mover = mover::Mover {
         poller: poll::Poller::start(context.ports.clone()),
@@ -114,14 +126,21 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         stop: context.stop.clone(),
         closed: Arc::default(),
         thawed: Arc::default(),
+        freezing: Arc::default(),
         rules: mover::Rules::new(&run, version, Some(plan)),
         hooked: Arc::default(),
         short: Arc::default(),
         places: mover::Places::default(),
     };
     let patience = engine::Patience::new(plan, &context.folder, context.max_wait).await;
+    let carried = patience.carried();
+    if !carried.is_empty()
+        && let Err(e) = journal.append(carried).await
+    {
+        return RunResult { state, summary: Summary::default(), fatal: Some(e.to_string()) };
+    }
     let engine = engine::Engine::new(plan, state, mover, context.store, context.stop, patience);
-    let (result, in_doubt) = engine.waiting(runs, context.max_wait).run().await;
+    let (result, in_doubt) = engine.waiting(runs, context.max_wait).leaving(doubted).run().await;
     if !in_doubt
         && result.fatal.is_none()
         && let Err(e) = journal.append(vec![log::Record::Ended]).await
@@ -138,12 +157,13 @@ async fn gitlab_version(ports: &Ports, matters: bool) -> String {
     found.map_or_else(String::new, |found| found.version)
 }
 
-/// Packs the journal of a finished run and keeps at most the newest [`KEEP_RUNS`].
+/// Packs the journal of a finished run and keeps the newest 50, and all that froze anything in the 48 hours before `now`, the
+/// fleet's clock.
 ///
 /// # Errors
 /// The file system's, with the path.
-pub fn finish(runs: &Utf8Path, run: &str) -> Result<(), String> {
-    log::pack(runs, run, KEEP_RUNS).map_err(|e| e.to_string())
+pub fn finish(runs: &Utf8Path, run: &str, now: jiff::Timestamp) -> Result<(), String> {
+    log::pack(runs, run, KEEP_RUNS, recent(now)).map_err(|e| e.to_string())
 }
 
 /// Milliseconds of freeze by top-level group that runs below a folder have spent of the day that a time is in, by the

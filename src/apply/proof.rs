@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
 
 use super::event::Outcome;
 use super::port::{Cursor, PortError, PortErrorKind, PortResult, Ports};
@@ -31,15 +32,18 @@ struct Look {
     pools: Vec<String>,
     /// Kinds of which GitLab has no list.
     unlisted: Vec<ContainerKind>,
+    /// Every move was looked at, not the newest alone.
+    all_moves: bool,
     filesystem_id: String,
 }
 
-/// Finds a storage empty twice. Returns the outcome and, for a pass, the certificate's digest. `waiting` is told what is
-/// waited for.
+/// Finds a storage empty twice. Returns the outcome and, for a pass, the certificate's digest. A stop ends the wait between
+/// two looks. `waiting` is told what is waited for.
 pub(crate) async fn prove_empty(
     ports: &Ports,
     storage: &StorageName,
     known: &Known,
+    stop: &CancellationToken,
     waiting: impl Fn(String),
 ) -> (Outcome, Option<String>) {
     let mut first: Option<Look> = None;
@@ -65,12 +69,16 @@ pub(crate) async fn prove_empty(
             patience -= 1;
             waiting(format!("{storage}: for GitLab's background job to delete {what}"));
             first = None;
-            ports.clock.sleep(BETWEEN_LOOKS).await;
+            if is_stopped(ports, stop).await {
+                return (Outcome::NotStarted, None);
+            }
             continue;
         }
         let Some(before) = first else {
             first = Some(look);
-            ports.clock.sleep(BETWEEN_LOOKS).await;
+            if is_stopped(ports, stop).await {
+                return (Outcome::NotStarted, None);
+            }
             continue;
         };
         if before.filesystem_id != look.filesystem_id {
@@ -83,13 +91,27 @@ pub(crate) async fn prove_empty(
         if !alone.is_empty() {
             detail = format!("{detail}; that it has no {}, Gitaly's walk alone says", alone.join(" and no "));
         }
+        if !look.all_moves {
+            let newest = u64::from(QUIET_PAGES) * 100;
+            detail = format!("{detail}; moves were looked through until {newest} in a row had ended");
+        }
         return (Outcome::Done { detail }, Some(digest));
+    }
+}
+
+/// Waits until the next look; true: the run stops.
+async fn is_stopped(ports: &Ports, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => true,
+        () = ports.clock.sleep(BETWEEN_LOOKS) => false,
     }
 }
 
 /// The digest of what was found. Without times, so that the same world gives the same certificate.
 fn certificate(storage: &StorageName, look: &Look) -> String {
-    let mut lists: BTreeMap<&str, Value> = BTreeMap::from([("moves", json!(0))]);
+    let mut lists: BTreeMap<&str, Value> =
+        BTreeMap::from([("moves", if look.all_moves { json!(0) } else { Value::Null })]);
     for (kind, name) in ContainerKind::ALL.into_iter().zip(["projects", "snippets", "group_wikis"]) {
         lists.insert(name, if look.unlisted.contains(&kind) { Value::Null } else { json!(0) });
     }
@@ -123,7 +145,7 @@ async fn look_at(ports: &Ports, storage: &StorageName, known: &Known) -> PortRes
             Err(e) => return Err(e),
         }
     }
-    let (live, failed) = recent_moves(ports, storage).await?;
+    let (live, failed, all_moves) = recent_moves(ports, storage).await?;
     for record in live {
         if record.source == storage.as_str() || record.destination == storage.as_str() {
             left.push(format!("move {} of {} is {}", record.id, record.container, record.state));
@@ -139,7 +161,7 @@ async fn look_at(ports: &Ports, storage: &StorageName, known: &Known) -> PortRes
     let others: Vec<&String> = others.iter().filter(lost).collect();
     left.extend(known.leftovers(&failed, &others));
     let filesystem_id = gitaly.server(storage).await?.filesystem_id;
-    Ok(Look { left, pools, unlisted, filesystem_id })
+    Ok(Look { left, pools, unlisted, all_moves, filesystem_id })
 }
 
 /// `3 object pools (@pools/… first)`.
@@ -225,12 +247,13 @@ async fn first_of(
 }
 
 /// All moves that have not ended, of all families, and containers of those that left a copy on the storage. The lists have
-/// no filter by state and grow at the front: a live move is looked for until so many moves in a row have ended.
+/// no filter by state and grow at the front: a live move is looked for until so many moves in a row have ended. Last: whether
+/// that were all.
 async fn recent_moves(
     ports: &Ports,
     storage: &StorageName,
-) -> Result<(Vec<MoveRecord>, BTreeSet<Container>), PortError> {
-    let (mut live, mut left) = (Vec::new(), BTreeSet::new());
+) -> Result<(Vec<MoveRecord>, BTreeSet<Container>, bool), PortError> {
+    let (mut live, mut left, mut all) = (Vec::new(), BTreeSet::new(), true);
     for kind in [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki] {
         let mut quiet = 0;
         for page in 1..=LIVE_PAGES {
@@ -246,10 +269,14 @@ async fn recent_moves(
             left.extend(here.map(|r| r.container));
             live.extend(records.into_iter().filter(|r| !r.state.is_terminal()));
             quiet = if live.len() == before { quiet + 1 } else { 0 };
-            if last || quiet == QUIET_PAGES {
+            if last {
+                break;
+            }
+            if quiet == QUIET_PAGES || page == LIVE_PAGES {
+                all = false;
                 break;
             }
         }
     }
-    Ok((live, left))
+    Ok((live, left, all))
 }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use futures::StreamExt as _;
 
 use super::event::{Event, Summary};
+use super::failure::{Class, remedy};
 use super::journal::Journal;
 use super::mover::{Ended, Mover, Rules};
 use super::poll::Poller;
 use super::{Context, RunResult, cluster, tally, whole};
 use crate::model::{Container, StorageName};
-use crate::state::journal::{self, FORMAT, Folded, ObjectFate, Record as Entry};
+use crate::state::journal::{self, FORMAT, Folded, Intent, ObjectFate, Record as Entry};
 use crate::state::{ProbeRecord, QuarantineRecord, Record, State};
 
 /// Moves followed at once: they are in flight in GitLab already, only our reads are bounded by this.
@@ -46,14 +47,11 @@ pub(crate) async fn recover(mut state: State, context: &Context, runs: &camino::
         }
         match one(&mut state, context, &folder, folded, &mut summary).await {
             Ok(true) => {}
-            Ok(false) => {
-                let cause =
-                    format!("{run}: what this run had under way could not be followed to its end; run apply again");
-                return failed(state, summary, cause);
-            }
+            // Its journal stays: nothing else waits for that.
+            Ok(false) => continue,
             Err(cause) => return failed(state, summary, cause),
         }
-        if let Err(e) = journal::pack(runs, &run, super::KEEP_RUNS) {
+        if let Err(e) = journal::pack(runs, &run, super::KEEP_RUNS, super::recent(context.ports.clock.now())) {
             let _ = context
                 .events
                 .send(Event::Warning { message: format!("the journal of {run} could not be packed: {e}") });
@@ -72,7 +70,7 @@ async fn one(
     state: &mut State,
     context: &Context,
     folder: &camino::Utf8Path,
-    folded: Folded,
+    mut folded: Folded,
     summary: &mut Summary,
 ) -> Result<bool, String> {
     let mut holds = Vec::new();
@@ -83,12 +81,12 @@ async fn one(
         count(summary, verdict);
         holds.push(intent.container);
     }
-    for (container, record, loss) in folded.quarantined {
+    for (container, record, loss) in std::mem::take(&mut folded.quarantined) {
         let path = record.path.clone();
         set_aside(state, context, summary, container, path, record, loss);
         holds.push(container);
     }
-    let mut whole = objects(state, context, &folded.objects).await;
+    let mut left = objects(state, context, &folded.objects).await;
     for (container, (home, storage)) in &folded.probes {
         let record = ProbeRecord { home: home.clone(), storage: storage.clone() };
         state.records.insert(State::probe_address(*container), Record::Probe(record));
@@ -108,15 +106,16 @@ async fn one(
         stop: context.stop.clone(),
         closed: std::sync::Arc::default(),
         thawed: std::sync::Arc::default(),
+        freezing: std::sync::Arc::default(),
         places: super::mover::Places::default(),
     };
-    let mut ends = futures::stream::iter(folded.doubts.into_values())
+    let mut ends = futures::stream::iter(std::mem::take(&mut folded.doubts).into_values())
         .map(|doubt| {
-            let mover = mover.clone();
-            async move { mover.take_up(doubt.intent, doubt.move_id, doubt.frozen).await }
+            let (mover, intent) = (mover.clone(), doubt.intent.clone());
+            async move { (intent, mover.take_up(doubt.intent, doubt.move_id, doubt.frozen).await) }
         })
         .buffer_unordered(AT_ONCE);
-    while let Some(ended) = ends.next().await {
+    while let Some((intent, ended)) = ends.next().await {
         match ended {
             Ended::Verified(v) => {
                 summary.bytes.0 = summary.bytes.0.saturating_add(v.intent.bytes.0);
@@ -124,31 +123,48 @@ async fn one(
                 tally::record(state, &v.intent, v.verdict.as_str(), &v.source, &v.destination);
                 tally::beside(state, &v.intent, v.deep.map(whole::word), v.left.is_some());
                 holds.push(v.intent.container);
+                folded.ended_well(v.intent.container);
             }
             Ended::Quarantined { container, path, class, record } => {
+                folded.ended_well(container);
                 set_aside(state, context, summary, container, path, record, class.is_loss());
                 holds.push(container);
+            }
+            Ended::Again { class: Class::Unstarted, .. } => {
+                let suspect = remedy::suspect(remedy::Case::of(&intent, None), &intent.path);
+                remark(context, summary, format!("{suspect}; the next attempt tells"));
             }
             // Not moved after all: the next plan has it.
             Ended::Skipped { .. } | Ended::Again { .. } | Ended::Stopped => {}
             Ended::Halt { cause } | Ended::InDoubt { cause } | Ended::Unreachable { cause } => {
-                whole = false;
-                let _ = context.events.send(Event::Warning { message: cause });
+                left += 1;
+                let Intent { container, path, .. } = &intent;
+                let message = format!("{container} {path}: how its move ended could not be found out: {cause}");
+                remark(context, summary, format!("{message}; it is left alone, and the next apply asks again"));
             }
             Ended::Fatal { cause } => return Err(cause),
         }
     }
     drop(ends);
-    save(state, context, &journal, holds).await?;
-    if whole {
-        journal.append(vec![Entry::Ended]).await.map_err(|e| e.to_string())?;
+    for ((wave, _), (assignments, _)) in folded.closing.iter().filter(|(_, (_, flying))| flying.is_empty()) {
+        tally::wave_passed(state, wave, assignments.iter());
     }
-    Ok(whole)
+    save(state, context, &journal, holds).await?;
+    summary.in_doubt += left;
+    let end = if left == 0 { Entry::Ended } else { began(&state.environment) };
+    journal.append(vec![end]).await.map_err(|e| e.to_string())?;
+    Ok(left == 0)
 }
 
-/// Records what an earlier run applied to a cluster, whether it saw the end or not. False: that could not be found out.
-async fn objects(state: &mut State, context: &Context, objects: &BTreeMap<(StorageName, String), ObjectFate>) -> bool {
-    let mut whole = true;
+fn remark(context: &Context, summary: &mut Summary, message: String) {
+    summary.remarks.push(message.clone());
+    let _ = context.events.send(Event::Warning { message });
+}
+
+/// Records what an earlier run applied to a cluster, whether it saw the end or not. Returns of how many objects that could
+/// not be found out.
+async fn objects(state: &mut State, context: &Context, objects: &BTreeMap<(StorageName, String), ObjectFate>) -> u64 {
+    let mut left = 0;
     for ((storage, key), fate) in objects {
         let (manifest, force) = match fate {
             ObjectFate::Applied { digest, uid } => {
@@ -167,12 +183,12 @@ async fn objects(state: &mut State, context: &Context, objects: &BTreeMap<(Stora
             // It was not, or is not as it was to be: the next plan has it.
             Ok(None) => {}
             Err(error) => {
-                whole = false;
+                left += 1;
                 let _ = context.events.send(Event::Warning { message: format!("{key} of {storage}: {error}") });
             }
         }
     }
-    whole
+    left
 }
 
 fn count(summary: &mut Summary, verdict: &str) {
@@ -212,7 +228,7 @@ async fn save(state: &State, context: &Context, journal: &Journal, holds: Vec<Co
     context.store.save(state).map_err(|e| format!("the state could not be written: {e}"))
 }
 
-/// The first record of a run.
+/// The first record of a run, and of what is left of one that was taken up.
 pub(crate) fn began(environment: &str) -> Entry {
     Entry::Began { format: FORMAT, environment: environment.to_owned() }
 }

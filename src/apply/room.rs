@@ -39,6 +39,8 @@ pub(crate) struct Outside {
 pub(crate) enum Binding {
     /// The moves that may be outstanding in all, as declared.
     All,
+    /// The same, less what others have under way.
+    Foreign,
     /// GitLab's workers.
     Workers,
     /// A storage's declared limit.
@@ -94,7 +96,7 @@ impl Slots {
         if self.used >= ours(outside.workers) {
             return Some(Binding::Workers);
         }
-        (self.used >= ours(self.most)).then_some(Binding::All)
+        (self.used >= ours(self.most)).then_some(Binding::Foreign)
     }
 
     pub(crate) fn take(&mut self, source: &StorageName, destination: &StorageName) {
@@ -221,7 +223,7 @@ mod tests {
         assert_eq!(slots.binding(&a, &b, free), None);
         assert_eq!(slots.binding(&a, &b, Outside { foreign: 50, workers: 4 }), None, "one stays ours");
         slots.take(&a, &b);
-        assert_eq!(slots.binding(&a, &b, Outside { foreign: 50, workers: 100 }), Some(Binding::All));
+        assert_eq!(slots.binding(&a, &b, Outside { foreign: 50, workers: 100 }), Some(Binding::Foreign));
         assert_eq!(slots.binding(&a, &b, Outside { foreign: 0, workers: 1 }), Some(Binding::Workers));
         slots.take(&a, &b);
         assert_eq!(slots.binding(&a, &b, free), Some(Binding::Declared));

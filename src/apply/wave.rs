@@ -14,6 +14,7 @@ use super::port::{PortError, PortResult, Ports};
 use crate::model::{Address, DiskSpace, StorageName};
 use crate::plan::order::May;
 use crate::plan::{Plan, PlannedMove};
+use crate::state::journal::Record as Entry;
 
 /// More unknown verdicts than this share, and at least [`UNKNOWN_LEAST`], end the wave (law 4).
 const UNKNOWN_PERCENT: u64 = 1;
@@ -205,6 +206,21 @@ impl Wave {
         *attempt += 1;
         let disks_differ = self.differ.get(&next.destination).copied().unwrap_or(false);
         Task { planned, wave: self.name.clone(), attempt: *attempt, disks_differ }
+    }
+
+    /// What is journaled when nothing of it is left to begin.
+    pub(crate) fn closing(&self, plan: &Plan) -> Option<Entry> {
+        if self.unbegun() > 0 || self.closed.is_some() {
+            return None;
+        }
+        let flying = || self.flying.iter().filter_map(|at| plan.moves.get(*at));
+        let assignments = self.verified.iter().cloned().chain(flying().map(|one| one.assignment.clone()));
+        Some(Entry::Closing {
+            wave: self.name.clone(),
+            source: self.source.clone(),
+            assignments: assignments.collect(),
+            flying: flying().map(|one| one.container).collect(),
+        })
     }
 
     /// A move is not in flight any more; true when it was a big one.

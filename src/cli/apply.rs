@@ -208,7 +208,7 @@ impl<'a> Apply<'a> {
         let open = context::unfinished(&self.runs).map_or(true, |runs| runs.iter().any(|run| run.run == name));
         if result.fatal.is_none()
             && !open
-            && let Err(error) = apply::finish(&self.runs, &name)
+            && let Err(error) = apply::finish(&self.runs, &name, self.session.ports.clock.now())
         {
             self.talk(&format!("Warning: the journal of run {name} was not packed: {error}\n"));
         }
@@ -349,7 +349,7 @@ impl<'a> Apply<'a> {
 fn goes_on(summary: &Summary) -> bool {
     let progressed = summary.done + summary.attested + summary.advanced + summary.bracketed + summary.unknown > 0;
     let held = summary.gates_closed + summary.paused > 0;
-    progressed && !held && summary.failed == 0 && summary.lost == 0 && !summary.interrupted
+    progressed && !held && summary.failed + summary.in_doubt == 0 && summary.lost == 0 && !summary.interrupted
 }
 
 /// Finds a saved plan stale, before the first action.
@@ -484,6 +484,7 @@ mod tests {
         for bad in [
             Summary::default(),
             Summary { failed: 1, ..good.clone() },
+            Summary { in_doubt: 1, ..good.clone() },
             Summary { lost: 1, ..good.clone() },
             Summary { gates_closed: 1, ..good.clone() },
             Summary { paused: 1, ..good.clone() },

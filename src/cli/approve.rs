@@ -25,7 +25,10 @@ pub(super) fn approve(terminal: &Terminal, args: &args::Approve) -> Result<Exit,
     let project = context::load(terminal, &args.variables)?;
     let gate = find(&project.desired, &args.gate)?;
     let by = args.by.clone().unwrap_or_else(context::user);
-    let reason = args.reason.clone().unwrap_or_default();
+    let reason = match &args.reason {
+        Some(reason) => reason.clone(),
+        None => kept_reason(operator::given(&folder(), &gate), &by),
+    };
     for (option, text) in [("--by", &by), ("--reason", &reason)] {
         if text.chars().count() > MOST || text.chars().any(char::is_control) {
             let help = format!("One line of at most {MOST} characters.");
@@ -48,6 +51,15 @@ pub(super) fn approve(terminal: &Terminal, args: &args::Approve) -> Result<Exit,
     Ok(Exit::Done)
 }
 
+/// The reason of an approval that waits already: one without a reason does not erase it.
+fn kept_reason(before: Option<Approval>, by: &str) -> String {
+    match before {
+        Some(before) if before.by == by || before.reason.is_empty() => before.reason,
+        Some(before) => format!("{} ({})", before.reason, before.by),
+        None => String::new(),
+    }
+}
+
 /// The gate of that name, if a person can approve it.
 fn find(desired: &Desired, text: &str) -> Result<Address, Failure> {
     let wanted = if text.starts_with("gate.") { text.to_owned() } else { format!("gate.{text}") };
@@ -68,5 +80,19 @@ fn find(desired: &Desired, text: &str) -> Result<Address, Failure> {
             };
             Err(usage(format!("there is no gate {text:?} in this configuration"), help))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_approval_without_a_reason_keeps_the_one_that_waits() {
+        let given = |reason: &str| Some(Approval { by: "ann".to_owned(), reason: reason.to_owned() });
+        assert_eq!(kept_reason(given("looked at it"), "ann"), "looked at it");
+        assert_eq!(kept_reason(given("looked at it"), "bob"), "looked at it (ann)", "whose word it is stays told");
+        assert_eq!(kept_reason(given(""), "bob"), "");
+        assert_eq!(kept_reason(None, "ann"), "");
     }
 }

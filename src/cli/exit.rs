@@ -104,13 +104,14 @@ impl Exit {
             moves_moot,
             quarantined,
             lost,
+            in_doubt,
             bytes: _,
             seconds: _,
             time: _,
             interrupted,
             remarks: _,
         } = summary;
-        let in_part = [failed, skipped, stale, not_started, refused, unknown, whole_unknown, quarantined]
+        let in_part = [failed, skipped, stale, not_started, refused, unknown, whole_unknown, quarantined, in_doubt]
             .into_iter()
             .any(|n| *n > 0)
             || moves_skipped > moves_moot;

@@ -75,6 +75,12 @@ pub fn approve(approvals: &Utf8Path, gate: &Address, approval: &Approval) -> std
     fs::rename(&temporary, &file)
 }
 
+/// The approval that waits for a gate, if one can be read.
+pub fn given(approvals: &Utf8Path, gate: &Address) -> Option<Approval> {
+    let text = fs::read_to_string(approval_file(approvals, gate)).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
 fn failed(call: String, error: impl std::fmt::Display) -> PortError {
     PortError::new(PortErrorKind::Protocol, call, error.to_string())
 }

@@ -63,7 +63,13 @@ impl Queue {
 
     /// Gives out the actions that may start now, in the plan's order, each once.
     pub fn ready(&mut self) -> Vec<ActionId> {
-        let ready = std::mem::take(&mut self.ready);
+        self.ready_of(|_| true)
+    }
+
+    /// The same, of some; the others stay.
+    pub fn ready_of(&mut self, wanted: impl Fn(ActionId) -> bool) -> Vec<ActionId> {
+        let (ready, others) = self.ready.iter().copied().partition::<BTreeSet<u32>, _>(|id| wanted(ActionId(*id)));
+        self.ready = others;
         for id in &ready {
             self.set(*id, Stage::Started);
             self.running += 1;

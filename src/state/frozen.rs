@@ -2,14 +2,12 @@
 //! the same day may not spend again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use camino::Utf8Path;
 use jiff::Timestamp;
 
-use super::journal::{self, Record};
-
-/// How a payload of the record that is looked for begins.
-const THAWED: &[u8] = br#"{"record":"thawed""#;
+use super::journal::{self, Record, THAWED};
 
 /// Milliseconds of freeze that began within a time, by what `group` makes of a path; over all runs below a folder.
 ///
@@ -26,7 +24,9 @@ pub fn spent(
         let (mut any, mut within_any) = (false, false);
         let mut seen = BTreeSet::new();
         journal::each(folder, THAWED, |record| {
-            let Record::Thawed { container, path, at, frozen_ms: ms } = record else { return };
+            let Record::Thawed { container, path, at, frozen_ms: ms } = record else {
+                return ControlFlow::Continue(());
+            };
             any = true;
             within_any |= within.contains(&at);
             // A run that was cut short just then is taken up, and its end seen twice.
@@ -34,6 +34,7 @@ pub fn spent(
                 let sum = spent.entry(group(&path).to_owned()).or_default();
                 *sum = sum.saturating_add(ms);
             }
+            ControlFlow::Continue(())
         })?;
         if any && !within_any {
             break;
@@ -70,8 +71,8 @@ mod tests {
             &[thawed("web/a", "2026-01-04T23:59:59Z", 7), thawed("web/b", "2026-01-05T00:00:00Z", 20), Record::Ended],
         );
         write("3", &[thawed("app/c", "2026-01-05T08:00:00Z", 300), thawed("web/d", "2026-01-06T00:00:00Z", 9)]);
-        journal::pack(runs, "1", 50).expect("packed");
-        journal::pack(runs, "2", 50).expect("packed");
+        journal::pack(runs, "1", 50, Timestamp::MIN).expect("packed");
+        journal::pack(runs, "2", 50, Timestamp::MIN).expect("packed");
         let found = spent(runs, day(), first).expect("read");
         assert_eq!(found, BTreeMap::from([("app".to_owned(), 300), ("web".to_owned(), 20)]));
         // A torn tail hides nothing that stands before it.

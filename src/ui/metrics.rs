@@ -46,6 +46,8 @@ struct Families {
     planned_bytes: IntGauge,
     requests: IntCounterVec,
     flying: BTreeMap<Container, Flying>,
+    /// Perhaps read-only until the next attempt tells, since when.
+    suspected: BTreeMap<Container, Timestamp>,
     /// Set aside and still read-only, since when at the latest.
     set_aside: BTreeMap<Container, Timestamp>,
 }
@@ -128,6 +130,7 @@ impl Families {
             requests: counters("tranship_gitlab_requests_total", "Requests made of GitLab's API, by call.", &["call"])?,
             registry,
             flying: BTreeMap::new(),
+            suspected: BTreeMap::new(),
             set_aside: BTreeMap::new(),
         })
     }
@@ -148,28 +151,38 @@ impl Families {
             Event::MoveScheduled { container, source, destination, since, .. } => {
                 self.land(container);
                 self.set_aside.remove(container);
+                self.suspected.remove(container);
                 self.in_flight.with_label_values(&[source.as_str(), destination.as_str()]).inc();
                 let flying = Flying { source: source.clone(), destination: destination.clone(), since: *since };
                 self.flying.insert(*container, flying);
             }
             Event::MoveVerified { container, source, destination, bytes, verdict, frozen_ms, .. } => {
                 self.land(container);
+                self.suspected.remove(container);
                 let pair = [source.as_str(), destination.as_str()];
                 self.moves.with_label_values(&[verdict.as_str(), pair[0], pair[1]]).inc();
                 self.bytes.with_label_values(&pair).inc_by(bytes.0);
                 let frozen = std::time::Duration::from_millis(*frozen_ms).as_secs_f64();
                 self.frozen.with_label_values(&pair).observe(frozen);
             }
-            Event::MoveRetried { container, .. } => {
+            Event::MoveRetried { container, frozen, .. } => {
+                let since = self.flying.get(container).map_or(at, |flying| flying.since);
                 self.land(container);
+                if *frozen {
+                    self.suspected.entry(*container).or_insert(since);
+                } else {
+                    self.suspected.remove(container);
+                }
                 self.retries.inc();
             }
             Event::MoveSkipped { container, done, .. } => {
                 self.land(container);
+                self.suspected.remove(container);
                 self.skipped.with_label_values(&[if *done { "true" } else { "false" }]).inc();
             }
             Event::Quarantined { container, loss, cause, .. } => {
-                let since = self.flying.get(container).map_or(at, |flying| flying.since);
+                let flying = self.flying.get(container).map_or(at, |flying| flying.since);
+                let since = self.suspected.remove(container).unwrap_or(flying);
                 self.land(container);
                 if is_frozen(cause) {
                     self.set_aside.insert(*container, since);
@@ -244,7 +257,8 @@ impl Metrics {
     /// It cannot be written; a fault of ours.
     pub fn text(&self, at: Timestamp, requests: &BTreeMap<&'static str, u64>) -> Result<String, String> {
         let families = self.lock();
-        let since = families.flying.values().map(|flying| flying.since).chain(families.set_aside.values().copied());
+        let frozen = families.suspected.values().chain(families.set_aside.values()).copied();
+        let since = families.flying.values().map(|flying| flying.since).chain(frozen);
         let ages: Vec<i64> = since.map(|since| at.duration_since(since).as_secs()).collect();
         let too_long = ages.iter().filter(|age| **age > TOO_LONG).count();
         families.too_long.set(i64::try_from(too_long).unwrap_or(i64::MAX));
@@ -300,6 +314,51 @@ mod tests {
         assert_eq!(too_long(&metrics, 701), "1");
         metrics.event(&scheduled(800), time(800));
         assert_eq!(too_long(&metrics, 801), "0");
+    }
+
+    #[test]
+    fn what_may_be_read_only_until_its_next_attempt_is_frozen_since_its_first_request() {
+        let mut metrics = Metrics::new().expect("made");
+        let storage = |name: &str| StorageName::new(name).expect("valid");
+        let container = Container { kind: ContainerKind::Project, id: 1 };
+        let longest = |metrics: &Metrics, at| {
+            let text = metrics.text(time(at), &BTreeMap::new()).expect("text");
+            let line = text.lines().find(|line| line.starts_with("tranship_frozen_longest_seconds ")).expect("there");
+            line.rsplit(' ').next().expect("a value").to_owned()
+        };
+        let retried = |frozen| Event::MoveRetried {
+            container,
+            path: "a/b".into(),
+            cause: "failed".into(),
+            attempt: 1,
+            after_seconds: 600,
+            frozen,
+        };
+        let scheduled = Event::MoveScheduled {
+            container,
+            path: "a/b".into(),
+            source: storage("default"),
+            destination: storage("pod-a"),
+            move_id: 1,
+            attempt: 1,
+            since: time(10),
+        };
+        metrics.event(&scheduled, time(10));
+        metrics.event(&retried(true), time(20));
+        assert_eq!(longest(&metrics, 610), "600");
+        let aside = Event::Quarantined {
+            container,
+            path: "a/b".into(),
+            cause: "read-only without an end (its move failed before a worker took it)".into(),
+            evidence: Vec::new(),
+            remedy: String::new(),
+            loss: false,
+        };
+        metrics.event(&aside, time(620));
+        assert_eq!(longest(&metrics, 710), "700", "counted from its request, not from its quarantine");
+        metrics.event(&scheduled, time(10));
+        metrics.event(&retried(false), time(20));
+        assert_eq!(longest(&metrics, 900), "0", "it can be written to");
     }
 
     fn time(second: i64) -> Timestamp {

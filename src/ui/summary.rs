@@ -35,14 +35,26 @@ pub(super) fn is_clean(summary: &Summary) -> bool {
         moves_moot,
         quarantined,
         lost,
+        in_doubt,
         bytes: _,
         seconds: _,
         time: _,
         interrupted,
         remarks: _,
     } = summary;
-    let open =
-        [*failed, *skipped, *stale, *not_started, *refused, *gates_closed, *paused, *unknown, *quarantined, *lost];
+    let open = [
+        *failed,
+        *skipped,
+        *stale,
+        *not_started,
+        *refused,
+        *gates_closed,
+        *paused,
+        *unknown,
+        *quarantined,
+        *lost,
+        *in_doubt,
+    ];
     open.iter().all(|n| *n == 0) && *whole_unknown == 0 && moves_skipped <= moves_moot && !interrupted
 }
 
@@ -68,6 +80,7 @@ pub fn summary(summary: &Summary, style: Style) -> String {
         moves_moot,
         quarantined,
         lost,
+        in_doubt,
         bytes,
         seconds,
         time,
@@ -138,6 +151,7 @@ pub fn summary(summary: &Summary, style: Style) -> String {
                 "copied before the frozen source could be read; read before the move, equal to the destination",
             ),
             (*unknown, "unknown", "moved, but could not be compared: not a pass"),
+            (*in_doubt, "in doubt", "how they ended could not be found out; the next apply asks again"),
             (moves_skipped.saturating_sub(*moves_moot), "skipped", "not made; the next plan has them again if needed"),
             (*moves_moot, "needless", "deleted meanwhile, or already in place"),
         ],
@@ -187,7 +201,8 @@ fn next(summary: &Summary) -> Vec<&'static str> {
     if summary.refused > 0 {
         lines.push("- What is left on a storage that was refused stands above; see to it, then plan again.");
     }
-    let undone = [summary.failed, summary.skipped, summary.stale, summary.not_started, summary.refused];
+    let undone =
+        [summary.failed, summary.skipped, summary.stale, summary.not_started, summary.refused, summary.in_doubt];
     let skipped = summary.moves_skipped > summary.moves_moot;
     if summary.paused > 0 {
         lines.push("- Come back when it says above: what is paused goes on from there, and repeats nothing.");

@@ -509,7 +509,14 @@ fn events() -> Vec<Event> {
             detail: String::new(),
             frozen_ms: 1234,
         },
-        Event::MoveRetried { container, path: path.clone(), cause: "pushes".into(), attempt: 1, after_seconds: 30 },
+        Event::MoveRetried {
+            container,
+            path: path.clone(),
+            cause: "pushes".into(),
+            attempt: 1,
+            after_seconds: 30,
+            frozen: false,
+        },
         Event::MoveSkipped { container, path: path.clone(), why: "deleted meanwhile".into(), done: true },
         Event::MoveSkipped { container, path: path.clone(), why: "no room: 1 GiB needed".into(), done: false },
         Event::Quarantined {

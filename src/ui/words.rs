@@ -435,7 +435,7 @@ pub(super) fn event(event: &Event) -> String {
             }
             line
         }
-        Event::MoveRetried { container, path, cause, attempt, after_seconds } => format!(
+        Event::MoveRetried { container, path, cause, attempt, after_seconds, frozen: _ } => format!(
             "attempt {attempt} failed for {}: {cause}; tried again in {}",
             named(*container, path),
             text::duration(*after_seconds)

@@ -14,7 +14,7 @@ use tranship::model::{
 };
 use tranship::plan::{self, Plan, WaitingOn};
 use tranship::sandbox::memory::{Handle, KillPoint};
-use tranship::state::{QuarantineRecord, State};
+use tranship::state::{QuarantineRecord, Record, State};
 
 use crate::laws::{Tool, name, passed, process, spec};
 
@@ -121,6 +121,7 @@ async fn dead_end_b_is_found_by_time_and_flat_bytes_and_never_by_a_post() {
     assert!(record.evidence.iter().any(|line| line.contains("no byte arrived on pod-")), "{record:?}");
     assert_eq!(posts(&tool, container), 1);
     assert!(summary.seconds > 30 * 60, "not called dead before its time: {summary:?}");
+    assert!(summary.time.longest_ms > 30 * 60_000, "what it bore counts: {:?}", summary.time);
 }
 
 #[tokio::test]
@@ -181,7 +182,9 @@ async fn what_was_switched_counts_as_moved_whatever_the_record_says_and_what_is_
     assert_eq!(passed(&summary) + summary.unknown, 9, "{summary:?}");
     for cause in ["never cleaned up", "failed after the switch", "cleanup failed"] {
         assert!(summary.remarks.iter().any(|r| r.contains(cause)), "{cause} in {:?}", summary.remarks);
+        assert!(said(&tool, cause), "told when it is seen: {cause}");
     }
+    assert!(summary.time.longest_ms < 10 * 60_000, "what is replicated can be written to: {:?}", summary.time);
     let state = tool.state();
     assert_eq!(state.storage(&name("default")).expect("a record").left.len(), 3);
     let refused = tool.events().into_iter().find_map(|event| match event {
@@ -592,4 +595,123 @@ async fn a_shortage_of_workers_that_ends_in_an_outage_of_gitlab_does_not_hold_th
     let run = tokio::time::timeout(Duration::from_secs(120), tool.run(&plan)).await;
     let summary = run.expect("it ends").summary;
     assert_eq!(summary.quarantined, 0, "{summary:?}");
+}
+
+/// Kills a run at its first POST, which `point` says whether GitLab takes. One move at once. Returns what it was to move.
+fn killed_at_the_first_post(faults: &SandboxConnection, point: KillPoint) -> (Tool, Container) {
+    let run = |call: u64, point: KillPoint| {
+        let mut tool = tool(faults);
+        tool.desired.max_moves = 1;
+        let plan = process().block_on(tool.plan());
+        let fleet = tool.fleet.clone();
+        fleet.kill_at(fleet.calls() + call, point);
+        process().block_on(async {
+            tokio::select! {
+                _ = tool.run(&plan) => panic!("call {call} was never made"),
+                () = fleet.killed() => {}
+            }
+        });
+        tool.fleet.revive();
+        tool
+    };
+    let first = |call: &u64| !run(*call, KillPoint::After).fleet.moves().is_empty();
+    let call = (1..60).find(first).expect("a POST");
+    let container = run(call, KillPoint::After).fleet.moves()[0].container;
+    (run(call, point), container)
+}
+
+#[test]
+fn what_cannot_be_followed_is_left_alone_and_everything_else_goes_on() {
+    for point in [KillPoint::Before, KillPoint::After] {
+        let (mut tool, doubted) = killed_at_the_first_post(&spec(8, &[]), point);
+        // GitLab answers for that one no more, for as long as recovery asks.
+        tool.fleet.fail_next("moves_of", 11, PortErrorKind::Transient);
+        let summary = process().block_on(tool.apply());
+        assert!(said(&tool, "it is left alone, and the next apply asks again"), "{point:?}: {:?}", tool.events());
+        let skipped = u64::from(point == KillPoint::Before);
+        assert_eq!((passed(&summary), summary.failed, summary.in_doubt), (7, 0, skipped), "{point:?}: {summary:?}");
+        assert_eq!(summary.moves_skipped, skipped, "{point:?}: {summary:?}");
+        assert_eq!(posts(&tool, doubted), usize::from(point == KillPoint::After), "{point:?}");
+        // Its doubt was kept, and is settled as soon as GitLab answers.
+        let summary = process().block_on(tool.apply());
+        assert_eq!((summary.in_doubt, summary.quarantined), (0, 0), "{point:?}: {summary:?}");
+        assert_eq!(posts(&tool, doubted), 1, "{point:?}");
+        let state = tool.state();
+        let Some(Record::Assignment(record)) = state.records.get(&Address::new("assignment", "everything")) else {
+            panic!("an assignment's record")
+        };
+        assert_eq!(record.count, 8, "{point:?}: each is counted once");
+        assert!(process().block_on(tool.plan()).is_empty(), "{point:?}");
+    }
+}
+
+#[test]
+fn what_may_be_frozen_for_good_is_named_when_an_earlier_run_is_taken_up() {
+    let (mut tool, container) = killed_at_the_first_post(&faults(3, &[("dead_end_a", 1, 1)]), KillPoint::After);
+    let summary = process().block_on(tool.apply());
+    assert!(said(&tool, &format!("Project.find({}).set_repository_writable!", container.id)), "{:?}", tool.events());
+    assert_eq!((passed(&summary), summary.quarantined), (2, 1), "the next attempt tells: {summary:?}");
+}
+
+#[tokio::test]
+async fn what_may_be_frozen_for_good_is_named_when_the_attempt_that_would_tell_asked_in_vain() {
+    let mut tool = tool(&faults(8, &[("dead_end_a", 2, 1)]));
+    let plan = tool.plan().await;
+    let (fleet, stop, events) = (tool.fleet.clone(), tool.stop.clone(), tool.events_shared());
+    let retried = move |least: u32| {
+        events.lock().expect("not poisoned").iter().any(|event| match event {
+            Event::MoveRetried { attempt, .. } => *attempt >= least,
+            _ => false,
+        })
+    };
+    tokio::spawn(async move {
+        while !retried(1) {
+            tokio::task::yield_now().await;
+        }
+        fleet.fail_next("moves_of", 100_000, PortErrorKind::Transient);
+        while !retried(2) {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    });
+    let summary = tool.run(&plan).await.summary;
+    assert!(summary.remarks.iter().any(|line| line.contains("may be read-only for good")), "{:?}", summary.remarks);
+}
+
+#[tokio::test]
+async fn a_look_for_a_move_whose_answer_was_lost_is_repeated_when_it_is_lost_itself() {
+    let mut tool = tool(&spec(6, &[]));
+    tool.desired.max_moves = 1;
+    let plan = tool.plan().await;
+    tool.fleet.fail_next("schedule", 1, PortErrorKind::Ambiguous);
+    let (fleet, events) = (tool.fleet.clone(), tool.events_shared());
+    tokio::spawn(async move {
+        let looks = |e: &Event| matches!(e, Event::Warning { message } if message.contains("looking whether GitLab"));
+        while !events.lock().expect("not poisoned").iter().any(looks) {
+            tokio::task::yield_now().await;
+        }
+        fleet.fail_next("moves_of", 3, PortErrorKind::Transient);
+    });
+    let summary = tool.run(&plan).await.summary;
+    assert!(said(&tool, "asking again in 30 s"), "{:?}", tool.events());
+    assert_eq!((passed(&summary), summary.failed, summary.in_doubt), (6, 0, 0), "{summary:?}");
+}
+
+#[tokio::test]
+async fn what_somebody_moved_away_after_the_list_was_read_is_stale_and_no_loss() {
+    let mut tool = tool(&spec(6, &[]));
+    tool.desired.max_moves = 1;
+    let plan = tool.plan().await;
+    let first = tool.plan().await.moves.iter().map(|one| one.container.id).min().expect("one");
+    // Under way while the first move's look reads the page that shows it too.
+    let taken: Vec<u64> = plan.moves.iter().map(|one| one.container.id).filter(|id| *id != first).collect();
+    for id in &taken {
+        tool.fleet.foreign_move(*id, &name("other")).expect("taken");
+    }
+    let summary = tool.run(&plan).await.summary;
+    assert_eq!((summary.quarantined, passed(&summary)), (0, 1), "{summary:?}");
+    let stale = tool.events().into_iter().filter(
+        |event| matches!(event, Event::MoveSkipped { why, done: false, .. } if why == "stale: it is on other now, not on default"),
+    );
+    assert_eq!(stale.count(), taken.len(), "{:?}", tool.events());
 }

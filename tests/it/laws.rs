@@ -209,7 +209,7 @@ impl Tool {
 
     /// Packs the newest run's journal, as the command does.
     pub(crate) fn finish(&self) {
-        apply::finish(&self.runs, &format!("{:04}", self.run)).expect("packed");
+        apply::finish(&self.runs, &format!("{:04}", self.run), self.fleet.now()).expect("packed");
     }
 
     pub(crate) async fn run(&mut self, plan: &Plan) -> RunResult {
@@ -378,7 +378,7 @@ fn law_5_killed_at_any_call_the_next_apply_ends_in_the_same_world() {
     let digest = |s: &State| {
         let record = s.records.get(&Address::new("assignment", "everything")).expect("a record").clone();
         let tranship::state::Record::Assignment(record) = record else { panic!("an assignment's record") };
-        (record.count, record.bytes, record.digest, record.verification)
+        (record.count, record.bytes, record.digest, record.verification, record.waves)
     };
     let mut tried = 0;
     // Every third call, struck in turn before it reaches the world and after; all of both with TRANSHIP_ALL_KILLS set.

@@ -137,10 +137,15 @@ async fn a_gate_that_fails_in_the_second_wave_stops_what_comes_after_and_coming_
     assert_eq!(addresses(&again)[0], hold("wave", "second").to_string());
     assert!(tool.state().hold(&hold("wave", "sample")).expect("recorded").passed);
     tool.fleet.set_metric(ERRORS, Some(0.1));
+    // What was approved before the gate said no opens nothing now.
+    tool.max_wait = Some(Duration::from_secs(120));
+    let summary = tool.apply().await;
+    assert_eq!((passed(&summary), summary.paused, on_sources(&tool)), (0, 1, 5), "{summary:?}");
+    tool.fleet.approve(&gate("go"), "bob");
     let summary = tool.apply().await;
     assert_eq!((passed(&summary), summary.gates_closed, on_sources(&tool)), (5, 0, 0), "{summary:?}");
     let record = tool.state().hold(&hold("wave", "second")).expect("recorded").clone();
-    assert_eq!(record.approvals[&gate("go")].by, "ann");
+    assert_eq!(record.approvals[&gate("go")].by, "bob");
     assert!(tool.plan().await.is_empty());
 }
 
@@ -486,4 +491,127 @@ async fn a_second_campaign_is_held_as_the_first_was() {
     tool.fleet.set_metric(ERRORS, Some(7.0));
     let summary = tool.apply().await;
     assert_eq!(summary.gates_closed, 1, "{summary:?}");
+}
+
+/// At a time by the fleet's clock.
+fn at(tool: &Tool, after: u64, then: impl FnOnce(&tranship::sandbox::memory::Handle) + Send + 'static) {
+    let (fleet, due) = (tool.fleet.clone(), tool.fleet.now() + Duration::from_secs(after));
+    tokio::spawn(async move {
+        while fleet.now() < due {
+            tokio::task::yield_now().await;
+        }
+        then(&fleet);
+    });
+}
+
+#[tokio::test]
+async fn a_gates_deadline_counts_from_when_it_was_answered_last() {
+    let mut tool = tool(vec![errors(), approval()]);
+    tool.desired.rollout.waves[0].gates = Some(vec![gate("errors"), gate("go")]);
+    tool.desired.rollout.gates = Vec::new();
+    tool.fleet.set_metric(ERRORS, Some(0.1));
+    // Good for longer than its deadline while nobody has approved, then away for a minute.
+    tool.fleet.set_metric_in(ERRORS, Duration::from_secs(900), None);
+    tool.fleet.set_metric_in(ERRORS, Duration::from_secs(960), Some(0.1));
+    at(&tool, 1200, |fleet| fleet.approve(&gate("go"), "ann"));
+    let summary = tool.apply().await;
+    assert_eq!((passed(&summary), summary.gates_closed), (12, 0), "{summary:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_known_sets_no_weight_back() {
+    let mut tool = ramped();
+    tool.desired.rollout.rollback = true;
+    tool.desired.rollout.gates = vec![gate("errors")];
+    tool.desired.gates.insert(gate("errors"), errors());
+    tool.fleet.set_metric(ERRORS, Some(0.1));
+    tool.fleet.set_metric_in(ERRORS, Duration::from_secs(1000), None);
+    let summary = tool.apply().await;
+    assert_eq!((summary.gates_closed, passed(&summary)), (1, 0), "{summary:?}");
+    let now = share(weights(&tool).last().expect("set"));
+    assert!((now - 25.0).abs() < 1.0, "{now}");
+    assert!(summary.remarks.iter().any(|line| line.contains("weights stay")), "{:?}", summary.remarks);
+}
+
+#[tokio::test]
+async fn a_weight_that_somebody_set_in_an_incident_is_not_set_back() {
+    let mut tool = ramped();
+    tool.desired.rollout.rollback = true;
+    tool.desired.rollout.gates = vec![gate("errors")];
+    tool.desired.gates.insert(gate("errors"), errors());
+    tool.fleet.set_metric(ERRORS, Some(0.1));
+    tool.fleet.set_metric_in(ERRORS, Duration::from_secs(1500), Some(7.0));
+    at(&tool, 1400, |fleet| fleet.set_weight(&name("pod-a"), Weight::ZERO));
+    let summary = tool.apply().await;
+    assert_eq!((summary.gates_closed, passed(&summary)), (1, 0), "{summary:?}");
+    let last = weights(&tool).pop().expect("set");
+    assert_eq!(last[&name("pod-a")], Weight::ZERO, "{last:?}");
+    assert!(
+        summary.remarks.iter().any(|line| line.contains("the weight of pod-a is 0") && line.contains("not set back")),
+        "{:?}",
+        summary.remarks
+    );
+}
+
+#[tokio::test]
+async fn a_soak_ends_however_many_short_applies_come_meanwhile() {
+    let mut tool = ramped();
+    tool.max_wait = Some(Duration::from_secs(1));
+    for _ in 0..60 {
+        tool.apply().await;
+        tool.finish();
+        tool.fleet.advance(Duration::from_secs(20));
+    }
+    let first = tool.state().hold(&hold("ramp", "5")).map(|record| record.passed);
+    assert_eq!(first, Some(true), "twenty minutes of a soak of fifteen");
+}
+
+#[tokio::test]
+async fn what_a_probe_froze_counts() {
+    let (mut tool, _) = probing();
+    let summary = tool.apply().await;
+    let moved = tool.events().into_iter().filter_map(|event| match event {
+        Event::MoveVerified { frozen_ms, .. } => Some(frozen_ms),
+        _ => None,
+    });
+    let moved: u64 = moved.sum();
+    assert!(summary.time.frozen_ms > moved, "four moves of the probe: {} of {moved}", summary.time.frozen_ms);
+}
+
+#[tokio::test]
+async fn a_program_that_waits_for_a_waves_end_runs_though_the_run_is_stopped() {
+    let mut tool = tool(Vec::new());
+    let on = BTreeSet::from([HookEvent::WaveDone]);
+    let hook = Hook { name: "after".into(), exec: vec!["x".into()], on, timeout_seconds: 1 };
+    tool.desired.hooks.insert("after".into(), hook);
+    let (stop, events) = (tool.stop.clone(), tool.events_shared());
+    tokio::spawn(async move {
+        let begun = |e: &&Event| matches!(e, Event::MoveScheduled { .. });
+        while events.lock().expect("not poisoned").iter().filter(begun).count() < 3 {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    });
+    let summary = tool.apply().await;
+    assert_eq!((passed(&summary), summary.interrupted), (3, true), "{summary:?}");
+    let waves: Vec<String> =
+        tool.fleet.hooks_run().iter().map(|(_, input)| input["wave"].as_str().unwrap_or("").to_owned()).collect();
+    assert_eq!(waves, ["sample"]);
+}
+
+#[tokio::test]
+async fn a_stop_ends_a_proof_between_its_looks() {
+    let mut tool = tool(Vec::new());
+    let (stop, events) = (tool.stop.clone(), tool.events_shared());
+    tokio::spawn(async move {
+        let proves = |e: &Event| matches!(e, Event::ActionStarted { address, .. } if &*address.kind == "drain");
+        while !events.lock().expect("not poisoned").iter().any(proves) {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    });
+    let summary = tool.apply().await;
+    assert_eq!((passed(&summary), summary.interrupted), (12, true), "{summary:?}");
+    assert_eq!(end(&tool, &Address::new("drain", "default")), Some(Outcome::NotStarted));
+    assert!(tool.state().storage(&name("default")).is_some_and(|record| record.drained.is_none()));
 }

@@ -174,6 +174,12 @@ impl Calendar {
         self.within_budget(planned, p95, now)
     }
 
+    /// Whether moves of one project, one after the other, may begin within the budget of its group's day.
+    pub(crate) fn fit(&mut self, moves: &[PlannedMove], now: Timestamp) -> Eligible {
+        let p95 = moves.iter().map(|one| self.p95_ms(one)).sum();
+        moves.first().map_or(Eligible::Yes, |first| self.within_budget(first, p95, now))
+    }
+
     fn within_budget(&mut self, planned: &PlannedMove, p95: u64, now: Timestamp) -> Eligible {
         let Some(per_day) = self.freeze.per_day.map(|seconds| seconds.saturating_mul(1000)) else {
             return Eligible::Yes;
@@ -233,12 +239,25 @@ impl Calendar {
         Some(group)
     }
 
-    /// A time by the clock on the wall.
-    pub(crate) fn spell(&self, at: Timestamp) -> String {
+    /// A freeze that nothing was kept for.
+    pub(crate) fn spend(&mut self, path: &str, frozen_ms: u64, now: Timestamp) {
+        if self.counts_days() {
+            self.roll(now);
+            let spent = self.spent.entry(Arc::from(group_of(path))).or_default();
+            *spent = spent.saturating_add(frozen_ms);
+        }
+    }
+
+    /// A time by the clock on the wall: the window's where a window is waited for, else the budget's.
+    pub(crate) fn spell(&self, at: Timestamp, why: &Why) -> String {
         if at == Timestamp::MAX {
             return "another configuration".to_owned();
         }
-        at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
+        let zone = match why {
+            Why::Closed(window) | Why::TooLate(window) => self.windows.get(window).map(|(window, _)| window.zone()),
+            Why::Spent(_) | Why::Retry => None,
+        };
+        at.to_zoned(zone.unwrap_or(&self.zone).clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
     }
 
     /// Milliseconds spent this day by group, those with most first.

@@ -49,6 +49,12 @@ impl Patience {
         // What cannot be read is watched anew: longer than needed, never shorter.
         Self { max_wait, soaks: read.unwrap_or_default(), row: None, closed: false }
     }
+
+    /// The newest word of earlier runs on each hold, to be written once more: their journals are not kept for ever.
+    pub(crate) fn carried(&self) -> Vec<Entry> {
+        let soak = |(hold, since): (&Address, &Timestamp)| Entry::Soak { hold: hold.clone(), since: Some(*since) };
+        self.soaks.iter().map(soak).collect()
+    }
 }
 
 /// How a hold ended.
@@ -58,20 +64,27 @@ pub(super) struct Ended {
     at_once: bool,
     /// A gate said no, or could not be answered in time.
     closed: bool,
+    /// One said no. What is not known sets no weight back.
+    refused: bool,
     /// Weights that were set back.
     set_back: Vec<StorageName>,
     remarks: Vec<String>,
 }
 
 impl Ended {
-    /// A gate said no, or could not be answered in time.
-    fn closed(cause: String) -> Self {
+    /// A gate said no.
+    fn refused(cause: String) -> Self {
+        Self { refused: true, ..Self::unanswered(cause) }
+    }
+
+    /// A gate could not be answered in time.
+    fn unanswered(cause: String) -> Self {
         Self { closed: true, ..Self::of(Outcome::GateClosed { cause }) }
     }
 
     fn of(outcome: Outcome) -> Self {
         let (approvals, set_back, remarks) = Default::default();
-        Self { outcome, approvals, at_once: false, closed: false, set_back, remarks }
+        Self { outcome, approvals, at_once: false, closed: false, refused: false, set_back, remarks }
     }
 }
 
@@ -88,6 +101,8 @@ struct Watch {
     checks: Vec<Check>,
     approvals: Vec<Address>,
     rollback: BTreeMap<StorageName, Weight>,
+    /// The weights of those, as this tool left them.
+    left: BTreeMap<StorageName, Weight>,
     settings: std::sync::Arc<tokio::sync::Mutex<()>>,
     max_wait: Option<Duration>,
 }
@@ -125,8 +140,13 @@ impl Watch {
             Some(ended) => ended,
             None => self.ask().await,
         };
-        if ended.closed {
+        if ended.refused {
             self.set_back(&mut ended).await;
+        } else if ended.closed && !self.rollback.is_empty() {
+            ended.remarks.push(format!("{}: weights stay: no gate has said no", self.address));
+        }
+        if ended.closed {
+            self.use_up_approvals(&mut ended).await;
         }
         if ended.closed || matches!(ended.outcome, Outcome::Done { .. }) {
             let entry = Entry::Soak { hold: self.address.clone(), since: None };
@@ -174,7 +194,7 @@ impl Watch {
             for check in self.checks.iter().filter(|check| !check.dry_run) {
                 let answer = gate::ask(&self.ports, check, now).await;
                 if answer.verdict == Verdict::Fail {
-                    return Some(Ended::closed(answer.why));
+                    return Some(Ended::refused(answer.why));
                 }
             }
         }
@@ -192,6 +212,8 @@ impl Watch {
         let mut dry = BTreeSet::new();
         let mut approvals = BTreeMap::new();
         let mut answers: Vec<(&Check, Judgement)> = Vec::new();
+        // Since when each gate that cannot be answered is so.
+        let mut silent: BTreeMap<String, Timestamp> = BTreeMap::new();
         let mut due = began;
         loop {
             let now = self.ports.clock.now();
@@ -200,6 +222,12 @@ impl Watch {
                 for check in &self.checks {
                     answers.push((check, gate::ask(&self.ports, check, now).await));
                 }
+                let unknown = answers.iter().filter(|(_, answer)| answer.verdict == Verdict::Unknown);
+                silent = unknown
+                    .map(|(check, _)| named(check))
+                    .map(|name| (silent.get(&name).copied().unwrap_or(now), name))
+                    .map(|(since, name)| (name, since))
+                    .collect();
                 let interval = self.interval().unwrap_or(LOOK);
                 due = now.saturating_add(signed(interval)).unwrap_or(Timestamp::MAX);
             }
@@ -218,7 +246,7 @@ impl Watch {
                 .map(|(_, answer)| answer.why.clone())
                 .collect();
             if !no.is_empty() {
-                return Ended::closed(no.join("; "));
+                return Ended::refused(no.join("; "));
             }
             let unknown: Vec<&(&Check, Judgement)> =
                 deciding().filter(|(_, answer)| answer.verdict == Verdict::Unknown).collect();
@@ -232,10 +260,14 @@ impl Watch {
                 return Ended { approvals: approvals.clone(), at_once, ..Ended::of(self.passed(&answers, &approvals)) };
             }
             let waited = Duration::try_from(now.duration_since(began)).unwrap_or_default();
-            let late = unknown.iter().find(|(check, _)| waited >= Duration::from_secs(check.deadline_seconds));
+            let late = unknown.iter().find(|(check, _)| {
+                let since = silent.get(&named(check)).copied().unwrap_or(now);
+                let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+                waited >= Duration::from_secs(check.deadline_seconds)
+            });
             if let Some((check, answer)) = late {
                 let cause = format!("not answered in {} s: {}", check.deadline_seconds, answer.why);
-                return Ended::closed(cause);
+                return Ended::unanswered(cause);
             }
             let whom: Vec<String> =
                 unknown.iter().map(|(check, _)| named(check)).chain(missing.iter().map(ToString::to_string)).collect();
@@ -291,7 +323,22 @@ impl Watch {
         Outcome::Done { detail: held.chain(approved).collect::<Vec<_>>().join("; ") }
     }
 
-    /// Sets weights back after a gate said no.
+    /// An approval that was given before a gate closed is of what was known then: it opens nothing later.
+    async fn use_up_approvals(&self, ended: &mut Ended) {
+        let Some(operator) = &self.ports.operator else { return };
+        for gate in &self.approvals {
+            let Ok(Some(approval)) = operator.approval(gate).await else { continue };
+            ended.remarks.push(match operator.approval_used(gate).await {
+                Ok(()) => format!(
+                    "{gate}: the approval by {} was given before {} closed, and is used up: approve anew",
+                    approval.by, self.address
+                ),
+                Err(error) => format!("{gate}: {error}"),
+            });
+        }
+    }
+
+    /// Sets weights back after a gate said no, but for those that somebody has changed since.
     async fn set_back(&self, ended: &mut Ended) {
         if self.rollback.is_empty() {
             return;
@@ -301,11 +348,19 @@ impl Watch {
             Ok(now) => now,
             Err(e) => return ended.remarks.push(format!("the weights were not set back: {e}")),
         };
-        let change = |(name, after): (&StorageName, &Weight)| {
-            let before = *now.get(name)?;
-            Some((name.clone(), WeightChange { before, after: *after }))
-        };
-        let changes: BTreeMap<_, _> = self.rollback.iter().filter_map(change).collect();
+        let mut changes = BTreeMap::new();
+        for (name, after) in &self.rollback {
+            let Some(before) = now.get(name).copied() else { continue };
+            if before == *after || self.left.get(name) == Some(&before) {
+                changes.insert(name.clone(), WeightChange { before, after: *after });
+            } else {
+                let what = "which is not what this tool left: somebody has set it";
+                ended.remarks.push(format!("the weight of {name} is {before}, {what}; it was not set back to {after}"));
+            }
+        }
+        if changes.is_empty() {
+            return;
+        }
         let (outcome, remarks) = set_weights(&self.ports, &changes).await;
         ended.remarks.extend(remarks);
         match outcome {
@@ -359,6 +414,7 @@ impl Engine<'_> {
             checks: checks.clone(),
             approvals: approvals.cloned().collect(),
             rollback: rollback.clone(),
+            left: rollback.keys().filter_map(|name| Some((name.clone(), self.state.storage(name)?.weight?))).collect(),
             settings: self.settings.clone(),
             max_wait: self.patience.max_wait,
         };
@@ -373,7 +429,7 @@ impl Engine<'_> {
         self.running -= 1;
         let Some(action) = self.action(id) else { return };
         let Change::Hold { after, calm, storages, .. } = &action.change else { return };
-        let Ended { outcome, approvals, at_once, closed, set_back, remarks } = ended;
+        let Ended { outcome, approvals, at_once, closed, refused: _, set_back, remarks } = ended;
         for message in remarks {
             self.summary.remarks.push(message.clone());
             self.tell(Event::Warning { message });

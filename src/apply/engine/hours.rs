@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::eligible::{Calendar, Eligible, Why};
 use super::{Engine, Message};
 use crate::apply::event::{Event, Spent};
+use crate::model::Container;
 use crate::plan::freeze::group_of;
 use crate::plan::{ActionId, Change, Plan};
 use crate::state::frozen;
@@ -156,11 +157,8 @@ impl Engine<'_> {
         let planned = plan.moves.get(at)?;
         let frozen = self.mover.thawed().remove(&planned.container);
         let ms = frozen.unwrap_or(0);
-        let time = &mut self.summary.time;
-        time.frozen_ms = time.frozen_ms.saturating_add(ms);
-        if frozen.is_some() && (ms > time.longest_ms || time.longest.is_empty()) {
-            time.longest_ms = ms;
-            time.longest = format!("{} {}", planned.container, planned.path);
+        if frozen.is_some() {
+            self.bear(planned.container, &planned.path, ms);
         }
         let Some(group) = self.hours.calendar.end(at, ms, now) else { return frozen };
         let left = self.hours.calendar.left_ms(&group);
@@ -179,12 +177,23 @@ impl Engine<'_> {
         frozen
     }
 
+    /// Adds one freeze to the run's.
+    pub(super) fn bear(&mut self, container: Container, path: &str, ms: u64) {
+        let time = &mut self.summary.time;
+        time.frozen_ms = time.frozen_ms.saturating_add(ms);
+        if ms > time.longest_ms || time.longest.is_empty() {
+            time.longest_ms = ms;
+            time.longest = format!("{container} {path}");
+        }
+    }
+
     /// Says what waits and until when; sets the clock, or leaves what would wait for too long.
     pub(super) fn wait_for_hours(&mut self, now: Timestamp) {
         let ids: Vec<ActionId> = self.waves.keys().copied().collect();
         let mut first: Option<Timestamp> = None;
         for id in ids {
-            let Some((until, why)) = self.hours.next(id).map(|(until, why)| (until, why.to_string())) else { continue };
+            let Some((until, why)) = self.hours.next(id).map(|(until, why)| (until, why.clone())) else { continue };
+            let until_text = self.hours.calendar.spell(until, &why);
             let parked = self.hours.parked.get(&id).map_or(0, BTreeMap::len);
             let held = self.hours.held.contains_key(&id);
             let Some(wave) = self.waves.get_mut(&id) else { continue };
@@ -193,7 +202,6 @@ impl Engine<'_> {
                 continue;
             }
             let rests = if held { wave.in_flight == 0 } else { wave.rests(parked) };
-            let until_text = self.hours.calendar.spell(until);
             let wait = until.duration_since(now).unsigned_abs();
             if rests && self.max_wait.is_some_and(|most| wait > most) {
                 let moves = if count == 1 { "move waits" } else { "moves wait" };

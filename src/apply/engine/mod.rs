@@ -81,6 +81,11 @@ fn guarded<T: Send + 'static>(
     });
 }
 
+/// True of programs that run at the end of a wave.
+fn tells_of_an_end(action: &Action) -> bool {
+    matches!(action.change, Change::RunHook { on: HookEvent::WaveDone, .. })
+}
+
 /// One run of one plan.
 pub(crate) struct Engine<'a> {
     plan: &'a Plan,
@@ -96,8 +101,8 @@ pub(crate) struct Engine<'a> {
     slots: Slots,
     pace: Pace,
     pacing: pace::Pacing,
-    /// When each move in flight was begun.
-    launched: BTreeMap<usize, jiff::Timestamp>,
+    /// Moves in flight, and those about to be.
+    launched: BTreeSet<usize>,
     room: Room,
     pools: Pools,
     /// Big moves in flight to each destination.
@@ -117,6 +122,8 @@ pub(crate) struct Engine<'a> {
     unmeasured: BTreeMap<StorageName, String>,
     /// Moves that failed before a worker took them, and were not tried again yet: they may be read-only for good.
     suspects: BTreeSet<usize>,
+    /// What earlier runs moved, nobody knows how far: left alone.
+    doubted: BTreeSet<Container>,
     /// Ends that the state holds and no checkpoint names yet.
     holds: Vec<Container>,
     /// What waits for a window or for the next day.
@@ -169,7 +176,7 @@ impl<'a> Engine<'a> {
             slots: Slots::new(plan),
             pace: Pace::new(plan),
             pacing: pace::Pacing::default(),
-            launched: BTreeMap::new(),
+            launched: BTreeSet::new(),
             room: Room::new(plan),
             pools: Pools::new(&plan.moves),
             crowds: BTreeMap::new(),
@@ -181,6 +188,7 @@ impl<'a> Engine<'a> {
             fresh: BTreeSet::new(),
             unmeasured: BTreeMap::new(),
             suspects: BTreeSet::new(),
+            doubted: BTreeSet::new(),
             holds: Vec::new(),
             hours: hours::Hours::new(plan),
             eta: Eta::new(
@@ -205,6 +213,12 @@ impl<'a> Engine<'a> {
         self
     }
 
+    /// Says what earlier runs moved of which it is not known how it ended.
+    pub(crate) fn leaving(mut self, doubted: BTreeSet<Container>) -> Self {
+        self.doubted = doubted;
+        self
+    }
+
     fn tell(&self, event: Event) {
         let _ = self.mover.events.send(event);
     }
@@ -224,16 +238,21 @@ impl<'a> Engine<'a> {
     /// Runs to the end. True beside the result: something is in doubt, and the journal must be kept.
     pub(crate) async fn run(mut self) -> (RunResult, bool) {
         let began = self.ports().clock.now();
+        let plan = self.plan;
         self.rename().await;
         self.carry_over();
         loop {
             if self.stop.is_cancelled() && !self.stopping {
                 self.begin_stop();
             }
-            if !self.halts() {
-                for id in self.queue.ready() {
-                    self.start(id);
-                }
+            let halts = self.halts();
+            // Who waits for the end of a wave is told of it whatever comes after.
+            let whole = self.fatal.is_none();
+            let begins = |id: ActionId| !halts || whole && plan.actions.get(id.0 as usize).is_some_and(tells_of_an_end);
+            for id in self.queue.ready_of(begins) {
+                self.start(id);
+            }
+            if !halts {
                 self.fill();
             }
             if self.close_waves().await {
@@ -347,8 +366,8 @@ impl<'a> Engine<'a> {
                 let storage = storage.clone();
                 let events = self.mover.events.clone();
                 let waiting = move |what| drop(events.send(Event::Waiting { what }));
-                let known = proof::Known::of(&self.state, &storage);
-                let work = async move { proof::prove_empty(&ports, &storage, &known, waiting).await };
+                let (known, stop) = (proof::Known::of(&self.state, &storage), self.stop.clone());
+                let work = async move { proof::prove_empty(&ports, &storage, &known, &stop, waiting).await };
                 guarded(
                     work,
                     |fault| (Outcome::Failed { cause: fault }, None),
@@ -496,6 +515,7 @@ impl<'a> Engine<'a> {
         self.save().await;
         let waiting = Waiting::new(self.plan, source, *first as usize, self.plan.moves_of(action), *order);
         self.waves.insert(id, Wave::new(name, source, waiting, &prepared));
+        self.leave_doubted(id, *first as usize);
         prepared.disks.keys().for_each(|storage| self.alarm(storage));
         self.keep_pace(true);
     }

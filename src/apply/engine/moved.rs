@@ -18,6 +18,15 @@ use crate::state::{Record, State};
 /// A destination's disk is measured again after that time, whatever came: others write there too, and nothing else tells.
 const MEASURED_FOR: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
+/// True when an attempt that GitLab took no move of has told whether its repository can be written to.
+fn tells_of_freeze(ended: &Ended) -> bool {
+    match ended {
+        Ended::Verified(_) | Ended::Quarantined { .. } | Ended::Skipped { .. } => true,
+        Ended::Again { class, .. } => class.row().action == Action::DeadEnd,
+        _ => false,
+    }
+}
+
 impl Engine<'_> {
     pub(super) fn skipped(&mut self, at: usize, why: String, done: bool) {
         self.summary.moves_skipped += 1;
@@ -33,6 +42,9 @@ impl Engine<'_> {
         let now = self.ports().clock.now();
         self.eta.landed(now);
         let frozen = self.account(at, now);
+        if frozen.is_some() || tells_of_freeze(&ended) {
+            self.suspects.remove(&at);
+        }
         let verified = matches!(ended, Ended::Verified(_));
         let (skipped, quarantined) = (matches!(ended, Ended::Skipped { .. }), self.summary.quarantined);
         self.slots.give(&planned.source, &planned.destination);
@@ -50,7 +62,9 @@ impl Engine<'_> {
             _ => {}
         }
         if let Some(towards) = self.towards.get_mut(&planned.destination) {
-            *towards = (towards.0.saturating_sub(need(planned.copied()).0), towards.1.saturating_sub(1));
+            // What is in doubt may be copied yet: its bytes stay kept.
+            let ended = if matches!(ended, Ended::InDoubt { .. }) { 0 } else { need(planned.copied()).0 };
+            *towards = (towards.0.saturating_sub(ended), towards.1.saturating_sub(1));
         }
         let halts = self.halts();
         let Some(wave) = self.waves.get_mut(&id) else { return };
@@ -67,9 +81,10 @@ impl Engine<'_> {
         if planned.pool.is_some() {
             wave.wake();
         }
-        if !matches!(ended, Ended::Verified(_) | Ended::Quarantined { .. } | Ended::InDoubt { .. }) {
+        let arrived = matches!(ended, Ended::Verified(_) | Ended::Quarantined { .. });
+        if !arrived && !matches!(ended, Ended::InDoubt { .. }) {
             self.room.release(&planned.destination, planned.copied());
-        } else {
+        } else if arrived {
             let much = self.room.landed(&planned.destination, planned.copied());
             let old =
                 self.measured_at.get(&planned.destination).is_none_or(|at| now.duration_since(*at) >= MEASURED_FOR);
@@ -90,15 +105,11 @@ impl Engine<'_> {
                     self.summary.remarks.push(format!("unknown: {} {}: {lines}", planned.container, planned.path));
                 }
                 if let Some(class) = verified.left {
-                    let case = remedy::Case {
-                        container: planned.container,
-                        source: &planned.source,
-                        destination: &planned.destination,
-                        move_id: Some(verified.move_id),
-                    };
+                    let case = remedy::Case::of(&verified.intent, Some(verified.move_id));
                     let (cause, what) = (class.row().cause, remedy::remedy(class, case));
-                    let remark = format!("{} {}: {cause}: {what}", planned.container, planned.path);
-                    self.summary.remarks.push(remark);
+                    let message = format!("{} {}: {cause}: {what}", planned.container, planned.path);
+                    self.summary.remarks.push(message.clone());
+                    self.tell(Event::Warning { message });
                 }
                 self.count(verified.verdict);
                 match verified.deep {
@@ -141,6 +152,7 @@ impl Engine<'_> {
             Ended::Halt { cause } => wave.close(cause),
             Ended::InDoubt { cause } => {
                 self.in_doubt = true;
+                self.summary.in_doubt += 1;
                 wave.in_doubt += 1;
                 let message = format!("{} {}: {cause}; the next apply takes it up", planned.container, planned.path);
                 self.summary.remarks.push(message.clone());
@@ -208,7 +220,8 @@ impl Engine<'_> {
         if self.max_wait.is_some_and(|most| Duration::from_secs(after) > most) {
             // Waited for as windows are: the run may leave before.
             let (container, path) = (planned.container, planned.path.to_string());
-            self.tell(Event::MoveRetried { container, path, cause, attempt, after_seconds: after });
+            let frozen = self.suspects.contains(&at);
+            self.tell(Event::MoveRetried { container, path, cause, attempt, after_seconds: after, frozen });
             let seconds = jiff::SignedDuration::from_secs(i64::try_from(after).unwrap_or(i64::MAX));
             let due = self.ports().clock.now().checked_add(seconds).unwrap_or(jiff::Timestamp::MAX);
             self.hours.retry(id, at, due);
@@ -225,12 +238,8 @@ impl Engine<'_> {
         for planned in self.suspects.iter().filter_map(|at| self.plan.moves.get(*at)) {
             let PlannedMove { container, path, source, destination, .. } = planned;
             let case = remedy::Case { container: *container, source, destination, move_id: None };
-            let remark = format!(
-                "{container} {path} may be read-only for good: its move failed before a worker took it, and the attempt that \
-                 would tell was not made. Apply again; or, when no job of it runs, in GitLab's Rails console: {}",
-                remedy::console(case).join("; ")
-            );
-            self.summary.remarks.push(remark);
+            let suspect = remedy::suspect(case, path);
+            self.summary.remarks.push(format!("{suspect}; or apply again: the attempt that would tell was not made"));
         }
     }
 
@@ -297,7 +306,8 @@ impl Engine<'_> {
     pub(super) fn retry(&self, id: ActionId, at: usize, cause: String, attempt: u32, after: u64) {
         if let Some(planned) = self.plan.moves.get(at) {
             let (container, path) = (planned.container, planned.path.to_string());
-            self.tell(Event::MoveRetried { container, path, cause, attempt, after_seconds: after });
+            let frozen = self.suspects.contains(&at);
+            self.tell(Event::MoveRetried { container, path, cause, attempt, after_seconds: after, frozen });
         }
         let (ports, sender, stop) = (self.ports().clone(), self.sender.clone(), self.stop.clone());
         tokio::spawn(async move {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, Message};
+use super::{Engine, Message, lock};
 use crate::apply::event::Event;
 use crate::apply::gate;
 use crate::apply::pace::{Answer, End, Pace, Role, Signal, Turn, of_series};
@@ -74,8 +74,11 @@ impl Engine<'_> {
         self.pace.answered(answers.vetoes);
         let at = self.ports().clock.now();
         let mut ends: BTreeMap<End, Vec<Signal>> = BTreeMap::new();
-        for (index, since) in &self.launched {
+        let freezing = lock(&self.mover.freezing).clone();
+        for index in &self.launched {
             let Some(planned) = self.plan.moves.get(*index) else { continue };
+            // What has not been asked for yet is not frozen, however long it waits.
+            let Some(since) = freezing.get(&planned.container) else { continue };
             let ms = u64::try_from(at.duration_since(*since).as_millis()).unwrap_or(0);
             let (source, destination) = (&planned.source, &planned.destination);
             if let Some(signal) = Pace::frozen(self.plan, source, destination, planned.copied(), ms) {
@@ -139,10 +142,19 @@ impl Engine<'_> {
         room: BTreeSet<StorageName>,
         away: BTreeSet<StorageName>,
     ) {
+        if self.waves.is_empty() {
+            // Nothing is left that could begin: what was told stands.
+            self.pacing.idle = None;
+            return;
+        }
         let mut reasons: BTreeSet<String> = veto.into_iter().collect();
         for binding in bindings {
             match binding {
                 Binding::All | Binding::Declared => {}
+                Binding::Foreign => {
+                    let most = self.plan.max_moves;
+                    reasons.insert(format!("moves of others take up slots of the {most} that GitLab's workers have"));
+                }
                 Binding::Workers => {
                     // While they are still being found out, that is nobody's fault.
                     if self.mover.poller.workers_found() {
@@ -150,7 +162,7 @@ impl Engine<'_> {
                     }
                 }
                 Binding::Found(end) => {
-                    reasons.insert(format!("slots of {end}: {}", self.pace.why(&end)));
+                    reasons.insert(format!("the slots found for {end} so far are taken: {}", self.pace.why(&end)));
                     self.pace.full(end);
                 }
             }

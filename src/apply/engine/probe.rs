@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
 
+use super::eligible::Eligible;
 use super::pace::ask_veto;
 use super::{Engine, Message, guarded};
 use crate::apply::event::{Event, Outcome};
@@ -36,6 +37,8 @@ pub(super) struct Ended {
     in_doubt: bool,
     fatal: Option<String>,
     remarks: Vec<String>,
+    /// Milliseconds that each attempt kept the project read-only.
+    frozen: Vec<u64>,
 }
 
 /// What is probed.
@@ -50,6 +53,8 @@ struct Probe {
     /// The window of the first wave, with its name: the project moves inside, as all others do.
     window: Option<(String, Window)>,
     vetoes: Vec<Veto>,
+    /// When its group's day has freeze left for it, and why not before.
+    budget: Option<(Timestamp, String)>,
     max_wait: Option<Duration>,
 }
 
@@ -79,6 +84,7 @@ impl Probe {
             in_doubt: false,
             fatal: None,
             remarks: Vec::new(),
+            frozen: Vec::new(),
         };
         let result = self.steps(&mut ended).await;
         ended.outcome = match result {
@@ -193,6 +199,9 @@ impl Probe {
                 return Some((format!("window {name} is closed until {opens}"), wait));
             }
         }
+        if let Some((until, why)) = self.budget.as_ref().filter(|(until, _)| *until > now) {
+            return Some((why.clone(), until.duration_since(now).unsigned_abs()));
+        }
         for veto in &self.vetoes {
             if let Some(why) = ask_veto(&self.mover.ports, &veto.source, now).await.holds(&veto.name) {
                 return Some((why, AGAIN));
@@ -227,7 +236,9 @@ impl Probe {
         let mut last = String::new();
         for attempt in 1..=TRIES {
             let task = Task { planned: planned.clone(), wave: "probe".to_owned(), attempt, disks_differ: true };
-            match self.mover.attempt(task).await {
+            let attempted = self.mover.attempt(task).await;
+            ended.frozen.extend(self.mover.thawed().remove(&self.container));
+            match attempted {
                 mover::Ended::Verified(verified) => {
                     if verified.verdict == Verdict::Unknown {
                         let lines = verified.lines.join("; ");
@@ -325,13 +336,27 @@ impl Probe {
     }
 }
 
+/// Under which a probe's two moves are counted: the plan's own moves count from 0.
+fn keys(id: ActionId) -> [usize; 2] {
+    let from_the_end = usize::MAX - 2 * id.0 as usize;
+    [from_the_end, from_the_end - 1]
+}
+
 fn help(error: &PortError) -> String {
     error.help.as_ref().map_or_else(String::new, |help| format!(" ({help})"))
 }
 
 impl Engine<'_> {
-    pub(super) fn probe(&self, id: ActionId, action: &Action) {
+    pub(super) fn probe(&mut self, id: ActionId, action: &Action) {
         let Change::Probe { storage, container, path, home } = &action.change else { return };
+        let budget = match self.reserve_probe(id, action) {
+            Ok(budget) => budget,
+            Err(cause) => {
+                self.running -= 1;
+                self.end(id, Outcome::Failed { cause });
+                return;
+            }
+        };
         // Its moves are none of the plan's: the totals know nothing of them.
         let (unheard, _) = unbounded_channel();
         let probe = Probe {
@@ -344,17 +369,45 @@ impl Engine<'_> {
             events: self.mover.events.clone(),
             window: self.first_window(),
             vetoes: self.plan.concurrency.vetoes.clone(),
+            budget,
             max_wait: self.max_wait,
         };
         let sender = self.sender.clone();
         let fault = |cause| {
             let outcome = Outcome::Failed { cause };
-            let (filesystem_id, quarantined, fatal, remarks) = Default::default();
-            Box::new(Ended { outcome, filesystem_id, away: true, quarantined, in_doubt: true, fatal, remarks })
+            let (filesystem_id, quarantined, fatal, remarks, frozen) = Default::default();
+            Box::new(Ended { outcome, filesystem_id, away: true, quarantined, in_doubt: true, fatal, remarks, frozen })
         };
         guarded(async move { Box::new(probe.run().await) }, fault, move |ended| {
             let _ = sender.send(Message::Probed(id, ended));
         });
+    }
+
+    /// Keeps what its two moves may need of the freeze budget. `Ok`: from when on the day has that, where it has not now;
+    /// an error: no day ever has.
+    fn reserve_probe(&mut self, id: ActionId, action: &Action) -> Result<Option<(Timestamp, String)>, String> {
+        let Change::Probe { storage, container, path, home } = &action.change else { return Ok(None) };
+        let now = self.ports().clock.now();
+        let one = |source: &StorageName, destination: &StorageName| PlannedMove {
+            container: *container,
+            path: path.clone(),
+            source: source.clone(),
+            destination: destination.clone(),
+            assignment: action.address.clone(),
+            bytes: Bytes(0),
+            shared: Bytes(0),
+            empty: false,
+            pool: None,
+        };
+        let moves = [one(home, storage), one(storage, home)];
+        let calendar = &mut self.hours.calendar;
+        match calendar.fit(&moves, now) {
+            Eligible::Yes => {}
+            Eligible::NotYet { until, why } => return Ok(Some((until, why.to_string()))),
+            Eligible::Never { why } => return Err(why),
+        }
+        keys(id).into_iter().zip(&moves).for_each(|(key, one)| calendar.begin(key, one, now));
+        Ok(None)
     }
 
     /// The window of the first wave.
@@ -372,7 +425,13 @@ impl Engine<'_> {
         let Some(Change::Probe { storage, container, home, .. }) = self.action(id).map(|action| &action.change) else {
             return;
         };
-        let Ended { outcome, filesystem_id, away, quarantined, in_doubt, fatal, remarks } = ended;
+        let Ended { outcome, filesystem_id, away, quarantined, in_doubt, fatal, remarks, frozen } = ended;
+        if let Some(Change::Probe { path, .. }) = self.action(id).map(|action| &action.change) {
+            let now = self.ports().clock.now();
+            frozen.iter().for_each(|ms| self.bear(*container, path, *ms));
+            keys(id).into_iter().for_each(|key| drop(self.hours.calendar.end(key, 0, now)));
+            self.hours.calendar.spend(path, frozen.iter().sum(), now);
+        }
         for message in remarks {
             self.summary.remarks.push(message.clone());
             self.tell(Event::Warning { message });

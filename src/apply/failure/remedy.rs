@@ -9,6 +9,7 @@
 
 use super::Class;
 use crate::model::{Container, ContainerKind, StorageName};
+use crate::state::journal::Intent;
 
 /// What a remedy is filled in with.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,22 @@ pub(crate) struct Case<'a> {
     pub(crate) destination: &'a StorageName,
     /// GitLab's id of the move; `None`: none is known.
     pub(crate) move_id: Option<u64>,
+}
+
+impl<'a> Case<'a> {
+    pub(crate) fn of(intent: &'a Intent, move_id: Option<u64>) -> Self {
+        Self { container: intent.container, source: &intent.source, destination: &intent.destination, move_id }
+    }
+}
+
+/// What is said of a repository of which only another attempt would tell whether it can be written to.
+pub(crate) fn suspect(case: Case<'_>, path: &str) -> String {
+    format!(
+        "{} {path} may be read-only for good: its move failed before a worker took it. When no job of it runs, in GitLab's \
+         Rails console: {}",
+        case.container,
+        console(case).join("; ")
+    )
 }
 
 /// The container, in the console.

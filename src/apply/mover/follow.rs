@@ -64,6 +64,14 @@ impl Mover {
                     }
                     Fate::Dead { class, evidence, sure } => {
                         self.poller.forget(container.kind, id);
+                        // What is `replicated` can be written to again, what is `initial` never was not; all else stays
+                        // frozen, for so long at least.
+                        let free_ms = match state {
+                            MoveState::Replicated => seconds.saturating_mul(1000),
+                            MoveState::Initial => u64::MAX,
+                            _ => 0,
+                        };
+                        self.thaw_after(&intent, self.frozen_ms(&intent).saturating_sub(free_ms));
                         return self.dead(intent, id, frozen, class, evidence, sure).await;
                     }
                 },
@@ -148,7 +156,10 @@ impl Mover {
 
     /// The freeze is over, as far as is seen: what was borne is accounted, before it is known what came of the move.
     fn thaw(&self, intent: &Intent) {
-        let frozen_ms = self.frozen_ms(intent);
+        self.thaw_after(intent, self.frozen_ms(intent));
+    }
+
+    fn thaw_after(&self, intent: &Intent, frozen_ms: u64) {
         let (container, path, at) = (intent.container, intent.path.clone(), intent.at);
         self.journal.note(vec![Record::Thawed { container, path, at, frozen_ms }]);
         self.thawed().insert(container, frozen_ms);
@@ -175,7 +186,8 @@ impl Mover {
             return self.deleted(&intent).await;
         };
         if now == intent.destination {
-            // Switched: it can be written to and lives there, whatever the record says.
+            // Switched: it can be written to and lives there, whatever the record says. No worker is busy with it.
+            self.poller.dead(intent.container);
             return self.verify(intent, id, frozen, false, Some(Class::StaysReplicated)).await;
         }
         let ended = if sure {
@@ -287,10 +299,6 @@ impl Mover {
         }
     }
 
-    fn case<'a>(&'a self, intent: &'a Intent, move_id: Option<u64>) -> Case<'a> {
-        Case { container: intent.container, source: &intent.source, destination: &intent.destination, move_id }
-    }
-
     /// A dead end: the operator's hook may run the remedy, once; else it is set aside. Nothing is journaled yet.
     pub(super) async fn dead_end(
         &self,
@@ -299,7 +307,7 @@ impl Mover {
         evidence: Vec<String>,
         move_id: Option<u64>,
     ) -> Ended {
-        let hooked = self.freed_by_hook(class, self.case(intent, move_id), &intent.path, &evidence).await;
+        let hooked = self.freed_by_hook(class, Case::of(intent, move_id), &intent.path, &evidence).await;
         match hooked {
             Some(Ok(hook)) => {
                 let cause = format!("{}; hook {hook} has run the remedy", class.row().cause);
@@ -321,7 +329,7 @@ impl Mover {
         evidence: Vec<String>,
         move_id: Option<u64>,
     ) -> Ended {
-        set_aside(self.case(intent, move_id), intent.path.clone(), class, evidence)
+        set_aside(Case::of(intent, move_id), intent.path.clone(), class, evidence)
     }
 
     /// Sets a repository aside for which nothing is under way.

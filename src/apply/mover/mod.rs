@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
@@ -75,6 +76,8 @@ pub(crate) struct Mover {
     pub(crate) closed: Arc<Mutex<BTreeMap<StorageName, String>>>,
     /// How long the latest move of a container kept it read-only, milliseconds; taken out by whoever counts it.
     pub(crate) thawed: Arc<Mutex<BTreeMap<Container, u64>>>,
+    /// Since when what is in flight is read-only, at most.
+    pub(crate) freezing: Arc<Mutex<BTreeMap<Container, Timestamp>>>,
     pub(crate) rules: Arc<Rules>,
     /// Repositories for which the operator's hook for dead ends has run.
     pub(crate) hooked: Arc<Mutex<BTreeSet<Container>>>,
@@ -174,6 +177,7 @@ impl Mover {
     }
 
     fn settle(&self, container: Container, ended: Step<Ended>) -> Ended {
+        self.freezing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&container);
         // However it ended, it waits for no worker any more.
         self.short.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&container);
         match ended {
@@ -200,7 +204,8 @@ impl Mover {
             };
             let (id, live) = newest.as_ref().map_or((0, false), |m| (m.id, !m.state.is_terminal()));
             self.places.saw(container, id);
-            let on_source = !live && self.places.is_on(&*self.ports.gitlab, &planned.source, container, id).await;
+            let lists = &*self.ports.gitlab;
+            let on_source = !live && self.places.is_on(lists, &planned.source, container, newest.as_ref()).await;
             let now = match on_source {
                 true => Some(planned.source.clone()),
                 false => self.shown(container, [&planned.source, &planned.destination]).await?,
@@ -211,8 +216,7 @@ impl Mover {
                 return in_doubt(self.already_there(task, newest).await);
             }
             if now != planned.source {
-                let why = format!("stale: it is on {now} now, not on {}", planned.source);
-                return Ok(Ended::Skipped { why, done: false });
+                return Ok(Ended::Skipped { why: stale(&now, planned), done: false });
             }
             match newest {
                 Some(live) if !live.state.is_terminal() && live.destination == planned.destination.as_str() => {
@@ -231,6 +235,11 @@ impl Mover {
             }
         };
         let Some(before) = self.read_source(planned).await? else {
+            // Not there: it may have left since the look, and then nothing is lost.
+            let now = self.shown(container, [&planned.source, &planned.destination]).await?;
+            if let Some(now) = now.filter(|now| *now != planned.source) {
+                return Ok(Ended::Skipped { why: stale(&now, planned), done: false });
+            }
             let seen = format!("Gitaly of {} has no repository where GitLab says {container} is", planned.source);
             return Ok(self.quarantine(planned, Class::SourceAbsent, vec![seen]));
         };
@@ -343,6 +352,7 @@ impl Mover {
 
     async fn post(&self, mut intent: Intent) -> Step<Ended> {
         let container = intent.container;
+        self.freezing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(container, intent.at);
         let posted = match self.ports.gitlab.schedule(container, &intent.destination).await {
             Ok(record) => record,
             Err(e) => match self.refused(&intent, e).await? {
@@ -408,12 +418,12 @@ impl Mover {
                     message: format!("{}: {error}; looking whether GitLab took the move", intent.path),
                 });
                 for wait in [Duration::from_secs(2), REQUEST_MAY_RUN] {
-                    if let Some(record) = self.adopted(intent).await? {
+                    if let Some(record) = self.patiently(|| self.adopted(intent)).await? {
                         return Ok(Ok(record));
                     }
                     self.ports.clock.sleep(wait).await;
                 }
-                Ok(match self.adopted(intent).await? {
+                Ok(match self.patiently(|| self.adopted(intent)).await? {
                     Some(record) => Ok(record),
                     // An adapter says so only of what surely never arrived.
                     None if error.is_transient() => Err(Ended::Unreachable { cause: error.to_string() }),
@@ -426,7 +436,7 @@ impl Mover {
 
     /// GitLab says that the container is read-only: somebody's move, ours whose answer was lost, or a dead end.
     async fn read_only(&self, intent: &Intent, error: &PortError) -> Step<Result<MoveRecord, Ended>> {
-        let newest = self.ports.gitlab.moves_of(intent.container, 1).await?.into_iter().next();
+        let newest = self.patiently(|| self.ports.gitlab.moves_of(intent.container, 1)).await?.into_iter().next();
         let seen = match newest {
             Some(m) if m.id > intent.before_id && m.destination == intent.destination.as_str() => return Ok(Ok(m)),
             Some(m) if !m.state.is_terminal() => {
@@ -468,11 +478,11 @@ impl Mover {
         let id = match move_id {
             Some(id) => Some(id),
             None => {
-                let mut found = self.adopted(&intent).await?;
+                let mut found = self.patiently(|| self.adopted(&intent)).await?;
                 let age = self.ports.clock.now().duration_since(intent.at).unsigned_abs();
                 if found.is_none() && age < REQUEST_MAY_RUN {
                     self.ports.clock.sleep(REQUEST_MAY_RUN.saturating_sub(age)).await;
-                    found = self.adopted(&intent).await?;
+                    found = self.patiently(|| self.adopted(&intent)).await?;
                 }
                 found.map(|m| m.id)
             }
@@ -502,6 +512,10 @@ impl Mover {
 
 fn again(intent: &Intent, class: Class, cause: String) -> Ended {
     Ended::Again { container: intent.container, class, cause, wait: None }
+}
+
+fn stale(now: &StorageName, planned: &PlannedMove) -> String {
+    format!("stale: it is on {now} now, not on {}", planned.source)
 }
 
 /// Where a move brought its container, if it ended well.

@@ -3,13 +3,14 @@
 //!
 //! A page may be old when it is relied on. That is sound because a project changes its storage by a move only: a project
 //! that the page showed on its source, and whose newest move (which is read right before each POST) is none that was made
-//! after the page was read, is there still.
+//! after the page was read, is there still; unless that move was under way when the page was read. So it must be one that
+//! brought the project to where the page shows it: where one that failed left its project, only GitLab knows.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::apply::port::{Cursor, GitLab};
-use crate::model::{Container, ContainerKind, StorageName};
+use crate::model::{Container, ContainerKind, MoveRecord, StorageName};
 
 /// Items of a page.
 const PAGE: u32 = 100;
@@ -74,19 +75,22 @@ impl Places {
         Some(newest <= page.newest && page.ids.binary_search(&id).is_ok())
     }
 
-    /// True when a container is surely on a storage, its newest move having the id `newest` (0: it has none). False: ask
-    /// for it.
+    /// True when a container is surely on a storage, `newest` being its newest move, which has ended. False: ask for it.
     pub(super) async fn is_on(
         &self,
         gitlab: &dyn GitLab,
         storage: &StorageName,
         container: Container,
-        newest: u64,
+        newest: Option<&MoveRecord>,
     ) -> bool {
         if container.kind != ContainerKind::Project {
             // Their lists have no order that a page could be asked for by.
             return false;
         }
+        if newest.is_some() && super::brought_to(newest).as_ref() != Some(storage) {
+            return false;
+        }
+        let newest = newest.map_or(0, |newest| newest.id);
         if let Some(known) = self.known(storage, container.id, newest) {
             return known;
         }

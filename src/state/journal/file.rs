@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, ErrorKind, Read};
+use std::ops::ControlFlow;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use jiff::Timestamp;
 
-use super::{FILE, Log, MOST_BYTES, PACKED, Record};
+use super::{FILE, Log, MOST_BYTES, PACKED, Record, THAWED};
 use crate::model::Address;
 
 /// Appends records to the bytes of a journal.
@@ -144,11 +145,15 @@ pub(in crate::state) fn folders(runs: &Utf8Path) -> std::io::Result<Vec<Utf8Path
 }
 
 /// Visits the records of a run's journal, packed or not, whose payloads begin with a tag, like `{"record":"soak"`: others,
-/// with all their references, are not parsed. A torn tail ends the journal, as it does for recovery.
+/// with all their references, are not parsed; until one says to stop. A torn tail ends the journal, as it does for recovery.
 ///
 /// # Errors
 /// The file system's, with the path; a packed journal that is damaged.
-pub(in crate::state) fn each(folder: &Utf8Path, tag: &[u8], mut visit: impl FnMut(Record)) -> std::io::Result<()> {
+pub(in crate::state) fn each(
+    folder: &Utf8Path,
+    tag: &[u8],
+    mut visit: impl FnMut(Record) -> ControlFlow<()>,
+) -> std::io::Result<()> {
     let (plain, packed) = (folder.join(FILE), folder.join(PACKED));
     let reader: Box<dyn Read> = if plain.is_file() {
         Box::new(BufReader::new(fs::File::open(plain)?))
@@ -161,8 +166,9 @@ pub(in crate::state) fn each(folder: &Utf8Path, tag: &[u8], mut visit: impl FnMu
     while let Some(payload) = payloads.next()? {
         if payload.starts_with(tag)
             && let Ok(record) = serde_json::from_slice(payload)
+            && visit(record).is_break()
         {
-            visit(record);
+            break;
         }
     }
     Ok(())
@@ -181,6 +187,7 @@ pub fn soaks(runs: &Utf8Path) -> std::io::Result<BTreeMap<Address, Timestamp>> {
             if let Record::Soak { hold, since } = record {
                 of_run.push((hold, since));
             }
+            ControlFlow::Continue(())
         });
         match read {
             Err(_) if folder.join(PACKED).is_file() => continue,
@@ -196,11 +203,12 @@ pub fn soaks(runs: &Utf8Path) -> std::io::Result<BTreeMap<Address, Timestamp>> {
     Ok(found)
 }
 
-/// Packs the journal of a finished run and deletes the oldest packed ones above `keep`.
+/// Packs the journal of a finished run and deletes the oldest packed ones above `keep`, but for those that kept a repository
+/// read-only since `recent`, by the fleet's clock: what they spent of a day's freeze is not to be spent again.
 ///
 /// # Errors
 /// The file system's, with the path.
-pub fn pack(runs: &Utf8Path, run: &str, keep: usize) -> std::io::Result<()> {
+pub fn pack(runs: &Utf8Path, run: &str, keep: usize, recent: Timestamp) -> std::io::Result<()> {
     let folder = runs.join(run);
     let packed = folder.join(PACKED);
     // Whoever takes up a run waits for this: fast, and half as small again would not matter.
@@ -212,7 +220,22 @@ pub fn pack(runs: &Utf8Path, run: &str, keep: usize) -> std::io::Result<()> {
     finished.retain(|p| p.join(PACKED).is_file() && !p.join(FILE).exists());
     let surplus = finished.len().saturating_sub(keep);
     for old in finished.iter().take(surplus) {
-        fs::remove_dir_all(old)?;
+        if !froze_since(old, recent) {
+            fs::remove_dir_all(old)?;
+        }
     }
     Ok(())
+}
+
+/// True when a run's journal has a freeze that began since then. One that cannot be read has none.
+fn froze_since(folder: &Utf8Path, recent: Timestamp) -> bool {
+    let mut found = false;
+    let read = each(folder, THAWED, |record| match record {
+        Record::Thawed { at, .. } if at >= recent => {
+            found = true;
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    read.is_ok() && found
 }

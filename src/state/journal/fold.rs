@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::file::{Payloads, folders, is_record};
 use super::{FILE, FORMAT, Intent, Record, Side};
 use crate::model::cluster::Manifest;
-use crate::model::{Container, StorageName};
+use crate::model::{Address, Container, StorageName};
 use crate::state::QuarantineRecord;
 
 /// What a journal says of one container that no record closes.
@@ -71,6 +71,9 @@ pub struct Folded {
     pub objects: BTreeMap<(StorageName, String), ObjectFate>,
     /// Projects of probes that are away from home: home, and the storage that was tried.
     pub probes: BTreeMap<Container, (StorageName, StorageName)>,
+    /// Waves of which nothing was left to begin, by name and source: the assignments that had moves in it, and what had not
+    /// ended. A wave without any of these has passed.
+    pub closing: BTreeMap<(String, StorageName), (BTreeSet<Address>, BTreeSet<Container>)>,
     /// Written by a newer tranship.
     pub newer: bool,
 }
@@ -199,6 +202,7 @@ impl Folded {
             b"dropped" => drop(open.remove(&whose(payload)?)),
             b"verified" => {
                 let container = whose(payload)?;
+                self.ended_well(container);
                 if let Some(records) = open.remove(&container).filter(|_| !held.contains(&container)) {
                     self.verified(&records, decode(payload)?)?;
                 }
@@ -206,6 +210,7 @@ impl Folded {
             b"quarantined" => {
                 let container = whose(payload)?;
                 open.remove(&container);
+                self.ended_well(container);
                 if !held.contains(&container) {
                     let Record::Quarantined { quarantine, loss, .. } = decode(payload)? else { return None };
                     self.quarantined.push((container, *quarantine, loss));
@@ -215,6 +220,13 @@ impl Folded {
             _ => self.take_other(decode(payload)?)?,
         }
         Some(())
+    }
+
+    /// A move has ended, verified or set aside: its wave waits for it no more.
+    pub fn ended_well(&mut self, container: Container) {
+        for (_, flying) in self.closing.values_mut() {
+            flying.remove(&container);
+        }
     }
 
     fn verified(&mut self, records: &[Vec<u8>], end: Record) -> Option<()> {
@@ -228,7 +240,11 @@ impl Folded {
 
     fn take_other(&mut self, record: Record) -> Option<()> {
         match record {
-            Record::Began { environment, .. } => self.environment = Some(environment),
+            // What was taken up before stands in the state, where later runs may have changed it.
+            Record::Began { environment, .. } => {
+                let closing = std::mem::take(&mut self.closing);
+                *self = Self { environment: Some(environment), closing, ..Self::default() };
+            }
             Record::ObjectIntent { storage, manifest, force } => {
                 let key = manifest.key.to_string();
                 self.objects.insert((storage, key), ObjectFate::InDoubt { manifest, force });
@@ -239,6 +255,9 @@ impl Folded {
             }
             Record::Probe { container, back: true, .. } => drop(self.probes.remove(&container)),
             Record::Probe { container, home, storage, .. } => drop(self.probes.insert(container, (home, storage))),
+            Record::Closing { wave, source, assignments, flying } => {
+                self.closing.insert((wave, source), (assignments, flying));
+            }
             Record::Ended => self.ended = true,
             _ => return None,
         }

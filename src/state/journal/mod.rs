@@ -23,6 +23,8 @@ pub const FILE: &str = "journal";
 /// And of the journal of a run that is finished.
 const PACKED: &str = "journal.gz";
 /// The version of the records. A reader refuses newer ones.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
+/// How the payload of a [`Record::Thawed`] begins.
+pub(super) const THAWED: &[u8] = br#"{"record":"thawed""#;
 /// A length above this is damage, not a record.
 const MOST_BYTES: u32 = 64 << 20;

@@ -1,5 +1,7 @@
 //! What a journal's records say.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +16,8 @@ const MOST_REFERENCES: usize = 50_000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
 pub enum Record {
-    /// The first of a journal.
+    /// The first of a journal; and once more each time that a run was taken up and something of it stays in doubt: all that
+    /// stands before is in the state then, but for what is in doubt.
     Began {
         /// [`super::FORMAT`].
         format: u32,
@@ -66,6 +69,17 @@ pub enum Record {
         at: Timestamp,
         /// Milliseconds from there to the end as it was seen.
         frozen_ms: u64,
+    },
+    /// Nothing of a wave is left to begin: it has passed once these have ended well.
+    Closing {
+        /// Its name.
+        wave: String,
+        /// Whose moves.
+        source: StorageName,
+        /// The assignments that had moves in it.
+        assignments: BTreeSet<Address>,
+        /// What was in flight, or about to be.
+        flying: BTreeSet<Container>,
     },
     /// The repository was set aside.
     Quarantined {

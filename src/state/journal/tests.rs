@@ -53,8 +53,12 @@ fn folded_whole(records: &[Record], state_digest: &str) -> Folded {
     for record in records {
         match record {
             Record::Began { format, environment } => {
-                folded.newer |= *format > FORMAT;
-                folded.environment = Some(environment.clone());
+                folded = Folded {
+                    newer: folded.newer || *format > FORMAT,
+                    environment: Some(environment.clone()),
+                    doubts: folded.doubts,
+                    ..Folded::default()
+                };
             }
             Record::Intent { intent } => {
                 let doubt = Doubt { intent: (**intent).clone(), move_id: None, frozen: None };
@@ -105,6 +109,7 @@ fn folded_whole(records: &[Record], state_digest: &str) -> Folded {
                 }
             }
             Record::Checkpoint { .. } | Record::Thawed { .. } | Record::Throttled { .. } | Record::Soak { .. } => {}
+            Record::Closing { .. } => {}
             Record::Ended => folded.ended = true,
         }
     }
@@ -115,7 +120,7 @@ proptest! {
     /// What is decoded only where it matters comes to what all of it says.
     #[test]
     fn a_journal_folds_as_all_its_records_do(
-        steps in prop::collection::vec((0..8u8, 1..4u64, 0..3u8), 0..40),
+        steps in prop::collection::vec((0..9u8, 1..4u64, 0..3u8), 0..40),
         state in 0..4u8,
     ) {
         let records: Vec<Record> = steps.into_iter().map(|(kind, id, state)| match kind {
@@ -124,6 +129,7 @@ proptest! {
             3 => Record::Frozen { container: container(id), sides: Vec::new() },
             4 => verified(id),
             5 => Record::Dropped { container: container(id), why: "moot".into() },
+            7 => Record::Began { format: FORMAT, environment: "e".into() },
             6 => Record::Thawed { container: container(id), path: "p".into(), at: Timestamp::UNIX_EPOCH, frozen_ms: 1 },
             _ => saved(&format!("s{state}"), &[id]),
         }).collect();
@@ -265,7 +271,7 @@ fn the_clock_of_a_hold_outlives_its_run_and_ends_when_it_was_passed() {
     };
     assert_eq!(soaks(&runs.join("none")).expect("read"), BTreeMap::new());
     write("1", &[soak("a", Some(10)), intent(1), soak("b", Some(20)), Record::Ended]);
-    pack(runs, "1", 5).expect("packed");
+    pack(runs, "1", 5, Timestamp::MIN).expect("packed");
     write("2", &[soak("b", None), soak("c", Some(30))]);
     let found = soaks(runs).expect("read");
     let found: Vec<_> = found.iter().map(|(a, t)| (a.key.as_deref().expect("keyed"), *t)).collect();
@@ -280,4 +286,44 @@ fn what_the_state_holds_is_not_folded_again() {
     assert_eq!(ids("s0"), [1, 2], "the crash came before the state was replaced");
     let folded = fold(&records, "s1");
     assert_eq!(folded.doubts.keys().copied().collect::<Vec<_>>(), [container(3)]);
+}
+
+#[test]
+fn a_run_that_froze_anything_in_two_days_is_kept_whatever_the_number() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let runs = Utf8Path::from_path(folder.path()).expect("UTF-8");
+    let at = |second| Timestamp::from_second(second).expect("a time");
+    let thawed = |second| Record::Thawed { container: container(1), path: "p".into(), at: at(second), frozen_ms: 1 };
+    let runs_of = [("1", vec![thawed(10)]), ("2", vec![thawed(10), thawed(100)]), ("3", vec![]), ("4", vec![])];
+    for (run, mut records) in runs_of {
+        records.push(Record::Ended);
+        JournalFile::create(&runs.join(run)).expect("made").append(&records).expect("written");
+        pack(runs, run, 1, at(100)).expect("packed");
+    }
+    let kept: Vec<String> =
+        super::folders(runs).expect("read").iter().filter_map(|f| f.file_name().map(ToOwned::to_owned)).collect();
+    assert_eq!(kept, ["2", "4"]);
+}
+
+#[test]
+fn what_was_taken_up_before_is_not_folded_again_but_what_stays_in_doubt_is() {
+    let began = || Record::Began { format: FORMAT, environment: "e".into() };
+    let probe = Record::Probe {
+        container: container(9),
+        home: StorageName::new("home").expect("valid"),
+        storage: StorageName::new("away").expect("valid"),
+        back: false,
+    };
+    let closing = Record::Closing {
+        wave: "w".into(),
+        source: StorageName::new("old").expect("valid"),
+        assignments: BTreeSet::new(),
+        flying: BTreeSet::from([container(1), container(2)]),
+    };
+    let records = [began(), intent(1), intent(2), closing, probe, verified(1), began()];
+    let folded = fold(&records, "s");
+    assert_eq!((folded.verified.len(), folded.probes.len()), (0, 0));
+    assert_eq!(folded.doubts.keys().copied().collect::<Vec<_>>(), [container(2)]);
+    let flying: Vec<_> = folded.closing.values().map(|(_, flying)| flying.clone()).collect();
+    assert_eq!(flying, [BTreeSet::from([container(2)])], "its wave waits for that one");
 }
