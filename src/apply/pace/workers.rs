@@ -50,6 +50,8 @@ pub(crate) struct Workers {
     try_after: u32,
     /// How many there were before the last fall: tried again, once, as soon as nothing waits.
     known: Option<usize>,
+    /// How many there were when moves began to wait.
+    peak: usize,
     /// Waiting moves that are not held against the workers, so that something later is scheduled: when a worker takes
     /// that, their jobs are lost.
     excused: usize,
@@ -64,6 +66,7 @@ impl Default for Workers {
             quiet: 0,
             try_after: TRY_AFTER,
             known: None,
+            peak: FIRST,
             excused: 0,
         }
     }
@@ -98,8 +101,15 @@ impl Workers {
                     self.known = if self.known.is_some() { None } else { Some(self.slots) };
                 }
             }
+            if before.waiting == 0 {
+                self.peak = from;
+            }
+            // While it may still be a lost job that waits, not below the half: what is scheduled after it tells. Who waits
+            // then waits with few others, and where none works nothing is scheduled at all.
+            let perhaps_lost = self.found && busy > 0 && look.doubtful < look.waiting;
+            let least = if perhaps_lost { self.peak / 2 } else { 0 };
             self.found = busy > 0;
-            self.slots = busy.max(1);
+            self.slots = busy.max(least).max(1);
             self.quiet = 0;
             why = if busy > 0 { "GitLab's workers are all busy" } else { "none of GitLab's workers takes a move" };
         } else if look.is_full(self.slots()) {
@@ -178,6 +188,16 @@ mod tests {
         assert_eq!(workers.slots(), 1);
         looks(&mut workers, 16, 64, 8);
         assert_eq!(workers.slots(), 16);
+    }
+
+    #[test]
+    fn a_job_that_waits_while_others_end_halves_them_at_most_until_it_counts_as_lost() {
+        let mut workers = Workers::default();
+        looks(&mut workers, 8, 64, 10);
+        for at_work in [7, 5, 3, 1] {
+            workers.look(Look { at_work, waiting: 1, outstanding: at_work + 1, ..Look::default() });
+            assert!(workers.slots() >= 4, "{at_work} work: {}", workers.slots());
+        }
     }
 
     /// So many jobs are lost; what is scheduled later is taken, and tells that they are.
