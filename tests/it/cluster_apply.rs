@@ -15,7 +15,7 @@ use tranship::apply::port::{Apply, Cluster, Delete, PortErrorKind};
 use tranship::apply::rotate::{self, Asked};
 use tranship::live::kubernetes::{Access, ClusterTarget, KubeCluster};
 use tranship::live::{self, Request, SystemClock};
-use tranship::model::cluster::{Answer, ClusterFacts, Manifest, ObjectKind, Why};
+use tranship::model::cluster::{Answer, ClusterFacts, Counted, Manifest, ObjectKind, Why};
 use tranship::model::{Bytes, Reading};
 use tranship::plan::pods;
 use tranship::plan::{Action, Change, Options, Plan};
@@ -106,7 +106,7 @@ fn another_image_rolls_the_pod_and_is_waited_for() {
         spec.image = "example.com/gitaly:v18.3.1".into();
         let facts = tool.observe(&spec).await;
         assert!(matches!(facts.pods[&name("gitaly-a")], Reading::Known(Answer::Accepted(_))), "{:?}", facts.pods);
-        assert!(matches!(facts.held[&name("gitaly-a")], Reading::Known(0)), "{:?}", facts.held);
+        assert!(matches!(facts.held[&name("gitaly-a")], Reading::Known(Counted::All(0))), "{:?}", facts.held);
         let result = tool.apply(&spec).await;
         well(&tool, &result);
         let after = pod_of(&tool, "gitaly-a").await;
@@ -150,7 +150,7 @@ fn a_stateful_set_is_made_anew_around_its_running_pod() {
         assert_eq!(record.statefulset_uid, Some(uid(&anew)));
         assert!(tool.plan(&spec).await.actions.is_empty());
         // An earlier run ended in the gap: the pod runs without its StatefulSet.
-        let orphan = Delete { orphan: true, uid: Some(uid(&anew)), dry_run: false };
+        let orphan = Delete { orphan: true, uid: Some(uid(&anew)), ..Delete::default() };
         tool.cluster.delete(&key(ObjectKind::StatefulSet, "gitaly-a"), &orphan).await.expect("deleted");
         target.until_gone::<StatefulSet>("gitaly-a").await;
         let result = tool.apply(&spec).await;
@@ -714,13 +714,13 @@ fn the_port_deletes_nothing_that_holds_data() {
             (ObjectKind::ConfigMap, false),
             (ObjectKind::Service, true),
         ] {
-            let how = Delete { orphan, uid: None, dry_run: true };
+            let how = Delete { orphan, dry_run: true, ..Delete::default() };
             let error = cluster.delete(&key(kind, "gitaly-a"), &how).await.expect_err("refused");
             assert_eq!(error.kind, PortErrorKind::Refused, "{error}");
         }
         // Another object of the same name is not deleted.
         let pod = key(ObjectKind::Pod, "gitaly-a-0");
-        let other = Delete { orphan: false, uid: Some("00000000-0000-0000-0000-000000000000".into()), dry_run: false };
+        let other = Delete { uid: Some("00000000-0000-0000-0000-000000000000".into()), ..Delete::default() };
         let Answer::Refused(refusal) = cluster.delete(&pod, &other).await.expect("answered") else { panic!("deleted") };
         assert_eq!((refusal.why, refusal.conflicts.len()), (Why::Conflict, 0));
         // Nor evicted. The API server asks the budget before the uid, and a new budget has counted no pod yet.

@@ -426,7 +426,7 @@ async fn tell_to_stop(ports: &Ports, asked: &Asked, before: &Before) -> Result<(
         let answer = match before.how {
             How::Evicted => cluster.evict(&key.name, uid.as_deref(), false).await,
             How::Deleted => {
-                let how = Delete { orphan: false, uid: uid.clone(), dry_run: false };
+                let how = Delete { uid: uid.clone(), ..Delete::default() };
                 cluster.delete(&key, &how).await
             }
         };
