@@ -7,7 +7,7 @@ use futures::future::{join, join_all, join3};
 use serde_json::Value;
 
 use super::observe::{reading, reason};
-use crate::apply::port::{Apply, Cluster, PortErrorKind, PortResult, Ports};
+use crate::apply::port::{Apply, Cluster, Delete, PortErrorKind, PortResult, Ports};
 use crate::model::cluster::{Answer, ClusterFacts, Counted, Manifest, ObjectKey, ObjectKind, Surroundings};
 use crate::model::quantity::Quantity;
 use crate::model::{ContainerKind, Cursor, Reading, StorageName};
@@ -98,7 +98,17 @@ impl Looked {
                     let manifest = storage.manifests.iter().find(|manifest| manifest.key == *key)?;
                     let under_another_name = made_anew(&fitted(manifest, live));
                     let dry = Apply { dry_run: true, force: false };
-                    Some((key.clone(), reading(cluster.apply(&under_another_name, dry).await)))
+                    let then = reading(cluster.apply(&under_another_name, dry).await);
+                    // It must go first: who may not delete it learns that before anything is begun.
+                    let uid = live.and_then(|live| live.pointer("/metadata/uid")?.as_str()).map(ToOwned::to_owned);
+                    let how = Delete { orphan: true, uid, dry_run: true, ..Delete::default() };
+                    Some((
+                        key.clone(),
+                        match reading(cluster.delete(key, &how).await) {
+                            Reading::Known(Answer::Accepted(_)) => then,
+                            refused => refused,
+                        },
+                    ))
                 }
                 _ => None,
             }

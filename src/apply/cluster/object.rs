@@ -241,7 +241,22 @@ impl Hand {
             Settled::Already(live) => ("applied; its answer was lost".to_owned(), live),
         };
         self.noted(storage, manifest, &live).await?;
+        if key.kind == ObjectKind::StatefulSet && !creates {
+            self.taken_up(key).await?;
+        }
         Ok((detail, learned(manifest, &live)))
+    }
+
+    /// Waits for a moment until a StatefulSet's controller has seen its change: the next plan would wait for that.
+    async fn taken_up(&self, key: &ObjectKey) -> Step<()> {
+        for _ in 0..REVISION_LOOKS {
+            let Some(set) = self.live(key).await? else { return Ok(()) };
+            let number = |pointer: &str| set.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+            if number("/status/observedGeneration") >= number("/metadata/generation") || !self.pause(PAUSE / 4).await {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     async fn intend(&self, storage: &StorageName, manifest: &Manifest, force: bool) -> Step<()> {

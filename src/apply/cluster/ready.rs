@@ -267,7 +267,9 @@ impl Hand {
             };
             if self.now() >= until {
                 return failed(format!(
-                    "not ready after {seconds} s: {why}. What was applied stays; apply again waits on"
+                    "not ready after {seconds} s: {why}. What was applied stays, and apply again waits on. A pod that \
+                     stays as it is although its cause was mended may be deleted, it is not data: kubectl delete pod {}",
+                    pods::pod_name(wanted.storage.as_str())
                 ));
             }
             self.say(&mut said, &why);

@@ -194,12 +194,8 @@ pub async fn look(ports: &Ports, asked: &Asked) -> Result<Before, Trouble> {
         );
     }
     claim_stays(storage, seen.claim.as_ref(), asked.claim_uid.as_deref())?;
-    let is_ready = |pod: &Value| condition(pod, "Ready").is_some_and(|ready| text(ready, "/status") == "True");
-    // Such a pod restarts only when somebody tells it to: that may be now.
-    let waits = |pod: &Value| is_ready(pod) && text(set, "/spec/updateStrategy/type") == "OnDelete";
     match judge(storage, &seen) {
         Look::Ready { .. } => {}
-        Look::NotYet(..) if seen.pod.as_ref().is_some_and(waits) => {}
         Look::NotYet(why, _) | Look::Never(why) => {
             return trouble(
                 format!("{storage} is not ready as it is, so that nothing could be measured: {why}"),

@@ -322,11 +322,15 @@ impl<'a> One<'a, '_> {
                     pods.mending.insert(self.name);
                 }
             }
+            let why = self.running().and_then(restart::hindrance);
             let reason = match (starts, unsettled) {
-                (true, _) if anew => "its pod starts anew",
-                (true, _) => "its StatefulSet is made anew, and takes over its pod",
-                (false, true) => "its pod is not ready, or has not taken the last change yet",
-                (false, false) => "tranship has not seen it ready yet",
+                (true, _) if anew => "its pod starts anew".to_owned(),
+                (true, _) => "its StatefulSet is made anew, and takes over its pod".to_owned(),
+                (false, true) => why.map_or_else(
+                    || "its pod is not ready, or has not taken the last change yet".to_owned(),
+                    |why| format!("its pod is not ready ({why})"),
+                ),
+                (false, false) => "tranship has not seen it ready yet".to_owned(),
             };
             let change = Change::AwaitReady {
                 storage: self.name.clone(),
@@ -334,7 +338,7 @@ impl<'a> One<'a, '_> {
                 filesystem_id: id,
                 deadline_seconds: self.spec.ready_timeout_seconds,
             };
-            pods.actions.push(self.action(Address::new("ready", self.name.as_str()), change, reason));
+            pods.actions.push(self.action(Address::new("ready", self.name.as_str()), change, &reason));
         }
         if !self.observed.gitlab.weights.contains_key(self.name) {
             if !desired.gitlab_learns {

@@ -52,6 +52,29 @@ fn without_token(of: &mut Value, list: &str) {
     }
 }
 
+/// What keeps a pod from being ready, as far as it says so itself.
+pub(super) fn hindrance(pod: &Value) -> Option<String> {
+    let list = |pointer: &str| pod.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+    let told = |reason: Option<&str>, message: Option<&str>| {
+        let message = message.map(|message| message.trim_end_matches('.')).filter(|message| !message.is_empty());
+        match (reason.filter(|reason| !reason.is_empty()), message) {
+            (Some(reason), Some(message)) => Some(format!("{reason}: {message}")),
+            (one, other) => one.or(other).map(str::to_owned),
+        }
+    };
+    // What every pod goes through is no hindrance.
+    let waits = |status: &&Value| {
+        let reason = text(status, "/state/waiting/reason");
+        reason.is_some_and(|reason| !matches!(reason, "" | "ContainerCreating" | "PodInitializing"))
+    };
+    let container = list("/status/initContainerStatuses").chain(list("/status/containerStatuses")).find(waits);
+    let condition = || list("/status/conditions").find(|one| text(one, "/status") == Some("False"));
+    match container {
+        Some(status) => told(text(status, "/state/waiting/reason"), text(status, "/state/waiting/message")),
+        None => condition().and_then(|one| told(None, text(one, "/message"))),
+    }
+}
+
 impl<'a> One<'a, '_> {
     /// What an apply of the StatefulSet does to the pod, beyond what its own changes tell: a pod may be older than its
     /// StatefulSet, or have lost it.
@@ -124,9 +147,7 @@ impl<'a> One<'a, '_> {
         if !old && !found.template {
             return false;
         }
-        let conditions = pod.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
-        let cause = conditions.filter_map(|condition| condition.get("message")?.as_str()).next();
-        let why = match cause {
+        let why = match hindrance(pod) {
             Some(cause) => format!("it hangs in Pending with an old template ({cause})"),
             None => "it hangs in Pending with an old template".to_owned(),
         };
