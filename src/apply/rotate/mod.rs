@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::{self, Look, condition, judge, no, passes, see, text, told, uid_of};
+use super::cluster::{self, Look, judge, no, passes, see, text, told, uid_of};
 use super::port::{Cluster, Delete, PortError, Ports};
 use crate::model::cluster::{Answer, ObjectKey, ObjectKind, Refusal, Why};
 use crate::model::{Reading, StorageName};

@@ -11,7 +11,11 @@ use std::collections::BTreeMap;
 const ROLE: &str = "Print the Role that tranship needs, and let somebody apply it: tranship render rbac";
 
 /// Makes a finding.
-pub(super) fn finding(level: Level, code: &str, subject: &str, message: String, help: &str) -> Finding {
+pub(super) fn finding(level: Level, code: &str, subject: &str, mut message: String, help: &str) -> Finding {
+    // The words of others may end their own sentence.
+    if message.ends_with("..") && !message.ends_with("...") {
+        message.pop();
+    }
     Finding {
         level,
         code: code.to_owned(),
@@ -453,6 +457,19 @@ pub(super) fn claim_gone(storage: &StorageName, claim: &str, elsewhere: Option<&
     let help = format!(
         "{back} restore it, or make a PersistentVolume for it whose claimRef names {claim}, and the claim. Only when what \
          was on it is given up: tranship state rm storage.{storage}"
+    );
+    error("claim-gone", storage.as_str(), message, &help)
+}
+
+/// A storage that was another Gitaly's has a pod now, under its name.
+pub(super) fn never_a_pod(storage: &StorageName) -> Finding {
+    let message = format!(
+        "{storage} was no pod's when it was recorded, and its repositories are on that other disk: its pod would start on an \
+         empty disk under a name that GitLab knows."
+    );
+    let help = format!(
+        "Give the pod a storage of its own, under another `name`, and move the repositories there. Only when what was on the \
+         old one is given up: tranship state rm storage.{storage}"
     );
     error("claim-gone", storage.as_str(), message, &help)
 }

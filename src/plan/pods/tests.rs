@@ -571,6 +571,12 @@ fn a_recorded_disk_that_is_gone_is_never_made_anew() {
     assert!(message.contains("would start on an empty disk") && !message.contains("The cause"), "{message}");
     let help = plan.findings.iter().find(|finding| finding.code == "claim-gone").map(|finding| finding.help.clone());
     assert!(help.is_some_and(|help| help.contains("tranship state rm storage.gitaly-a")));
+    // A VM had the name before.
+    let (message, _) = gone(|world| {
+        let record = world.state.storage_mut(&name("gitaly-a"));
+        *record = crate::state::StorageRecord { filesystem_id: record.filesystem_id.take(), ..Default::default() };
+    });
+    assert!(message.contains("was no pod's when it was recorded"), "{message}");
     // Only the disk was recorded.
     let (_, _) = gone(|world| world.state.storage_mut(&name("gitaly-a")).claim_uid = None);
     let (message, _) = gone(|world| world.state.storage_mut(&name("gitaly-a")).namespace = Some("before".to_owned()));
@@ -1129,8 +1135,6 @@ fn a_pod_that_the_state_does_not_know_is_a_danger_and_what_it_holds_is_not_known
     world.spec("gitaly-a", |spec| spec.image = IMAGE.to_owned());
     // GitLab is another one, and lists nothing there.
     world.cluster.held.insert(name("gitaly-a"), Reading::Known(Counted::All(0)));
-    world.observed.gitlab.weights.insert(name("gitaly-a"), weight(0));
-    world.desired("gitaly-a").weight = None;
     let plan = world.plan();
     assert!(codes(&plan).contains(&(Level::Danger, "pod-not-recorded")), "{:?}", codes(&plan));
     assert!(said(&plan, "pod-restarts").contains("how many repositories it holds is not known"));

@@ -18,11 +18,13 @@ fn environment(object: &Value) -> Option<&str> {
 impl<'a> One<'a, '_> {
     /// True when the state knows the storage's pod: what is found there is what this environment made.
     pub(super) fn is_recorded(&self) -> bool {
+        self.had_a_pod() || self.record.is_some_and(|record| record.filesystem_id.is_some())
+    }
+
+    /// True when the state knows objects of the storage: a Gitaly elsewhere has a disk, and none of those.
+    pub(super) fn had_a_pod(&self) -> bool {
         self.record.is_some_and(|record| {
-            !record.objects.is_empty()
-                || record.statefulset_uid.is_some()
-                || record.claim_uid.is_some()
-                || record.filesystem_id.is_some()
+            !record.objects.is_empty() || record.statefulset_uid.is_some() || record.claim_uid.is_some()
         })
     }
 

@@ -26,7 +26,13 @@ impl<'a> One<'a, '_> {
     fn claim(&self, found: &mut Found, pods: &mut Pods<'a>) {
         let Some(claim) = self.claimed() else {
             if self.record.is_some_and(|record| record.claim_uid.is_some() || record.filesystem_id.is_some()) {
-                pods.findings.push(say::claim_gone(self.name, &self.wanted.claim, self.elsewhere().as_deref()));
+                let elsewhere = self.elsewhere();
+                let said = if self.had_a_pod() {
+                    say::claim_gone(self.name, &self.wanted.claim, elsewhere.as_deref())
+                } else {
+                    say::never_a_pod(self.name)
+                };
+                pods.findings.push(said);
                 found.broken = true;
             }
             return;
