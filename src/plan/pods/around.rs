@@ -120,7 +120,8 @@ impl<'a> Around<'a, '_> {
                 Reading::Known(None) => {
                     let message = format!("There is no Secret {name}, which pods mount as {what}: none would start.");
                     let help = format!(
-                        "Make it with GitLab's own value, for example: kubectl create secret generic {name} --from-file={key}=FILE"
+                        "Make it with GitLab's own value, for example: kubectl -n {} create secret generic {name} --from-file={key}=FILE",
+                        cluster.namespace
                     );
                     self.add(level, "secret-missing", name, message, &help);
                 }

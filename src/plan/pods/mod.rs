@@ -22,7 +22,7 @@ pub(super) use fresh::stale;
 pub use look::undeclared;
 pub(super) use look::{Pods, addresses};
 pub use objects::service_name;
-pub use statefulset::{CONTAINER, claim_name, may_run_on, pod_name, trial_of};
+pub use statefulset::{CONTAINER, claim_name, may_follow, may_run_on, pod_name, trial_of};
 pub use verdict::{needs_anew, touches_template};
 
 use std::collections::{BTreeMap, BTreeSet};

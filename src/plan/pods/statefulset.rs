@@ -272,7 +272,7 @@ pub fn may_run_on(set: &Value, node: &NodeFacts) -> bool {
 }
 
 /// Whether a node can reach a volume.
-pub(super) fn may_follow(volume: &VolumeFacts, node: &NodeFacts) -> bool {
+pub fn may_follow(volume: &VolumeFacts, node: &NodeFacts) -> bool {
     volume.node_terms.is_empty() || volume.node_terms.iter().any(|term| meets(term, node))
 }
 
