@@ -185,6 +185,8 @@ pub struct Delete {
     pub orphan: bool,
     /// `preconditions.uid`: not another object of the same name.
     pub uid: Option<String>,
+    /// `preconditions.resourceVersion`: nothing of it changed since.
+    pub resource_version: Option<String>,
     /// `dryRun=All`.
     pub dry_run: bool,
 }

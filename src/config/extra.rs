@@ -77,6 +77,10 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("/status", "Only the cluster writes the status."),
     ("/metadata/name", "The object bears the storage's name."),
     ("/metadata/namespace", "The namespace is that of the `kubernetes` block."),
+    (
+        "/metadata/annotations/tranship~1environment",
+        "This annotation names the environment that the object belongs to.",
+    ),
     ("/spec/selector", "The selector finds the pod that runs, and cannot be changed."),
     (
         "/spec/template/metadata/annotations/checksum~1config",

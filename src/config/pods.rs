@@ -26,6 +26,9 @@ const GITALYS_OWN: u64 = 1 << 30;
 const NAME_LIMIT: usize = 52;
 /// Below it a disk's size was written wrongly.
 const SMALLEST_DISK: Bytes = Bytes(1 << 30);
+/// Below these a pod's memory and share of a core (thousandths) were written wrongly: GitLab's chart asks for 200 MiB and a
+/// tenth of a core, for a Gitaly that has nothing to do. (gitaly-kubernetes §7)
+const SMALLEST_POD: (Bytes, u64) = (Bytes(200 << 20), 100);
 /// The namespace, Secrets and hooks' address that the embedded fleet stands in for.
 const EMBEDDED: (&str, &str) = ("gitaly", "http://gitlab.sandbox:8181");
 
@@ -471,6 +474,7 @@ impl Spec<'_, '_, '_> {
         if let Some(node) = written("extra") {
             extra::extra(self.builder.out, node, &extra, graceful);
         }
+        self.floors(&fields, memory, cpu_millis);
         let tolerations = fields.get("tolerations").and_then(|entry| entry.value.elements());
         Some(PodSpec {
             address,
@@ -494,6 +498,28 @@ impl Spec<'_, '_, '_> {
             extra,
             span: block.header,
         })
+    }
+
+    /// A pod in which no Gitaly could start is a slip of the pen: `1e3` is a thousand bytes.
+    fn floors(&mut self, fields: &Fields, memory: Option<Bytes>, cpu_millis: Option<u64>) {
+        let (least, share) = SMALLEST_POD;
+        if let Some(memory) = memory.filter(|memory| *memory < least) {
+            let detail = format!(
+                "A pod with {memory} of memory is smaller than any that a Gitaly could start in: {least} at least."
+            );
+            let help = "Write it with its unit, for example \"48Gi\".";
+            self.builder.refuse("config/pod-small", "Pod too small", detail, fields.span("memory"), help);
+        }
+        if cpu_millis.is_some_and(|millis| millis < share) {
+            let detail = "A pod with less than a tenth of a core is smaller than any that a Gitaly could start in.";
+            self.builder.refuse(
+                "config/pod-small",
+                "Pod too small",
+                detail,
+                fields.span("cpu"),
+                "For example: cpu = 8",
+            );
+        }
     }
 
     /// The fields of a block within, if it is there.

@@ -7,8 +7,8 @@ use futures::future::{join, join_all, join3};
 use serde_json::Value;
 
 use super::observe::{reading, reason};
-use crate::apply::port::{Apply, Cluster, PortErrorKind, PortResult, Ports};
-use crate::model::cluster::{Answer, ClusterFacts, Manifest, ObjectKey, ObjectKind, Surroundings};
+use crate::apply::port::{Apply, Cluster, Delete, PortErrorKind, PortResult, Ports};
+use crate::model::cluster::{Answer, ClusterFacts, Counted, Manifest, ObjectKey, ObjectKind, Surroundings};
 use crate::model::quantity::Quantity;
 use crate::model::{ContainerKind, Cursor, Reading, StorageName};
 use crate::plan::pods::{Wanted, WantedStorage, fitted, made_anew, needs_anew};
@@ -61,7 +61,7 @@ impl Looked {
         });
         let answers = futures::stream::iter(asked).buffered(STORAGES_AT_ONCE).collect::<Vec<_>>().await;
         let counted =
-            wanted.counted.iter().map(|name| async move { (name.clone(), reading(projects_on(ports, name).await)) });
+            wanted.counted.iter().map(|name| async move { (name.clone(), reading(held_by(ports, name).await)) });
         facts.held.extend(futures::stream::iter(counted).buffered(STORAGES_AT_ONCE).collect::<Vec<_>>().await);
         for (name, Asked { dry_runs, forced, anew, pod, growth, held }) in answers {
             facts.dry_runs.extend(dry_runs);
@@ -90,21 +90,32 @@ impl Looked {
         let (tried, growth) = join(tries, self.try_growth(cluster, storage)).await;
         let set = tried.iter().find(|(key, ..)| key.kind == ObjectKind::StatefulSet);
         let live = set.and_then(|(key, ..)| self.objects.get(key));
-        let changes = set.is_some_and(|(_, dry_run, forced)| rolls(live, forced.as_ref().unwrap_or(dry_run)));
+        let changes = set.is_some_and(|(_, dry_run, forced)| rolls(live, forced.as_ref().unwrap_or(dry_run)))
+            || self.is_behind(live, &storage.pod_name);
         let anew = async {
             match set {
                 Some((key, dry_run, forced)) if live.is_some() && is_fixed(forced.as_ref().unwrap_or(dry_run)) => {
                     let manifest = storage.manifests.iter().find(|manifest| manifest.key == *key)?;
                     let under_another_name = made_anew(&fitted(manifest, live));
                     let dry = Apply { dry_run: true, force: false };
-                    Some((key.clone(), reading(cluster.apply(&under_another_name, dry).await)))
+                    let then = reading(cluster.apply(&under_another_name, dry).await);
+                    // It must go first: who may not delete it learns that before anything is begun.
+                    let uid = live.and_then(|live| live.pointer("/metadata/uid")?.as_str()).map(ToOwned::to_owned);
+                    let how = Delete { orphan: true, uid, dry_run: true, ..Delete::default() };
+                    Some((
+                        key.clone(),
+                        match reading(cluster.delete(key, &how).await) {
+                            Reading::Known(Answer::Accepted(_)) => then,
+                            refused => refused,
+                        },
+                    ))
                 }
                 _ => None,
             }
         };
         let pod = async { if changes { Some(reading(cluster.try_pod(&storage.pod).await)) } else { None } };
         // Also of one that is to be made: GitLab may know its name, and what was on it.
-        let held = async { if changes { Some(reading(projects_on(ports, name).await)) } else { None } };
+        let held = async { if changes { Some(reading(held_by(ports, name).await)) } else { None } };
         let (anew, pod, held) = join3(anew, pod, held).await;
         let mut asked = Asked { dry_runs: Vec::new(), forced: Vec::new(), anew, pod, growth, held };
         for (key, dry_run, forced) in tried {
@@ -112,6 +123,13 @@ impl Looked {
             asked.dry_runs.push((key, dry_run));
         }
         asked
+    }
+
+    /// True for a pod that has not the newest template of its StatefulSet: it may restart without a change of that.
+    fn is_behind(&self, set: Option<&Value>, pod: &str) -> bool {
+        let pod = self.objects.get(&ObjectKey { kind: ObjectKind::Pod, name: pod.to_owned() });
+        let revision = pod.and_then(|pod| pod.pointer("/metadata/labels/controller-revision-hash"));
+        pod.is_some() && revision != set.and_then(|set| set.pointer("/status/updateRevision"))
     }
 
     /// The dry run of another size, where the claim asks for another one.
@@ -123,11 +141,28 @@ impl Looked {
     }
 }
 
-/// How many projects GitLab has on a storage.
-async fn projects_on(ports: &Ports, storage: &StorageName) -> PortResult<u64> {
+/// What GitLab has on a storage: its projects, and where there are none, all else.
+async fn held_by(ports: &Ports, storage: &StorageName) -> PortResult<Counted> {
+    let projects = count(ports, ContainerKind::Project, storage).await?;
+    if projects > 0 {
+        return Ok(Counted::Projects(projects));
+    }
+    let mut all = 0;
+    for kind in [ContainerKind::Snippet, ContainerKind::GroupWiki] {
+        match count(ports, kind, storage).await {
+            Ok(number) => all += number,
+            // An edition that does not say where they are.
+            Err(error) if error.kind == PortErrorKind::NotFound => return Ok(Counted::Projects(0)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Counted::All(all))
+}
+
+async fn count(ports: &Ports, kind: ContainerKind, storage: &StorageName) -> PortResult<u64> {
     let (mut found, mut at) = (0, Some(Cursor::START));
     while let Some(cursor) = at {
-        let page = ports.gitlab.list(ContainerKind::Project, storage, cursor).await?;
+        let page = ports.gitlab.list(kind, storage, cursor).await?;
         found += page.found.len() as u64;
         at = page.next;
     }
@@ -166,7 +201,7 @@ struct Asked {
     anew: Option<(ObjectKey, Reading<Answer>)>,
     pod: Option<Reading<Answer>>,
     growth: Option<Reading<Answer>>,
-    held: Option<Reading<u64>>,
+    held: Option<Reading<Counted>>,
 }
 
 type Tried = (ObjectKey, Reading<Answer>, Option<Reading<Answer>>);

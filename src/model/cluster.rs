@@ -14,6 +14,9 @@ use super::{Reading, StorageName};
 pub const FIELD_MANAGER: &str = "tranship";
 /// The label that names a storage on all its objects.
 pub const STORAGE_LABEL: &str = "tranship/storage";
+/// The annotation that names the environment on all objects of a storage, its claim among them: two environments may
+/// share a namespace and a storage's name by mistake.
+pub const ENVIRONMENT: &str = "tranship/environment";
 
 /// The kinds that tranship applies or reads one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -229,11 +232,20 @@ pub struct ClusterFacts {
     pub pods: BTreeMap<StorageName, Reading<Answer>>,
     /// What it said to growing a claim (dry run); only asked where the size differs.
     pub growth: BTreeMap<StorageName, Reading<Answer>>,
-    /// How many projects GitLab lists on a storage; only asked for those whose pod would start anew, and for those that
-    /// are to be forgotten.
-    pub held: BTreeMap<StorageName, Reading<u64>>,
+    /// What GitLab lists on a storage; only asked for those whose pod would start anew, and for those that are to be
+    /// forgotten.
+    pub held: BTreeMap<StorageName, Reading<Counted>>,
     /// What is not ours and must be there.
     pub surroundings: Surroundings,
+}
+
+/// How much GitLab lists on a storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// Repositories of every kind.
+    All(u64),
+    /// Projects, which GitLab counts fast; snippets and group wikis may be there too.
+    Projects(u64),
 }
 
 /// What a cluster says besides the objects of pod storages.
@@ -249,8 +261,28 @@ pub struct Surroundings {
     pub nodes: Reading<Vec<NodeFacts>>,
     /// The namespace's ResourceQuotas.
     pub quotas: Reading<Vec<QuotaFacts>>,
-    /// What becomes of PersistentVolumes when their claims are gone, by name: `Retain` or `Delete`.
-    pub reclaim: Reading<BTreeMap<String, String>>,
+    /// PersistentVolumes by name.
+    pub volumes: Reading<BTreeMap<String, VolumeFacts>>,
+}
+
+/// A PersistentVolume.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct VolumeFacts {
+    /// What becomes of it when its claim is gone: `Retain` or `Delete`.
+    pub reclaim_policy: String,
+    /// Terms of which a node must meet one to reach it; empty: any node does.
+    pub node_terms: Vec<Value>,
+}
+
+impl VolumeFacts {
+    /// From the API server's object.
+    pub fn of(volume: &Value) -> Self {
+        let terms = volume.pointer("/spec/nodeAffinity/required/nodeSelectorTerms").and_then(Value::as_array);
+        Self {
+            reclaim_policy: text(volume, "/spec/persistentVolumeReclaimPolicy").to_owned(),
+            node_terms: terms.cloned().unwrap_or_default(),
+        }
+    }
 }
 
 /// A ResourceQuota.

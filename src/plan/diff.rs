@@ -53,6 +53,10 @@ pub(super) fn weights<'a>(
         };
         match observed.gitlab.weights.get(name) {
             Some(from) if *from == to => {}
+            // What is wrong with its pod is said, and was not to be settled.
+            Some(from) if to > *from && pods.left_out.contains(name) => {
+                report.storage(name, false, WaitingOn::Storage { storage: name.clone() }, 0, []);
+            }
             Some(from) => weights.steps.push(WeightStep { storage: name, from: *from, to }),
             // What GitLab comes to list takes nothing at first.
             None if pods.learned.contains(name) => {

@@ -12,7 +12,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef as _;
 
 use super::diff::all_zero;
-use super::pods::{ChangeClass, touches_template};
+use super::pods::ChangeClass;
 use super::select::Selection;
 use super::{Action, ActionId, Change, Edge};
 use crate::diag::Diagnostic;
@@ -215,9 +215,10 @@ impl Graph {
                     of.set = Some(node);
                     of.restarts = *class == ChangeClass::RollsPod;
                 }
-                Change::RecreateStatefulSet { changes, .. } => {
+                // Also where nothing restarts: should a pod fail in the gap, it is one.
+                Change::RecreateStatefulSet { .. } => {
                     of.set = Some(node);
-                    of.restarts = touches_template(changes);
+                    of.restarts = true;
                 }
                 Change::ApplyObject { .. } => of.objects.push(node),
                 Change::GrowDisk { .. } => of.disk = Some(node),

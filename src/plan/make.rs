@@ -40,7 +40,7 @@ pub fn make(desired: &Desired, observed: &Observed, state: &State, options: &Opt
     let live = live_moves(observed);
     let named = desired.assignments.iter().flat_map(|a| a.from.iter().chain(&a.to));
     let names = Names::new(desired.storages.keys().chain(observed.storages.keys()).chain(named));
-    let pods = Pods::look(desired, observed, state, options.adopt);
+    let pods = Pods::look(desired, observed, state, options.adopt, &selection);
     let mut planner = Planner {
         desired,
         observed,

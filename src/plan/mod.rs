@@ -295,6 +295,9 @@ pub enum Change {
         uid: String,
         /// All fields that differ, by path.
         changes: Vec<FieldChange>,
+        /// Its pod restarts: it has another template than the new one.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        restarts: bool,
     },
     /// Grows the volume's claim.
     GrowDisk {

@@ -101,6 +101,9 @@ impl<'a> Preflight<'a> {
 
     /// Asks whether a storage can take repositories, as far as its Gitaly tells.
     pub(super) fn receives(&mut self, storage: &'a StorageName) -> bool {
+        if self.pods.left_out.contains(storage) {
+            return false;
+        }
         if self.is_coming(storage) {
             return true;
         }

@@ -119,6 +119,20 @@ impl<'a> Selection<'a> {
         !self.exclude.is_empty() && any(self.exclude, &self.action_names(action, storage))
     }
 
+    /// Asks whether nothing that is selected works on the pod of a storage, or brings anything to it.
+    pub(super) fn leaves_out_pod(&self, storage: &StorageName, wanted: &pods::WantedStorage) -> bool {
+        if self.is_all() {
+            return false;
+        }
+        let mut addresses = pods::addresses(storage, wanted);
+        let excluded = addresses
+            .iter()
+            .filter(|address| &*address.kind == "pod")
+            .all(|address| self.is_excluded(address, Some(storage)));
+        addresses.push(Address::new("weight", storage.as_str()));
+        excluded || !addresses.iter().any(|address| self.is_target(address, Some(storage)))
+    }
+
     fn action_names(&self, action: &Address, storage: Option<&StorageName>) -> Vec<String> {
         let mut names = storage.map(|storage| self.names_of(storage)).unwrap_or_default();
         names.push(action.to_string());

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::text;
 use super::words;
 use crate::model::{Address, StorageName};
-use crate::plan::pods::{ChangeClass, FieldChange, touches_template};
+use crate::plan::pods::{ChangeClass, FieldChange};
 use crate::plan::{Action, Change, Plan};
 
 /// One pod storage.
@@ -92,9 +92,9 @@ impl PodTotals {
                     totals.objects += 1;
                     *class == ChangeClass::RollsPod
                 }
-                Change::RecreateStatefulSet { changes, .. } => {
+                Change::RecreateStatefulSet { restarts, .. } => {
                     totals.objects += 1;
-                    touches_template(changes)
+                    *restarts
                 }
                 Change::ReplacePod { .. } => true,
                 Change::GrowDisk { .. } => {

@@ -285,6 +285,7 @@ pub(super) fn pods() -> Plan {
                 manifest: manifest(ObjectKind::StatefulSet, "grown"),
                 uid: "5f0d".into(),
                 changes: vec![field(".spec.serviceName", json!("grown"), json!("other"))],
+                restarts: false,
             },
             "fields differ that can only be set when it is made",
         ),

@@ -11,7 +11,7 @@ use crate::apply::event::{Event, Outcome};
 use crate::apply::failure::remedy;
 use crate::model::{Container, ContainerKind, Profile, StorageName, Veto, VetoSource};
 use crate::plan::freeze::spell;
-use crate::plan::pods::{ChangeClass, declare, touches_template};
+use crate::plan::pods::{ChangeClass, declare};
 use crate::plan::room::{RoomLevel, SOFT_BELOW};
 use crate::plan::{Action, After, Binding, Change, Plan, Verdict, WaitingOn};
 use crate::state::State;
@@ -261,16 +261,19 @@ pub(super) fn action(action: &Action) -> String {
             format!("move {} ({bytes}) off {source}, wave {wave}{inside}", text::repositories(u64::from(*count)))
         }
         Change::ProveEmpty { storage } => format!("prove {storage} empty"),
-        Change::ApplyObject { manifest, class, force, .. } => {
+        Change::ApplyObject { manifest, class, uid, force, .. } => {
             let over = if *force { ", taking over what others own" } else { "" };
             match class {
                 ChangeClass::Create => format!("create {}", manifest.key),
                 ChangeClass::InPlace => format!("change {} in place{over}", manifest.key),
+                ChangeClass::RollsPod if uid.is_none() => {
+                    format!("create {}: the pod that it takes over restarts", manifest.key)
+                }
                 ChangeClass::RollsPod => format!("change {}{over}: the pod restarts", manifest.key),
             }
         }
-        Change::RecreateStatefulSet { manifest, changes, .. } => {
-            let rest = if touches_template(changes) { "the pod restarts" } else { "its pod and volume stay" };
+        Change::RecreateStatefulSet { manifest, restarts, .. } => {
+            let rest = if *restarts { "the pod restarts" } else { "its pod and volume stay" };
             format!("delete {} without its pod, wait until it is gone, apply it anew: {rest}", manifest.key)
         }
         Change::GrowDisk { claim, from, to, .. } => format!("grow the volume of {claim}: {from} -> {to}"),

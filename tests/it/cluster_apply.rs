@@ -15,7 +15,7 @@ use tranship::apply::port::{Apply, Cluster, Delete, PortErrorKind};
 use tranship::apply::rotate::{self, Asked};
 use tranship::live::kubernetes::{Access, ClusterTarget, KubeCluster};
 use tranship::live::{self, Request, SystemClock};
-use tranship::model::cluster::{Answer, ClusterFacts, Manifest, ObjectKind, Why};
+use tranship::model::cluster::{Answer, ClusterFacts, Counted, Manifest, ObjectKind, Why};
 use tranship::model::{Bytes, Reading};
 use tranship::plan::pods;
 use tranship::plan::{Action, Change, Options, Plan};
@@ -106,7 +106,7 @@ fn another_image_rolls_the_pod_and_is_waited_for() {
         spec.image = "example.com/gitaly:v18.3.1".into();
         let facts = tool.observe(&spec).await;
         assert!(matches!(facts.pods[&name("gitaly-a")], Reading::Known(Answer::Accepted(_))), "{:?}", facts.pods);
-        assert!(matches!(facts.held[&name("gitaly-a")], Reading::Known(0)), "{:?}", facts.held);
+        assert!(matches!(facts.held[&name("gitaly-a")], Reading::Known(Counted::All(0))), "{:?}", facts.held);
         let result = tool.apply(&spec).await;
         well(&tool, &result);
         let after = pod_of(&tool, "gitaly-a").await;
@@ -150,7 +150,7 @@ fn a_stateful_set_is_made_anew_around_its_running_pod() {
         assert_eq!(record.statefulset_uid, Some(uid(&anew)));
         assert!(tool.plan(&spec).await.actions.is_empty());
         // An earlier run ended in the gap: the pod runs without its StatefulSet.
-        let orphan = Delete { orphan: true, uid: Some(uid(&anew)), dry_run: false };
+        let orphan = Delete { orphan: true, uid: Some(uid(&anew)), ..Delete::default() };
         tool.cluster.delete(&key(ObjectKind::StatefulSet, "gitaly-a"), &orphan).await.expect("deleted");
         target.until_gone::<StatefulSet>("gitaly-a").await;
         let result = tool.apply(&spec).await;
@@ -532,8 +532,15 @@ fn a_disk_without_what_gitlab_lists_is_not_taken_for_the_storages() {
         tool.gitaly.empty.lock().expect("unpoisoned").insert(name("gitaly-a"));
         let result = tool.apply(&spec).await;
         assert_eq!((result.summary.failed, result.summary.alarms), (1, 1), "{}", tool.told());
-        assert!(tool.told().contains("its disk holds none of those that were asked for"), "{}", tool.told());
+        assert!(tool.told().contains("of the 1 that were asked for its disk lacks 1: web/shop"), "{}", tool.told());
         assert!(tool.state().storage(&name("gitaly-a")).is_none_or(|record| record.filesystem_id.is_none()));
+        // What came since it was made is no proof of the rest.
+        tool.fleet.add_project("web/blog", &name("gitaly-a"));
+        let newest = tool.fleet.add_project("web/new", &name("gitaly-a"));
+        tool.gitaly.newer.lock().expect("unpoisoned").push(newest);
+        let result = tool.apply(&spec).await;
+        assert_eq!((result.summary.failed, result.summary.alarms), (1, 1), "{}", tool.told());
+        assert!(tool.told().contains("of the 3 that were asked for its disk lacks 2"), "{}", tool.told());
         tool.gitaly.empty.lock().expect("unpoisoned").clear();
         let result = tool.apply(&spec).await;
         well(&tool, &result);
@@ -664,6 +671,8 @@ fn who_lacks_a_right_is_told_which() {
         // What need not be read is unknown, with the reason.
         let Reading::Unknown(why) = &facts.surroundings.nodes else { panic!("{facts:?}") };
         assert!(why.contains("lacks the verb `list` on `nodes` in the whole cluster"), "{why}");
+        let Reading::Unknown(why) = &facts.surroundings.volumes else { panic!("{facts:?}") };
+        assert!(why.contains("lacks the verb `list` on `persistentvolumes` in the whole cluster"), "{why}");
         assert_eq!(cluster.may("patch", ObjectKind::StatefulSet).await.expect("answered"), Some(false));
         assert_eq!(cluster.may("patch", ObjectKind::Service).await.expect("answered"), Some(true));
         // What must be read ends the reading, with all rights that lack.
@@ -714,13 +723,13 @@ fn the_port_deletes_nothing_that_holds_data() {
             (ObjectKind::ConfigMap, false),
             (ObjectKind::Service, true),
         ] {
-            let how = Delete { orphan, uid: None, dry_run: true };
+            let how = Delete { orphan, dry_run: true, ..Delete::default() };
             let error = cluster.delete(&key(kind, "gitaly-a"), &how).await.expect_err("refused");
             assert_eq!(error.kind, PortErrorKind::Refused, "{error}");
         }
         // Another object of the same name is not deleted.
         let pod = key(ObjectKind::Pod, "gitaly-a-0");
-        let other = Delete { orphan: false, uid: Some("00000000-0000-0000-0000-000000000000".into()), dry_run: false };
+        let other = Delete { uid: Some("00000000-0000-0000-0000-000000000000".into()), ..Delete::default() };
         let Answer::Refused(refusal) = cluster.delete(&pod, &other).await.expect("answered") else { panic!("deleted") };
         assert_eq!((refusal.why, refusal.conflicts.len()), (Why::Conflict, 0));
         // Nor evicted. The API server asks the budget before the uid, and a new budget has counted no pod yet.
@@ -840,5 +849,173 @@ fn fifty_storages_are_asked_about_in_few_requests() {
         assert_eq!(requests, 1 + 9 + 2 + 5 + 1 + 50 * 6 + 2);
         assert!(objects(&before) == objects(&after), "nothing was written");
         assert!(tool.plan(&spec).await.is_empty());
+    });
+}
+
+#[test]
+fn what_another_environment_made_is_not_touched() {
+    on_cluster(async |target| {
+        let mut tool = tool(target).await;
+        let mut spec = Spec::new(&["gitaly-a"]);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        let pod = pod_of(&tool, "gitaly-a").await;
+        let claim = tool.live(ObjectKind::PersistentVolumeClaim, "repo-data-gitaly-a-0").await.expect("a claim");
+        assert_eq!(claim["metadata"]["annotations"]["tranship/environment"], "default");
+        // The state is lost: what it made is taken up again, and that is said.
+        tool.store.save(&State::new("default")).expect("saved");
+        let plan = tool.plan(&spec).await;
+        assert!(plan.findings.iter().any(|finding| finding.code == "pod-not-recorded"), "{:?}", plan.findings);
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        assert_eq!(pod_of(&tool, "gitaly-a").await, pod);
+        assert!(tool.plan(&spec).await.findings.is_empty());
+        // Another environment, of another GitLab.
+        spec.environment = "other-fleet".into();
+        spec.image = "example.com/gitaly:v18.3.1".into();
+        tool.store.save(&State::new("other-fleet")).expect("saved");
+        let (plan, errors) = tool.judged(&spec, &Options::default()).await;
+        assert_eq!((errors, plan.is_empty()), (vec!["environment-of-another".to_owned()], true));
+        // Renamed on purpose: the claim keeps what it was made with.
+        spec.image = "example.com/gitaly:v18.2.0".into();
+        let (plan, errors) = tool.judged(&spec, &Options { adopt: true, ..Options::default() }).await;
+        assert_eq!(errors, Vec::<String>::new());
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        assert_eq!(pod_of(&tool, "gitaly-a").await, pod, "an annotation restarts nothing");
+        let set = tool.live(ObjectKind::StatefulSet, "gitaly-a").await.expect("a set");
+        assert_eq!(set["metadata"]["annotations"]["tranship/environment"], "other-fleet");
+        let plan = tool.plan(&spec).await;
+        assert!(plan.is_empty() && plan.findings.is_empty(), "{:?} {:?}", plan.actions, plan.findings);
+    });
+}
+
+/// What a plan does to StatefulSets.
+fn classes(plan: &Plan) -> Vec<pods::ChangeClass> {
+    let sets = plan.actions.iter().filter_map(|action| match &action.change {
+        Change::ApplyObject { manifest, class, .. } if manifest.key.kind == ObjectKind::StatefulSet => Some(*class),
+        _ => None,
+    });
+    sets.collect()
+}
+
+const ON_DELETE: &str = r#"extra = { spec = { updateStrategy = { type = "OnDelete" } } }"#;
+
+#[test]
+fn a_pod_that_is_older_than_its_set_restarts_only_where_that_is_planned() {
+    on_cluster(async |target| {
+        let mut tool = tool(target).await;
+        let mut spec = Spec { more: ON_DELETE.into(), ..Spec::new(&["gitaly-a", "gitaly-b"]) };
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        let before = [pod_of(&tool, "gitaly-a").await, pod_of(&tool, "gitaly-b").await];
+        spec.image = "example.com/gitaly:v18.3.1".into();
+        let plan = tool.plan(&spec).await;
+        assert_eq!(classes(&plan), [pods::ChangeClass::InPlace; 2]);
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        assert_eq!([pod_of(&tool, "gitaly-a").await, pod_of(&tool, "gitaly-b").await], before);
+        assert!(tool.plan(&spec).await.is_empty());
+        // Made anew, it waits for a delete as before.
+        spec.more = r#"extra = { spec = { serviceName = "other", updateStrategy = { type = "OnDelete" } } }"#.into();
+        spec.image = "example.com/gitaly:v18.3.2".into();
+        let plan = tool.plan(&spec).await;
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        assert!(tool.told().contains("made anew; its pod keeps its old template"), "{}", tool.told());
+        assert_eq!([pod_of(&tool, "gitaly-a").await, pod_of(&tool, "gitaly-b").await], before);
+        // Nothing holds them any more.
+        spec.more = OTHER_SERVICE.into();
+        let plan = tool.plan(&spec).await;
+        assert_eq!(classes(&plan), [pods::ChangeClass::RollsPod; 2], "{:#?}", plan.actions);
+        assert!(plan.edges.iter().any(|edge| edge.reason == "one storage restarts after the other"));
+        let result = tool.run(&plan).await;
+        well(&tool, &result);
+        let after = [pod_of(&tool, "gitaly-a").await, pod_of(&tool, "gitaly-b").await];
+        assert!(after[0].0 != before[0].0 && after[1].0 != before[1].0);
+        let plan = tool.plan(&spec).await;
+        assert!(plan.is_empty(), "{:#?}", plan.actions);
+    });
+}
+
+#[test]
+fn a_pod_that_lost_its_set_is_taken_over_or_restarts_as_planned() {
+    on_cluster(async |target| {
+        let mut tool = tool(target).await;
+        let mut spec = Spec::new(&["gitaly-a"]);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        let pod = pod_of(&tool, "gitaly-a").await;
+        for (image, class) in [("v18.2.0", pods::ChangeClass::Create), ("v18.3.1", pods::ChangeClass::RollsPod)] {
+            let set = tool.live(ObjectKind::StatefulSet, "gitaly-a").await.expect("a set");
+            let orphan = Delete { orphan: true, uid: Some(uid(&set)), ..Delete::default() };
+            tool.cluster.delete(&key(ObjectKind::StatefulSet, "gitaly-a"), &orphan).await.expect("deleted");
+            target.until_gone::<StatefulSet>("gitaly-a").await;
+            spec.image = format!("example.com/gitaly:{image}");
+            let plan = tool.plan(&spec).await;
+            assert_eq!(classes(&plan), [class], "{:#?}", plan.actions);
+            let result = tool.run(&plan).await;
+            well(&tool, &result);
+            assert_eq!(pod_of(&tool, "gitaly-a").await == pod, class == pods::ChangeClass::Create, "{image}");
+            assert!(tool.plan(&spec).await.is_empty());
+        }
+    });
+}
+
+#[test]
+fn a_set_that_somebody_changed_since_the_plan_is_not_made_anew() {
+    on_cluster(async |target| {
+        let mut tool = tool(target).await;
+        let mut spec = Spec::new(&["gitaly-a"]);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        spec.more = OTHER_SERVICE.into();
+        let plan = tool.plan(&spec).await;
+        // As kubectl set image does, while the question waits for its answer.
+        let pod = pod_of(&tool, "gitaly-a").await;
+        let image = json!({ "spec": { "template": { "spec": { "containers": [
+            { "name": "gitaly", "image": "example.com/gitaly:v18.2.9" },
+        ] } } } });
+        let as_kubectl = PatchParams { field_manager: Some("kubectl-set".into()), ..PatchParams::default() };
+        target.api::<StatefulSet>().patch("gitaly-a", &as_kubectl, &Patch::Strategic(&image)).await.expect("patched");
+        target.until_ready("gitaly-a-0", Some(&pod.0)).await;
+        let pod = pod_of(&tool, "gitaly-a").await;
+        let result = tool.run(&plan).await;
+        assert_eq!(result.summary.stale, 1, "{}", tool.told());
+        let told = tool.told();
+        assert!(
+            told.contains("changed since the plan was made: .spec.template.spec.containers[gitaly].image"),
+            "{told}"
+        );
+        assert_eq!(pod_of(&tool, "gitaly-a").await, pod);
+        let set = tool.live(ObjectKind::StatefulSet, "gitaly-a").await.expect("a set");
+        assert_eq!(set["spec"]["template"]["spec"]["containers"][0]["image"], "example.com/gitaly:v18.2.9");
+        // Not what was compared: the server itself refuses.
+        let old = Delete { orphan: true, uid: Some(uid(&set)), resource_version: Some("1".into()), dry_run: false };
+        let answer = tool.cluster.delete(&key(ObjectKind::StatefulSet, "gitaly-a"), &old).await.expect("answered");
+        let Answer::Refused(refusal) = answer else { panic!("deleted") };
+        assert_eq!((refusal.why, refusal.conflicts.len()), (Why::Conflict, 0));
+    });
+}
+
+#[test]
+fn who_may_not_delete_a_set_learns_it_from_the_plan() {
+    on_cluster(async |target| {
+        let mut tool = tool(target).await;
+        let mut spec = Spec::new(&["gitaly-a"]);
+        let result = tool.apply(&spec).await;
+        well(&tool, &result);
+        let all = json!(["get", "list", "create", "patch"]);
+        let rules = json!([
+            { "apiGroups": [""], "resources": ["configmaps", "services", "serviceaccounts", "pods", "persistentvolumeclaims", "secrets"], "verbs": all },
+            { "apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": all },
+            { "apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": all },
+        ]);
+        let restricted = written(&target.restricted("undeleting", &rules).await);
+        tool.ports.cluster = Some(Arc::new(kube_cluster(path(&restricted), &target.namespace)));
+        spec.more = OTHER_SERVICE.into();
+        let (plan, errors) = tool.judged(&spec, &Options::default()).await;
+        assert_eq!((errors, plan.is_empty()), (vec!["rights-missing".to_owned()], true));
+        assert!(plan.findings[0].message.contains("may not delete statefulsets.apps"), "{:?}", plan.findings);
     });
 }

@@ -362,3 +362,31 @@ async fn a_set_whose_claims_would_go_with_it_is_told_to_retain_them_first() {
     assert!(after["metadata"].get("deletionTimestamp").is_none() && after["metadata"].get("ownerReferences").is_none());
     assert!(tool.plan().await.is_empty());
 }
+
+#[tokio::test]
+async fn a_zone_that_the_volume_cannot_follow_to_is_an_error() {
+    let mut tool = tool("", &[]);
+    assert!(done(&tool.apply().await));
+    tool.desired = read("", &[("europe-west1-${each.key}", "europe-west1-b")]);
+    let plan = tool.plan().await;
+    assert_eq!(errors(&plan), ["pod-finds-no-node"], "{:?}", plan.findings);
+    let told = plan.findings.iter().find(|finding| finding.code == "pod-finds-no-node").expect("told");
+    assert!(told.subject == "gitaly-a" && told.message.contains("reaches its volume"), "{told:?}");
+}
+
+#[tokio::test]
+async fn another_environment_takes_no_pod_over() {
+    let mut tool = tool("", &[]);
+    assert!(done(&tool.apply().await));
+    let cluster = tool.ports.cluster.clone().expect("a cluster");
+    let before = cluster.get(&pod()).await.expect("answered").expect("a pod");
+    for storage in ["gitaly-a", "gitaly-b"] {
+        tool.lose_record(&name(storage));
+    }
+    tool.desired = read("", &[("\"laws\"\n}", "\"other\"\n}"), ("cng/gitaly:v18.2.0", "cng/gitaly:v18.3.0")]);
+    let plan = tool.plan().await;
+    assert_eq!(errors(&plan), ["environment-of-another"; 2], "{:?}", plan.findings);
+    assert!(actions(&plan).iter().all(|action| !action.contains("gitaly-")), "{:?}", actions(&plan));
+    let after = cluster.get(&pod()).await.expect("answered").expect("a pod");
+    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
+}

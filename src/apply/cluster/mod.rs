@@ -194,8 +194,8 @@ impl Hand {
                 let expected = object::Expected { uid, version, changes: changes.clone() };
                 self.apply_object(storage, manifest, expected, *force).await
             }
-            Change::RecreateStatefulSet { storage, manifest, uid, changes: _ } => {
-                self.recreate(storage, manifest, uid).await
+            Change::RecreateStatefulSet { storage, manifest, uid, changes, restarts: _ } => {
+                self.recreate(storage, manifest, uid, changes).await
             }
             Change::GrowDisk { storage: _, claim, from, to } => self.grow(claim, *from, *to).await,
             Change::ReplacePod { storage, pod, uid, why: _ } => self.replace_pod(storage, pod, uid).await,

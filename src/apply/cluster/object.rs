@@ -1,6 +1,7 @@
 //! Applies one object; makes a StatefulSet anew around its running pod.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -15,11 +16,13 @@ use crate::plan::pods::{self, FieldChange, changes};
 use crate::state::journal::Record as Entry;
 
 /// Seconds by the fleet's clock until a StatefulSet that was deleted is gone: the garbage collector lets its pod go first.
-const GONE: i64 = 180;
+const GONE: u64 = 180;
 /// Looks at a StatefulSet that was made anew until its controller has said which template is its newest.
 const REVISION_LOOKS: u32 = 40;
 /// Where a StatefulSet says what becomes of its claims when it is deleted.
 const WHEN_DELETED: &str = "/spec/persistentVolumeClaimRetentionPolicy/whenDeleted";
+/// The same field's path in a change.
+const RETENTION: &str = ".spec.persistentVolumeClaimRetentionPolicy";
 
 /// What the plan saw of an object.
 #[derive(Default)]
@@ -122,12 +125,20 @@ impl Applying {
             let what = if planned.is_none() { "was made by somebody" } else { "is another one" };
             return stale(format!("{key} {what} since the plan was made"));
         }
-        let new = found.iter().filter(|change| !expected.changes.contains(change));
-        let gone = expected.changes.iter().filter(|change| !found.contains(change));
-        let fields: BTreeSet<&str> = new.chain(gone).map(|change| change.path.as_str()).collect();
-        let fields: Vec<&str> = fields.into_iter().collect();
-        stale(format!("{key} changed since the plan was made: {}", fields.join(", ")))
+        // What is compared is in one order: where nothing differs, the two are the same.
+        stale(
+            differ(key, &found, &expected.changes).unwrap_or_else(|| format!("{key} changed since the plan was made")),
+        )
     }
+}
+
+/// Compares what an apply would change now with what was planned; `None`: it is the same.
+fn differ(key: &ObjectKey, found: &[FieldChange], planned: &[FieldChange]) -> Option<String> {
+    let new = found.iter().filter(|change| !planned.contains(change));
+    let gone = planned.iter().filter(|change| !found.contains(change));
+    let fields: BTreeSet<&str> = new.chain(gone).map(|change| change.path.as_str()).collect();
+    let fields: Vec<&str> = fields.into_iter().collect();
+    (!fields.is_empty()).then(|| format!("{key} changed since the plan was made: {}", fields.join(", ")))
 }
 
 /// The change of a StatefulSet's policy alone, so that its claims outlive it. Its template stays as it is there.
@@ -168,34 +179,40 @@ impl Write for Retaining {
 }
 
 /// The delete of a StatefulSet that leaves its pod.
-struct Orphaning {
-    storage: StorageName,
-    key: ObjectKey,
-    uid: String,
+struct Orphaning<'a> {
+    storage: &'a StorageName,
+    manifest: &'a Manifest,
+    uid: &'a str,
+    /// As planned.
+    changes: &'a [FieldChange],
 }
 
 #[async_trait]
-impl Write for Orphaning {
-    type Sent = ();
+impl Write for Orphaning<'_> {
+    /// The resourceVersion of what was compared with the plan: no other one is deleted.
+    type Sent = String;
     type Over = ();
 
-    async fn look(&self, hand: &Hand) -> Step<Next<(), ()>> {
-        Ok(match hand.live(&self.key).await? {
+    async fn look(&self, hand: &Hand) -> Step<Next<String, ()>> {
+        let key = &self.manifest.key;
+        Ok(match hand.live(key).await? {
             None => Next::Over(()),
-            Some(live) if uid_of(&live) != Some(&self.uid) => {
-                return stale(format!("{} was made anew by somebody since the plan was made", self.key));
+            Some(live) if uid_of(&live) != Some(self.uid) => {
+                return stale(format!("{key} was made anew by somebody since the plan was made"));
             }
             Some(live) if live.pointer("/metadata/deletionTimestamp").is_some() => Next::Over(()),
-            Some(_) => {
-                hand.claim_holds(&self.storage).await?;
-                Next::Send(())
+            Some(live) => {
+                hand.as_planned(self.manifest, &live, self.changes).await?;
+                hand.claim_holds(self.storage).await?;
+                Next::Send(text(&live, "/metadata/resourceVersion").to_owned())
             }
         })
     }
 
-    async fn send(&self, cluster: &dyn Cluster, (): ()) -> PortResult<Answer> {
-        let how = Delete { orphan: true, uid: Some(self.uid.clone()), dry_run: false };
-        cluster.delete(&self.key, &how).await
+    async fn send(&self, cluster: &dyn Cluster, version: String) -> PortResult<Answer> {
+        let resource_version = Some(version).filter(|version| !version.is_empty());
+        let how = Delete { orphan: true, uid: Some(self.uid.to_owned()), resource_version, dry_run: false };
+        cluster.delete(&self.manifest.key, &how).await
     }
 }
 
@@ -224,7 +241,22 @@ impl Hand {
             Settled::Already(live) => ("applied; its answer was lost".to_owned(), live),
         };
         self.noted(storage, manifest, &live).await?;
+        if key.kind == ObjectKind::StatefulSet && !creates {
+            self.taken_up(key).await?;
+        }
         Ok((detail, learned(manifest, &live)))
+    }
+
+    /// Waits for a moment until a StatefulSet's controller has seen its change: the next plan would wait for that.
+    async fn taken_up(&self, key: &ObjectKey) -> Step<()> {
+        for _ in 0..REVISION_LOOKS {
+            let Some(set) = self.live(key).await? else { return Ok(()) };
+            let number = |pointer: &str| set.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+            if number("/status/observedGeneration") >= number("/metadata/generation") || !self.pause(PAUSE / 4).await {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     async fn intend(&self, storage: &StorageName, manifest: &Manifest, force: bool) -> Step<()> {
@@ -244,6 +276,7 @@ impl Hand {
         storage: &StorageName,
         manifest: &Manifest,
         planned: &str,
+        changes: &[FieldChange],
     ) -> Step<(String, Option<Learned>)> {
         let key = &manifest.key;
         if key.kind != ObjectKind::StatefulSet {
@@ -251,13 +284,16 @@ impl Hand {
         }
         let before = self.live(&pod_key(storage)).await?;
         let live = self.live(key).await?;
-        let detail = match live.as_ref().map(|live| uid_of(live) == Some(planned)) {
-            Some(true) => {
+        let detail = match live.as_ref().map(|live| (live, uid_of(live) == Some(planned))) {
+            Some((live, true)) => {
+                if live.pointer("/metadata/deletionTimestamp").is_none() {
+                    self.as_planned(manifest, live, changes).await?;
+                }
                 self.claim_holds(storage).await?;
                 self.settle(&Retaining { manifest: manifest.clone(), uid: planned.to_owned() }).await?;
                 self.keeps_its_claims(storage, planned).await?;
                 self.intend(storage, manifest, false).await?;
-                self.orphan(storage, key, planned).await?;
+                self.orphan(&Orphaning { storage, manifest, uid: planned, changes }).await?;
                 "made anew"
             }
             // An earlier run ended in the gap.
@@ -265,7 +301,7 @@ impl Hand {
                 self.intend(storage, manifest, false).await?;
                 "made"
             }
-            Some(false) => "it was made anew already",
+            Some((_, false)) => "it was made anew already",
         };
         let write = Applying {
             storage: storage.clone(),
@@ -290,6 +326,23 @@ impl Hand {
             None => "",
         };
         Ok((format!("{detail}{pod}"), learned(manifest, &live)))
+    }
+
+    /// Compares what making a StatefulSet anew would change of it with what was planned: what somebody changed since would
+    /// go with it.
+    async fn as_planned(&self, manifest: &Manifest, live: &Value, planned: &[FieldChange]) -> Step<()> {
+        let mut then = self.dry_run(&pods::made_anew(manifest), false).await?;
+        if let (Some(name), Some(live)) = (then.pointer_mut("/metadata/name"), live.pointer("/metadata/name")) {
+            live.clone_into(name);
+        }
+        // Set before the delete, so that the claims stay.
+        let others = |changes: Vec<FieldChange>| -> Vec<FieldChange> {
+            changes.into_iter().filter(|change| !change.path.starts_with(RETENTION)).collect()
+        };
+        match differ(&manifest.key, &others(changes(live, &then)), &others(planned.to_vec())) {
+            Some(why) => stale(why),
+            None => Ok(()),
+        }
     }
 
     /// What becomes of the pod that was there `before` its StatefulSet was made anew: by the revision that the controller
@@ -322,7 +375,7 @@ impl Hand {
     /// A claim that belongs to the StatefulSet could go with it. Its controller lets go of it when it is told to retain.
     async fn keeps_its_claims(&self, storage: &StorageName, set: &str) -> Step<()> {
         let claim = claim_key(storage);
-        let began = self.now();
+        let mut waited = Duration::ZERO;
         let mut said = Said::default();
         loop {
             let live = self.live(&claim).await?;
@@ -330,7 +383,7 @@ impl Hand {
             if !owners.into_iter().flatten().any(|owner| text(owner, "/uid") == set) {
                 return Ok(());
             }
-            if self.now().duration_since(began).as_secs() >= GONE {
+            if waited.as_secs() >= GONE {
                 return failed(format!(
                     "{claim} still belongs to the StatefulSet {GONE} s after persistentVolumeClaimRetentionPolicy.whenDeleted \
                      was set to Retain, and could go with it: is kube-controller-manager at work? Nothing was deleted; apply \
@@ -341,19 +394,20 @@ impl Hand {
             if !self.pause(PAUSE / 4).await {
                 return Err(Halt::Outcome(Outcome::NotStarted));
             }
+            waited += PAUSE / 4;
         }
     }
 
     /// Deletes a StatefulSet without its pod, and waits until it is gone.
-    async fn orphan(&self, storage: &StorageName, key: &ObjectKey, uid: &str) -> Step<()> {
-        let write = Orphaning { storage: storage.clone(), key: key.clone(), uid: uid.to_owned() };
-        match self.settle(&write).await {
+    async fn orphan(&self, write: &Orphaning<'_>) -> Step<()> {
+        let (key, uid) = (&write.manifest.key, write.uid);
+        match self.settle(write).await {
             Ok(_) => {}
             // Gone between the look and the call.
             Err(Halt::Outcome(Outcome::Failed { .. })) if self.live(key).await?.is_none() => {}
             Err(halt) => return Err(halt),
         }
-        let began = self.now();
+        let mut waited = Duration::ZERO;
         let mut said = Said::default();
         loop {
             match self.live(key).await? {
@@ -361,7 +415,8 @@ impl Hand {
                 Some(live) if uid_of(&live) != Some(uid) => {
                     return stale(format!("{key} was made anew by somebody while it was being deleted"));
                 }
-                Some(_) if self.now().duration_since(began).as_secs() >= GONE => {
+                // How long an API server takes to answer is none of the garbage collector's time.
+                Some(_) if waited.as_secs() >= GONE => {
                     return failed(format!(
                         "{key} is still there {GONE} s after it was deleted: is the cluster's garbage collector at work \
                          (kube-controller-manager)? Its pod runs on; apply again"
@@ -371,6 +426,7 @@ impl Hand {
             }
             // In the gap a signal is not obeyed: the StatefulSet comes back first.
             self.ports.clock.sleep(PAUSE / 4).await;
+            waited += PAUSE / 4;
         }
     }
 }

@@ -36,7 +36,7 @@ impl Write for Deleting {
     }
 
     async fn send(&self, cluster: &dyn Cluster, (): ()) -> PortResult<Answer> {
-        let how = Delete { orphan: false, uid: Some(self.uid.clone()), dry_run: false };
+        let how = Delete { uid: Some(self.uid.clone()), ..Delete::default() };
         cluster.delete(&self.key, &how).await
     }
 }

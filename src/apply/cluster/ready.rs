@@ -14,15 +14,14 @@ use crate::apply::event::Outcome;
 use crate::apply::port::{PortErrorKind, PortResult, Ports};
 use crate::apply::verify;
 use crate::model::cluster::{ObjectKey, ObjectKind};
-use crate::model::{ContainerKind, Cursor, ServerFacts, StorageName};
+use crate::model::{Container, ContainerKind, Cursor, ServerFacts, StorageName};
 use crate::plan::{self, pods};
 
 /// So many looks in a row at the same wrong answer make it final: the first ones may come from the pod that goes.
 const FIRM: u32 = 4;
 /// Servers asked at once for their disks' ids.
 const AT_ONCE: usize = 8;
-/// Repositories of each kind that are looked for on a disk that is seen for the first time. One that is there is enough; a
-/// disk that lost its last twenty moves and nothing else is no case to count on.
+/// Repositories of each kind that are looked for on a disk that is seen for the first time.
 const SAMPLE: usize = 20;
 
 /// The disks of all other storages: what is known of them, and who has to be asked.
@@ -121,20 +120,14 @@ pub(crate) fn judge(storage: &StorageName, seen: &Seen) -> Look {
     }
     let revision = text(set, "/status/updateRevision");
     let old = !revision.is_empty() && text(pod, "/metadata/labels/controller-revision-hash") != revision;
+    // One that waits for a delete keeps its template on purpose: it is ready with the old one.
+    let keeps = old && text(set, "/spec/updateStrategy/type") == "OnDelete";
     if let Some(why) = hindered(pod, &pod_key, seen.claim.as_ref(), &claim_key) {
         let old = if old { "; it still has the old template" } else { "" };
         return Look::NotYet(format!("{}{old}", why.0), why.1);
     }
-    if old {
-        let hint = match text(set, "/spec/updateStrategy/type") {
-            "OnDelete" => {
-                format!(
-                    ": its updateStrategy is OnDelete, so that only deleting it restarts it: tranship rotate {storage}"
-                )
-            }
-            _ => String::new(),
-        };
-        return Look::NotYet(format!("waiting until {pod_key} restarts with the new template{hint}"), set_key);
+    if old && !keeps {
+        return Look::NotYet(format!("waiting until {pod_key} restarts with the new template"), set_key);
     }
     if condition(pod, "Ready").is_none_or(|ready| text(ready, "/status") != "True") {
         return Look::NotYet(format!("waiting until {pod_key} is ready"), pod_key);
@@ -229,12 +222,17 @@ fn weigh(wanted: &Wanted<'_>, facts: &ServerFacts) -> Answer {
     Answer::Well
 }
 
-/// What a disk means that holds nothing of what GitLab lists on its storage.
-fn empty_disk(storage: &StorageName) -> String {
+/// What a disk means that lacks what GitLab lists on its storage.
+fn empty_disk(storage: &StorageName, asked: usize, missing: &[String]) -> String {
+    let named: Vec<&str> = missing.iter().map(String::as_str).take(3).collect();
+    let more = if missing.len() > named.len() { ", …" } else { "" };
     format!(
-        "GitLab lists repositories on {storage}, and its disk holds none of those that were asked for: another or an empty \
-         disk is behind it. Its filesystem id is not recorded. Find the volume that it had before anything is written: was \
-         the claim or the namespace another one?"
+        "GitLab lists repositories on {storage}, and of the {asked} that were asked for its disk lacks {}: {}{more}. Another \
+         or an empty disk is behind it. Its filesystem id is not recorded. Find the volume that it had before anything is \
+         written: was the claim or the namespace another one? If that is lost, restore these repositories onto this disk \
+         from a backup, or delete them in GitLab; then apply again",
+        missing.len(),
+        named.join(", ")
     )
 }
 
@@ -269,7 +267,9 @@ impl Hand {
             };
             if self.now() >= until {
                 return failed(format!(
-                    "not ready after {seconds} s: {why}. What was applied stays; apply again waits on"
+                    "not ready after {seconds} s: {why}. What was applied stays, and apply again waits on. A pod that \
+                     stays as it is although its cause was mended may be deleted, it is not data: kubectl delete pod {}",
+                    pods::pod_name(wanted.storage.as_str())
                 ));
             }
             self.say(&mut said, &why);
@@ -320,9 +320,9 @@ impl Hand {
             Answer::Well => {
                 if wanted.filesystem_id.is_none() {
                     self.compare_disks(wanted, &facts.filesystem_id).await?;
-                    match self.holds_what_gitlab_lists(storage).await {
-                        Ok(true) => {}
-                        Ok(false) => return Err(Halt::Alarm(empty_disk(storage))),
+                    match self.lacks_what_gitlab_lists(storage).await {
+                        Ok(None) => {}
+                        Ok(Some(why)) => return Err(Halt::Alarm(why)),
                         Err(error) => {
                             let why = format!("whether {storage} holds what GitLab lists there is not known: {error}");
                             return Ok(Err((why, !passes(&error))));
@@ -350,11 +350,12 @@ impl Hand {
         }
     }
 
-    /// Whether the disk of a storage that is seen for the first time holds any of a sample of what GitLab lists there.
-    /// True where GitLab lists nothing that must be there.
-    async fn holds_what_gitlab_lists(&self, storage: &StorageName) -> PortResult<bool> {
-        let Ports { gitlab, gitaly, .. } = &self.ports;
-        let mut asked = 0;
+    /// Why the disk of a storage that is seen for the first time is not the right one, by the oldest of what GitLab lists
+    /// there: on a new disk there is only what came since. One that is lost by itself is no such sign, half of them are.
+    /// `None` also where GitLab lists nothing that must be there.
+    async fn lacks_what_gitlab_lists(&self, storage: &StorageName) -> PortResult<Option<String>> {
+        let Ports { gitlab, .. } = &self.ports;
+        let (mut asked, mut missing) = (0, Vec::new());
         for kind in ContainerKind::ALL {
             let listed = match gitlab.list(kind, storage, Cursor::START).await {
                 Ok(page) => page.found,
@@ -364,21 +365,27 @@ impl Hand {
             };
             for repository in listed.iter().filter(|one| one.empty != Some(true)).take(SAMPLE) {
                 asked += 1;
-                let container = repository.container;
-                for side in verify::paths(container) {
-                    if gitaly.exists(storage, &side.path).await? {
-                        return Ok(true);
-                    }
-                }
-                // It may be older than hashed storage.
-                if let Some(path) = gitlab.disk_path(container).await?
-                    && gitaly.exists(storage, &format!("{path}.git")).await?
-                {
-                    return Ok(true);
+                if !self.holds(storage, repository.container).await? {
+                    missing.push(repository.path.to_string());
                 }
             }
         }
-        Ok(asked == 0)
+        Ok((!missing.is_empty() && missing.len() * 2 >= asked).then(|| empty_disk(storage, asked, &missing)))
+    }
+
+    /// Whether anything of a repository is on a disk.
+    async fn holds(&self, storage: &StorageName, container: Container) -> PortResult<bool> {
+        let Ports { gitlab, gitaly, .. } = &self.ports;
+        for side in verify::paths(container) {
+            if gitaly.exists(storage, &side.path).await? {
+                return Ok(true);
+            }
+        }
+        // It may be older than hashed storage.
+        match gitlab.disk_path(container).await? {
+            Some(path) => gitaly.exists(storage, &format!("{path}.git")).await,
+            None => Ok(false),
+        }
     }
 
     /// Where the claim is, as far as that may be read.
@@ -446,7 +453,7 @@ mod tests {
             pod(s)["metadata"]["labels"]["controller-revision-hash"] = json!("gitaly-a-6");
             s.set.as_mut().expect("set")["spec"] = json!({ "updateStrategy": { "type": "OnDelete" } });
         });
-        assert!(on_delete.contains("only deleting it"), "{on_delete}");
+        assert_eq!(on_delete, "ready", "it keeps its template on purpose");
         let starting = why(|s| pod(s)["status"]["conditions"][0]["status"] = json!("False"));
         assert_eq!(starting, "waiting until Pod/gitaly-a-0 is ready [Pod/gitaly-a-0]");
         assert!(why(|s| s.claim = Some(json!({ "status": { "phase": "Pending" } }))).contains("is Pending"));

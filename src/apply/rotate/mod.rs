@@ -18,9 +18,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::{self, Look, condition, judge, no, passes, see, text, told, uid_of};
+use super::cluster::{self, Look, judge, no, passes, see, text, told, uid_of};
 use super::port::{Cluster, Delete, PortError, Ports};
-use crate::model::cluster::{Answer, ObjectKey, ObjectKind, Refusal, Why};
+use crate::model::cluster::{Answer, NodeFacts, ObjectKey, ObjectKind, Refusal, Why};
 use crate::model::{Reading, StorageName};
 use crate::plan::pods;
 use crate::state::Tenths;
@@ -194,12 +194,8 @@ pub async fn look(ports: &Ports, asked: &Asked) -> Result<Before, Trouble> {
         );
     }
     claim_stays(storage, seen.claim.as_ref(), asked.claim_uid.as_deref())?;
-    let is_ready = |pod: &Value| condition(pod, "Ready").is_some_and(|ready| text(ready, "/status") == "True");
-    // Such a pod restarts only when somebody tells it to: that may be now.
-    let waits = |pod: &Value| is_ready(pod) && text(set, "/spec/updateStrategy/type") == "OnDelete";
     match judge(storage, &seen) {
         Look::Ready { .. } => {}
-        Look::NotYet(..) if seen.pod.as_ref().is_some_and(waits) => {}
         Look::NotYet(why, _) | Look::Never(why) => {
             return trouble(
                 format!("{storage} is not ready as it is, so that nothing could be measured: {why}"),
@@ -237,12 +233,20 @@ pub async fn look(ports: &Ports, asked: &Asked) -> Result<Before, Trouble> {
         }
         Answer::Refused(refusal) => return refused(&format!("{storage} would not come back, its new pod"), &refusal),
     }
-    if let Reading::Known(nodes) = cluster.surroundings(&BTreeSet::new()).await?.nodes
-        && !nodes.iter().any(|node| pods::may_run_on(set, node))
+    let around = cluster.surroundings(&BTreeSet::new()).await?;
+    let volume = seen.claim.as_ref().map_or("", |claim| text(claim, "/spec/volumeName")).to_owned();
+    let facts = around.volumes.known().and_then(|volumes| volumes.get(&volume));
+    let returns =
+        |node: &NodeFacts| pods::may_run_on(set, node) && facts.is_none_or(|volume| pods::may_follow(volume, node));
+    if let Reading::Known(nodes) = &around.nodes
+        && !nodes.iter().any(returns)
     {
         return trouble(
-            format!("{storage} would not come back: every node that its pod may run on is cordoned or not ready"),
-            "Bring a node back first: kubectl uncordon NODE",
+            format!(
+                "{storage} would not come back: every node that its pod may run on and that reaches its volume is cordoned or \
+                 not ready"
+            ),
+            "Bring a node back first: kubectl uncordon NODE for one that is cordoned; see to one that is not ready",
         );
     }
     let how = match cluster.evict(&pods::pod_name(storage.as_str()), uid_of(&pod), true).await? {
@@ -256,7 +260,6 @@ pub async fn look(ports: &Ports, asked: &Asked) -> Result<Before, Trouble> {
         }
         Answer::Refused(refusal) => return refused(&format!("the pod of {storage} may not be evicted"), &refusal),
     };
-    let volume = seen.claim.as_ref().map_or("", |claim| text(claim, "/spec/volumeName")).to_owned();
     Ok(Before { pod, volume, filesystem_id, how, remarks })
 }
 
@@ -426,7 +429,7 @@ async fn tell_to_stop(ports: &Ports, asked: &Asked, before: &Before) -> Result<(
         let answer = match before.how {
             How::Evicted => cluster.evict(&key.name, uid.as_deref(), false).await,
             How::Deleted => {
-                let how = Delete { orphan: false, uid: uid.clone(), dry_run: false };
+                let how = Delete { uid: uid.clone(), ..Delete::default() };
                 cluster.delete(&key, &how).await
             }
         };

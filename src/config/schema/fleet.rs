@@ -19,7 +19,8 @@ pub(super) const TRANSHIP: BlockSpec = BlockSpec {
             "environment",
             Text,
             Default("\"default\""),
-            "The name that state, reports and evidence carry: letters, digits, `.`, `_`, `-`.",
+            "The name that state, reports, evidence and the objects of pod storages carry: letters, digits, `.`, `_`, `-`. \
+             Environments that share a namespace need different ones.",
             "environment = \"staging\"",
         ),
     ],

@@ -242,16 +242,16 @@ impl Cluster for KubeCluster {
             };
             (name.clone(), keys)
         });
-        let (secrets, storage_classes, priority_classes, nodes, quotas, reclaim) = futures::join!(
+        let (secrets, storage_classes, priority_classes, nodes, quotas, volumes) = futures::join!(
             join_all(asked),
             self.look("/apis/storage.k8s.io/v1/storageclasses", "storageclasses", facts::storage_classes),
             self.look("/apis/scheduling.k8s.io/v1/priorityclasses", "priorityclasses", facts::names),
             self.look("/api/v1/nodes", "nodes", facts::nodes),
             self.look(&quota, "resourcequotas", facts::quotas),
-            self.look("/api/v1/persistentvolumes", "persistentvolumes", facts::reclaim),
+            self.look("/api/v1/persistentvolumes", "persistentvolumes", facts::volumes),
         );
         let secrets: BTreeMap<_, _> = secrets.into_iter().collect();
-        Ok(Surroundings { secrets, storage_classes, priority_classes, nodes, quotas, reclaim })
+        Ok(Surroundings { secrets, storage_classes, priority_classes, nodes, quotas, volumes })
     }
 
     async fn get(&self, key: &ObjectKey) -> PortResult<Option<Value>> {
@@ -295,7 +295,9 @@ impl Cluster for KubeCluster {
             let message = "tranship deletes pods, and StatefulSets that leave their pods behind; nothing else";
             return Err(PortError::new(PortErrorKind::Refused, what, message));
         }
-        let preconditions = how.uid.clone().map(|uid| Preconditions { uid: Some(uid), resource_version: None });
+        let (uid, resource_version) = (how.uid.clone(), how.resource_version.clone());
+        let asks = uid.is_some() || resource_version.is_some();
+        let preconditions = asks.then_some(Preconditions { uid, resource_version });
         let params = DeleteParams {
             dry_run: how.dry_run,
             propagation_policy: how.orphan.then_some(PropagationPolicy::Orphan),

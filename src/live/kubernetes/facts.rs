@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::model::cluster::{NodeFacts, QuotaFacts, StorageClassFacts};
+use crate::model::cluster::{NodeFacts, QuotaFacts, StorageClassFacts, VolumeFacts};
 
 /// Text at a JSON pointer; empty when there is none.
 pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -39,9 +39,9 @@ pub(super) fn quotas(items: &[Value]) -> Vec<QuotaFacts> {
     found
 }
 
-/// What becomes of PersistentVolumes when their claims are gone, by name.
-pub(super) fn reclaim(items: &[Value]) -> BTreeMap<String, String> {
-    items.iter().map(|item| (name(item), text(item, "/spec/persistentVolumeReclaimPolicy").to_owned())).collect()
+/// PersistentVolumes by name.
+pub(super) fn volumes(items: &[Value]) -> BTreeMap<String, VolumeFacts> {
+    items.iter().map(|item| (name(item), VolumeFacts::of(item))).collect()
 }
 
 /// Events as `Reason: message`, oldest first, the newest `most`.

@@ -34,6 +34,7 @@ pub(super) fn look(
     around.classes();
     around.priorities();
     around.nodes();
+    around.volumes();
     if namespace {
         around.quota();
     }
@@ -119,7 +120,8 @@ impl<'a> Around<'a, '_> {
                 Reading::Known(None) => {
                     let message = format!("There is no Secret {name}, which pods mount as {what}: none would start.");
                     let help = format!(
-                        "Make it with GitLab's own value, for example: kubectl create secret generic {name} --from-file={key}=FILE"
+                        "Make it with GitLab's own value, for example: kubectl -n {} create secret generic {name} --from-file={key}=FILE",
+                        cluster.namespace
                     );
                     self.add(level, "secret-missing", name, message, &help);
                 }
@@ -228,8 +230,23 @@ impl<'a> Around<'a, '_> {
     }
 
     fn priorities(&mut self) {
-        let Reading::Known(classes) = &self.facts.surroundings.priority_classes else { return };
         let wanted: BTreeSet<&str> = self.pods().filter_map(|(_, spec)| spec.priority_class.as_deref()).collect();
+        let classes = match &self.facts.surroundings.priority_classes {
+            Reading::Known(classes) => classes,
+            Reading::Unknown(cause) => {
+                if !wanted.is_empty() && !self.active.is_empty() {
+                    let message = format!("Whether the PriorityClasses are there is not known: {cause}.");
+                    self.add(
+                        Level::Notice,
+                        "priority-class-unknown",
+                        "cluster",
+                        message,
+                        "Look with kubectl get priorityclass.",
+                    );
+                }
+                return;
+            }
+        };
         let level = self.missing();
         for class in wanted.into_iter().filter(|class| !classes.contains(*class)) {
             let message = format!(
@@ -238,6 +255,28 @@ impl<'a> Around<'a, '_> {
             let help = format!("Make it, for example: kubectl create priorityclass {class} --value=1000000");
             self.add(level, "priority-class-missing", class, message, &help);
         }
+    }
+
+    /// What becomes of volumes when their claims are gone, where that may not be read.
+    fn volumes(&mut self) {
+        let Reading::Unknown(cause) = &self.facts.surroundings.volumes else { return };
+        let bound = |name: &StorageName| {
+            let key = ObjectKey { kind: ObjectKind::PersistentVolumeClaim, name: claim_name(name.as_str()) };
+            let volume = self.facts.objects.get(&key).and_then(|claim| claim.pointer("/spec/volumeName")?.as_str());
+            volume.is_some_and(|volume| !volume.is_empty())
+        };
+        let asks: Vec<&StorageName> =
+            self.pods().filter(|(name, spec)| spec.disk.retain && bound(name)).map(|(name, _)| name).collect();
+        if asks.is_empty() {
+            return;
+        }
+        let level = if asks.iter().any(|name| self.active.contains(name)) { Level::Danger } else { Level::Notice };
+        let message = format!(
+            "Whether the volumes of {} are kept when their claims are deleted, and which nodes reach them, is not known: {cause}.",
+            names(asks)
+        );
+        let help = "Grant `list` on `persistentvolumes`, which is a right in the whole cluster: tranship render rbac prints its ClusterRole. Or look with kubectl get pv.";
+        self.add(level, "volumes-unknown", "cluster", message, help);
     }
 
     fn nodes(&mut self) {
@@ -292,7 +331,9 @@ impl<'a> Around<'a, '_> {
                     "No node {place} can be used for {who}: {} cordoned or not ready.",
                     if matching.len() == 1 { "the one there is is" } else { "all of them are" }
                 );
-                self.add(Level::Danger, "no-node", &who, message, "Bring a node back: kubectl uncordon NODE");
+                let help =
+                    "Bring a node back: kubectl uncordon NODE for one that is cordoned; see to one that is not ready.";
+                self.add(Level::Danger, "no-node", &who, message, help);
             } else if large == 0 {
                 let (most, room) = largest.unwrap_or_default();
                 let message = format!(
@@ -348,7 +389,23 @@ impl<'a> Around<'a, '_> {
     }
 
     fn quota(&mut self) {
-        let Reading::Known(quotas) = &self.facts.surroundings.quotas else { return };
+        let quotas = match &self.facts.surroundings.quotas {
+            Reading::Known(quotas) => quotas,
+            Reading::Unknown(cause) => {
+                if !self.active.is_empty() {
+                    let message =
+                        format!("Whether the namespace's quotas have room for the pods is not known: {cause}.");
+                    self.add(
+                        Level::Notice,
+                        "quota-unknown",
+                        "namespace",
+                        message,
+                        "Look with kubectl get resourcequota.",
+                    );
+                }
+                return;
+            }
+        };
         if quotas.is_empty() && !self.active.is_empty() {
             let message =
                 "The namespace has no ResourceQuota: nothing keeps other pods of it from taking the nodes' room."

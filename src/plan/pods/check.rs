@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ChangeClass, touches_template};
+use super::ChangeClass;
 use crate::model::StorageName;
 use crate::model::cluster::{ObjectKey, ObjectKind};
 use crate::plan::{Change, Plan};
@@ -12,7 +12,7 @@ use crate::plan::{Change, Plan};
 struct Steps {
     /// Objects, the StatefulSet and the pod's replacement: all that comes before it is ready.
     before_ready: Vec<u32>,
-    /// What restarts a pod that is there.
+    /// What restarts a pod that is there, or takes its StatefulSet away for a moment.
     restart: Option<u32>,
     /// The pod starts, for the first time or anew.
     starts: bool,
@@ -38,10 +38,10 @@ pub(in crate::plan) fn faults(plan: &Plan, earlier: impl Fn(u32) -> BTreeSet<u32
                     of.restart = of.restart.or((*class == ChangeClass::RollsPod).then_some(id));
                 }
             }
-            Change::RecreateStatefulSet { changes, .. } => {
+            Change::RecreateStatefulSet { .. } => {
                 of.before_ready.push(id);
                 of.starts = true;
-                of.restart = of.restart.or(touches_template(changes).then_some(id));
+                of.restart = of.restart.or(Some(id));
             }
             Change::ReplacePod { .. } => {
                 of.before_ready.push(id);
@@ -120,13 +120,15 @@ fn shape<'p>(change: &'p Change, address: &str, seen: &mut BTreeSet<&'p ObjectKe
             if !ObjectKind::APPLIED.contains(&kind) {
                 faults.push(format!("{address} applies a {kind}, which is never applied"));
             }
-            if (*class == ChangeClass::Create) != uid.is_none() {
+            // A pod that lost its StatefulSet may restart when that is made.
+            let made = *class == ChangeClass::Create || (*class == ChangeClass::RollsPod && uid.is_none());
+            if made != uid.is_none() {
                 faults.push(format!("{address} does not say whether its object exists"));
             }
             if *class == ChangeClass::RollsPod && kind != ObjectKind::StatefulSet {
                 faults.push(format!("{address} restarts a pod, and is no StatefulSet"));
             }
-            if *class != ChangeClass::Create && changes.is_empty() && !force {
+            if !made && changes.is_empty() && !force {
                 faults.push(format!("{address} changes nothing"));
             }
             let name = manifest.body.pointer("/metadata/name").and_then(serde_json::Value::as_str);

@@ -22,7 +22,7 @@ pub(super) use fresh::stale;
 pub use look::undeclared;
 pub(super) use look::{Pods, addresses};
 pub use objects::service_name;
-pub use statefulset::{CONTAINER, claim_name, may_run_on, pod_name, trial_of};
+pub use statefulset::{CONTAINER, claim_name, may_follow, may_run_on, pod_name, trial_of};
 pub use verdict::{needs_anew, touches_template};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::cluster::Manifest;
+use crate::model::cluster::{ENVIRONMENT, Manifest};
 use crate::model::{Bytes, Desired, StorageName};
 use objects::Built;
 
@@ -91,7 +91,7 @@ pub fn wanted(desired: &Desired) -> Wanted {
     let mut wanted = Wanted::default();
     for (name, storage) in &desired.storages {
         let Some(spec) = storage.pod.as_deref() else { continue };
-        let (manifests, pod) = Built { storage, spec, cluster }.manifests();
+        let (manifests, pod) = Built { storage, spec, cluster, environment: &desired.environment }.manifests();
         let (pod_name, claim) = (statefulset::pod_name(name.as_str()), statefulset::claim_name(name.as_str()));
         wanted.storages.insert(name.clone(), WantedStorage { manifests, pod, pod_name, claim, size: spec.disk.size });
     }
@@ -114,7 +114,8 @@ pub fn made_anew(manifest: &Manifest) -> Manifest {
 }
 
 /// Fits a StatefulSet to the live one: a volume grows by its claim, so that the size in the claims' template stays as it
-/// is there (it cannot be changed, and only says what a first claim gets). Other objects stay as they are.
+/// is there (it cannot be changed, and only says what a first claim gets), and so does the environment. Other objects stay
+/// as they are.
 pub fn fitted(manifest: &Manifest, live: Option<&Value>) -> Manifest {
     let mut fitted = manifest.clone();
     const SIZE: &str = "/spec/resources/requests/storage";
@@ -126,6 +127,23 @@ pub fn fitted(manifest: &Manifest, live: Option<&Value>) -> Manifest {
         if let (Some(theirs), Some(size)) = (same.and_then(|one| one.pointer(SIZE)), template.pointer_mut(SIZE)) {
             *size = theirs.clone();
         }
+        if let (Some(theirs), Some(metadata)) = (same, template.get_mut("metadata")) {
+            keep(metadata, theirs.pointer("/metadata/annotations").and_then(|all| all.get(ENVIRONMENT)));
+        }
     }
     fitted
+}
+
+/// Gives an object the annotation that another has.
+fn keep(metadata: &mut Value, environment: Option<&Value>) {
+    let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) else { return };
+    match environment {
+        Some(environment) => drop(annotations.insert(ENVIRONMENT.to_owned(), environment.clone())),
+        None => drop(annotations.remove(ENVIRONMENT)),
+    }
+    if annotations.is_empty()
+        && let Some(metadata) = metadata.as_object_mut()
+    {
+        metadata.remove("annotations");
+    }
 }

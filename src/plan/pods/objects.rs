@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::gitaly::{METRICS, PORT, template};
 use super::statefulset::{insert, statefulset, trial};
-use crate::model::cluster::{Manifest, ObjectKey, ObjectKind, STORAGE_LABEL};
+use crate::model::cluster::{ENVIRONMENT, Manifest, ObjectKey, ObjectKind, STORAGE_LABEL};
 use crate::model::{Bytes, ClusterSettings, DesiredStorage, PodSpec};
 
 /// The label that says what runs in a pod.
@@ -18,6 +18,7 @@ pub(super) struct Built<'a> {
     pub(super) storage: &'a DesiredStorage,
     pub(super) spec: &'a PodSpec,
     pub(super) cluster: &'a ClusterSettings,
+    pub(super) environment: &'a str,
 }
 
 /// The name of the Service that GitLab dials; it stays when the pod goes.
@@ -48,12 +49,17 @@ impl Built<'_> {
         })
     }
 
-    /// An object with our labels and nothing else.
+    /// An object with our labels and annotation, and nothing else.
     pub(super) fn object(&self, version: &str, kind: &str, name: &str) -> Value {
         json!({
             "apiVersion": version,
             "kind": kind,
-            "metadata": { "name": name, "namespace": self.cluster.namespace, "labels": self.labels() },
+            "metadata": {
+                "name": name,
+                "namespace": self.cluster.namespace,
+                "labels": self.labels(),
+                "annotations": { ENVIRONMENT: self.environment },
+            },
         })
     }
 
@@ -112,10 +118,8 @@ impl Built<'_> {
             "ports": [{ "name": "tcp-gitaly", "port": PORT, "protocol": "TCP", "targetPort": "grpc-gitaly" }],
         });
         let mut manifest = self.of(ObjectKind::Service, &service_name(self.name()), [("spec", spec)]);
-        if !service.annotations.is_empty()
-            && let Some(metadata) = manifest.body.get_mut("metadata")
-        {
-            insert(metadata, "annotations", json!(service.annotations));
+        if let Some(annotations) = manifest.body.pointer_mut("/metadata/annotations") {
+            service.annotations.iter().for_each(|(name, value)| insert(annotations, name, json!(value)));
         }
         manifest
     }

@@ -1,17 +1,21 @@
 //! What a plan says about pod storages: each finding with its code, level, message and the way out.
 
-use super::FieldChange;
-use super::verdict::touches_template;
-use crate::model::cluster::{FieldConflict, ObjectKey, Refusal, Why};
+use super::{ChangeClass, FieldChange};
+use crate::model::cluster::{FieldConflict, ObjectKey, ObjectKind, Refusal, Why};
 use crate::model::{Bytes, DesiredStorage, ServerFacts, StorageName};
 use crate::plan::{Finding, Level};
 use crate::state::Tenths;
+use std::collections::BTreeMap;
 
 /// The role that tranship needs, printed by a command.
 const ROLE: &str = "Print the Role that tranship needs, and let somebody apply it: tranship render rbac";
 
 /// Makes a finding.
-pub(super) fn finding(level: Level, code: &str, subject: &str, message: String, help: &str) -> Finding {
+pub(super) fn finding(level: Level, code: &str, subject: &str, mut message: String, help: &str) -> Finding {
+    // The words of others may end their own sentence.
+    if message.ends_with("..") && !message.ends_with("...") {
+        message.pop();
+    }
     Finding {
         level,
         code: code.to_owned(),
@@ -54,9 +58,12 @@ pub(super) fn forgotten(storage: &StorageName, held: Held, weight: Option<u8>) -
     );
     let used = match (held, weight) {
         (_, None) => None,
-        (Held::All(0) | Held::Projects(0), Some(0)) => None,
+        (Held::All(0), Some(0)) => None,
         (Held::All(1), Some(weight)) => Some(("1 repository is on it".to_owned(), weight)),
         (Held::All(number), Some(weight)) => Some((format!("{number} repositories are on it"), weight)),
+        (Held::Projects(0), Some(weight)) => {
+            Some(("no project is on it, and of snippets and group wikis GitLab does not say".to_owned(), weight))
+        }
         (Held::Projects(1), Some(weight)) => Some(("1 project is on it".to_owned(), weight)),
         (Held::Projects(number), Some(weight)) => Some((format!("{number} projects are on it"), weight)),
         (Held::Unknown, Some(weight)) => Some(("how many repositories are on it is not known".to_owned(), weight)),
@@ -94,6 +101,115 @@ pub(super) fn foreign(key: &ObjectKey, storage: &DesiredStorage, managers: &[Str
     let whose = if managers.is_empty() { "somebody else".to_owned() } else { managers.join(", ") };
     let message = format!("{key} exists already, and tranship did not make it: it was written by {whose}.");
     error("object-foreign", storage.name.as_str(), message, &ways_out(storage))
+}
+
+/// Objects say that they belong to other environments. `adopted`: they are taken over, as asked.
+pub(super) fn other_environment(
+    storage: &DesiredStorage,
+    environment: &str,
+    others: &BTreeMap<String, Vec<ObjectKey>>,
+    adopted: bool,
+) -> Finding {
+    let name = storage.name.as_str();
+    let whose: Vec<String> = others
+        .iter()
+        .map(|(other, keys)| {
+            let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+            format!("{other:?} ({})", few(&keys))
+        })
+        .collect();
+    let message = format!(
+        "{name} belongs to another environment: this one is {environment:?}, and its objects are of {}. What is on its disk \
+         is not known here.",
+        whose.join(", ")
+    );
+    if adopted {
+        let message = format!("{message} They are taken over.");
+        let help =
+            "If that environment still runs, its GitLab loses this storage: stop here, and let each have its own.";
+        return finding(Level::Danger, "environment-taken-over", name, message, help);
+    }
+    let help = format!(
+        "Give this environment a namespace of its own, or the storage another `name`. If it was only renamed: tranship plan \
+         --adopt, or import {{ to = {} }}",
+        storage.address
+    );
+    error("environment-of-another", name, message, &help)
+}
+
+/// A StatefulSet that tranship made, and of which the state knows nothing.
+pub(super) fn not_recorded(storage: &DesiredStorage, level: Level) -> Finding {
+    let name = &storage.name;
+    let message = format!(
+        "The StatefulSet {name} exists, tranship made it, and the state has no record of it: the state was lost, or another \
+         one is kept for it. How many repositories it holds is not known."
+    );
+    let help = match level {
+        Level::Error => format!("Bring the state back. If it is this environment's: tranship plan --adopt, or import {{ to = {} }}", storage.address),
+        _ => "Bring the state back from version control, or see that nobody else applies to it; then this apply records it.".to_owned(),
+    };
+    finding(level, "pod-not-recorded", name.as_str(), message, &help)
+}
+
+/// Why a pod that restarts would find no node.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Nowhere<'a> {
+    /// None has the labels that are asked for.
+    NoLabels,
+    /// None of those that have them reaches the volume.
+    OutOfReach(&'a str),
+    /// All of them are cordoned or not ready.
+    Unusable,
+}
+
+/// A pod that runs would restart, and stay Pending.
+pub(super) fn nowhere(storage: &StorageName, why: Nowhere<'_>, level: Level) -> Finding {
+    let (why, help) = match why {
+        Nowhere::NoLabels => (
+            "no node has the labels that it asks for (node_selector, zone)".to_owned(),
+            "Label or add nodes first, or take the change back.",
+        ),
+        Nowhere::OutOfReach(volume) => (
+            format!("no node that it asks for (node_selector, zone) reaches its volume {volume}"),
+            "A volume stays where it is: take the change back. To have the storage elsewhere, declare another one there, and move the repositories.",
+        ),
+        Nowhere::Unusable => (
+            "all nodes that it may run on are cordoned or not ready".to_owned(),
+            "Bring one back first: kubectl uncordon NODE for one that is cordoned; see to one that is not ready.",
+        ),
+    };
+    let message = format!("The pod of {storage} would restart and stay Pending: {why}.");
+    finding(level, "pod-finds-no-node", storage.as_str(), message, help)
+}
+
+/// A change after which some may not reach a storage that runs.
+pub(super) fn reach(
+    storage: &StorageName,
+    key: &ObjectKey,
+    class: ChangeClass,
+    changes: &[FieldChange],
+) -> Option<Finding> {
+    let of_spec: Vec<&FieldChange> = changes.iter().filter(|change| change.path.starts_with(".spec.")).collect();
+    let value =
+        |value: &Option<serde_json::Value>| value.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+    let message = match (key.kind, class, of_spec.as_slice()) {
+        (ObjectKind::Service, ChangeClass::InPlace, [_, ..]) => {
+            let told: Vec<String> = of_spec
+                .iter()
+                .map(|one| format!("{} {} -> {}", one.path, value(&one.before), value(&one.after)))
+                .collect();
+            format!("{key} changes ({}): whoever reaches {storage} by it as it is may not any more.", few(&told))
+        }
+        (ObjectKind::NetworkPolicy, ChangeClass::Create, _) => {
+            format!("{key} is made: from then on only what it names reaches {storage}.")
+        }
+        (ObjectKind::NetworkPolicy, ChangeClass::InPlace, [_, ..]) => {
+            format!("{key} changes: from then on only what it names then reaches {storage}.")
+        }
+        _ => return None,
+    };
+    let help = "GitLab, the other Gitalys and tranship itself dial this storage: see that all of them still can.";
+    Some(finding(Level::Danger, "reach-changes", storage.as_str(), message, help))
 }
 
 /// Fields of an object belong to others.
@@ -177,15 +293,24 @@ pub(super) fn not_tried(key: &ObjectKey, cause: &str) -> Finding {
 }
 
 /// A StatefulSet is made anew.
-/// `fixed`: what cannot be changed in place.
-pub(super) fn recreated(storage: &StorageName, changes: &[FieldChange], fixed: &[String]) -> Vec<Finding> {
+/// `fixed`: what cannot be changed in place; `restarts`: its pod does; `keeps`: its pod has an old template and keeps it.
+pub(super) fn recreated(
+    storage: &StorageName,
+    changes: &[FieldChange],
+    fixed: &[String],
+    restarts: bool,
+    keeps: bool,
+) -> Vec<Finding> {
     let gone: Vec<&str> = changes.iter().filter(|change| change.after.is_none()).map(|one| one.path.as_str()).collect();
     let lost = match gone.as_slice() {
         [] => String::new(),
         some => format!(" What only it has now goes with it: {}.", few(some)),
     };
-    let restart =
-        if touches_template(changes) { "restarts with its new template" } else { "goes on without a restart" };
+    let restart = match (restarts, keeps) {
+        (true, _) => "restarts with its new template",
+        (_, true) => "goes on with its old template",
+        _ => "goes on without a restart",
+    };
     let message = format!(
         "The StatefulSet {storage} is made anew, as {} cannot be changed: it is deleted without its pod and its volume, \
          waited for until it is gone, and applied again under the same name. The pod is taken over and {restart}.{lost}",
@@ -193,7 +318,10 @@ pub(super) fn recreated(storage: &StorageName, changes: &[FieldChange], fixed: &
     );
     let help = "Should the pod fail in the seconds between, it starts again only when the StatefulSet is back.";
     let mut findings = vec![finding(Level::Danger, "statefulset-recreated", storage.as_str(), message, help)];
-    if changes.iter().any(|change| change.path == ".spec.serviceName") && !touches_template(changes) {
+    if keeps {
+        findings.push(waits_for_a_delete(storage));
+    }
+    if changes.iter().any(|change| change.path == ".spec.serviceName") && !restarts {
         let message = format!("The pod of {storage} keeps its old DNS name until it restarts.");
         let help = format!("When that may be: tranship rotate {storage}");
         findings.push(finding(Level::Notice, "dns-after-rotation", storage.as_str(), message, &help));
@@ -329,6 +457,19 @@ pub(super) fn claim_gone(storage: &StorageName, claim: &str, elsewhere: Option<&
     let help = format!(
         "{back} restore it, or make a PersistentVolume for it whose claimRef names {claim}, and the claim. Only when what \
          was on it is given up: tranship state rm storage.{storage}"
+    );
+    error("claim-gone", storage.as_str(), message, &help)
+}
+
+/// A storage that was another Gitaly's has a pod now, under its name.
+pub(super) fn never_a_pod(storage: &StorageName) -> Finding {
+    let message = format!(
+        "{storage} was no pod's when it was recorded, and its repositories are on that other disk: its pod would start on an \
+         empty disk under a name that GitLab knows."
+    );
+    let help = format!(
+        "Give the pod a storage of its own, under another `name`, and move the repositories there. Only when what was on the \
+         old one is given up: tranship state rm storage.{storage}"
     );
     error("claim-gone", storage.as_str(), message, &help)
 }
@@ -496,9 +637,10 @@ pub(super) fn restarts(storage: &StorageName, restart: Restart) -> Finding {
     let held = match restart.held {
         Held::All(1) => "1 repository on it cannot".to_owned(),
         Held::All(number) => format!("{number} repositories on it cannot"),
+        Held::Projects(0) => "snippets and group wikis on it, which GitLab does not count, cannot".to_owned(),
         Held::Projects(1) => "the repositories of 1 project on it cannot".to_owned(),
         Held::Projects(number) => format!("the repositories of {number} projects on it cannot"),
-        Held::Unknown => "an unknown number of repositories on it cannot".to_owned(),
+        Held::Unknown => "how many repositories it holds is not known, and they cannot".to_owned(),
     };
     let long = match restart.seconds {
         Some(seconds) => format!("for about {seconds}, as its last measured restart"),
@@ -564,7 +706,7 @@ mod tests {
             "The pod of x restarts: 3 repositories on it cannot be reached for about 7.4 s, as its last measured restart."
         );
         assert!(
-            said(Held::Unknown, None, None).contains("an unknown number of repositories")
+            said(Held::Unknown, None, None).contains("how many repositories it holds is not known")
                 && said(Held::Projects(2), None, None)
                     .contains("of 2 projects on it cannot be reached for as long as it takes: not measured yet")
         );

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::gitaly::{CGROUP_FILE, METRICS, PORT, REPOSITORIES, SECRETS, SHELL_FILE, TOKEN_FILE};
 use super::merge::merge;
 use super::objects::{Built, GITALY, NAME_LABEL};
-use crate::model::cluster::{Manifest, NodeFacts, ObjectKey, ObjectKind};
+use crate::model::cluster::{ENVIRONMENT, Manifest, NodeFacts, ObjectKey, ObjectKind, VolumeFacts};
 use crate::model::quantity::{Size, cores};
 use crate::model::{CgroupSpec, SecretKey, StorageName};
 
@@ -41,7 +41,9 @@ pub(super) fn statefulset(built: &Built<'_>, checksum: &str) -> Value {
         "persistentVolumeClaimRetentionPolicy": { "whenDeleted": "Retain", "whenScaled": "Retain" },
         "selector": { "matchLabels": built.selector() },
         "template": template(built, checksum),
-        "volumeClaimTemplates": [{ "metadata": { "name": VOLUME }, "spec": claim }],
+        "volumeClaimTemplates": [
+            { "metadata": { "name": VOLUME, "annotations": { ENVIRONMENT: built.environment } }, "spec": claim },
+        ],
     });
     insert(&mut set, "spec", fields);
     merge(&mut set, &spec.extra);
@@ -247,7 +249,12 @@ pub(super) fn off_its_volume(set: &Value) -> Option<String> {
 /// applied. It has a name of its own, and no ServiceAccount: a new storage's does not exist yet.
 pub(super) fn trial(built: &Built<'_>, set: &Value) -> Value {
     let name = built.storage.name.as_str();
-    made_from(set, name, built.object("v1", "Pod", &trial_name(name)))
+    let mut pod = built.object("v1", "Pod", &trial_name(name));
+    // A pod has what its template has, and no more.
+    if let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("annotations");
+    }
+    made_from(set, name, pod)
 }
 
 /// The Pod that a live StatefulSet would make now, for a dry run.
@@ -258,28 +265,47 @@ pub fn trial_of(storage: &StorageName, set: &Value) -> Manifest {
     Manifest { key: ObjectKey { kind: ObjectKind::Pod, name }, body: made_from(set, storage.as_str(), pod) }
 }
 
-/// Whether a node could take the pod that a live StatefulSet makes: it is well, not cordoned, and has the labels that are
+/// Whether a node could take the pod that a StatefulSet makes: it is well, not cordoned, and has the labels that are
 /// asked for. What else may keep a pod away (room, taints) only the scheduler knows.
 pub fn may_run_on(set: &Value, node: &NodeFacts) -> bool {
+    node.ready && !node.unschedulable && has_labels(set, node)
+}
+
+/// Whether a node can reach a volume.
+pub fn may_follow(volume: &VolumeFacts, node: &NodeFacts) -> bool {
+    volume.node_terms.is_empty() || volume.node_terms.iter().any(|term| meets(term, node))
+}
+
+/// Whether a node meets one term of a node selector.
+fn meets(term: &Value, node: &NodeFacts) -> bool {
+    let text = |one: &Value, pointer: &str| one.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let holds = |one: &Value, found: Option<&str>| {
+        let values = one.pointer("/values").and_then(Value::as_array).into_iter().flatten();
+        let named = found.is_some_and(|found| values.into_iter().any(|value| value.as_str() == Some(found)));
+        match text(one, "/operator").as_str() {
+            "In" => named,
+            "NotIn" => !named,
+            "Exists" => found.is_some(),
+            "DoesNotExist" => found.is_none(),
+            // Comparisons of numbers are the scheduler's to judge.
+            _ => true,
+        }
+    };
+    let list = |field: &str| term.pointer(field).and_then(Value::as_array).into_iter().flatten();
+    list("/matchExpressions").all(|one| holds(one, node.labels.get(&text(one, "/key")).map(String::as_str)))
+        // The one field that there is.
+        && list("/matchFields").all(|one| holds(one, Some(&node.name)))
+}
+
+/// Whether a node has the labels that the pod of a StatefulSet asks for.
+pub(super) fn has_labels(set: &Value, node: &NodeFacts) -> bool {
     let spec = set.pointer("/spec/template/spec").unwrap_or(&Value::Null);
     let selector = spec.pointer("/nodeSelector").and_then(Value::as_object).into_iter().flatten();
     let mut selector = selector.map(|(key, value)| (key.as_str(), value));
     const TERMS: &str = "/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
     let terms = spec.pointer(TERMS).and_then(Value::as_array);
-    let holds = |one: &Value| {
-        let values = one.pointer("/values").and_then(Value::as_array);
-        let key = one.pointer("/key").and_then(Value::as_str).unwrap_or_default();
-        let label = node.labels.get(key).map(String::as_str);
-        // Other operators are the scheduler's to judge.
-        one.pointer("/operator").and_then(Value::as_str) != Some("In")
-            || values.into_iter().flatten().any(|value| value.as_str().is_some() && value.as_str() == label)
-    };
-    let term =
-        |term: &Value| term.pointer("/matchExpressions").and_then(Value::as_array).into_iter().flatten().all(holds);
-    node.ready
-        && !node.unschedulable
-        && selector.all(|(key, value)| node.labels.get(key).map(String::as_str) == value.as_str())
-        && terms.is_none_or(|terms| terms.iter().any(term))
+    selector.all(|(key, value)| node.labels.get(key).map(String::as_str) == value.as_str())
+        && terms.is_none_or(|terms| terms.iter().any(|term| meets(term, node)))
 }
 
 fn made_from(set: &Value, name: &str, mut pod: Value) -> Value {
@@ -383,5 +409,19 @@ mod tests {
         assert!(!may_run_on(&set, &node(&[("pool", "gitaly"), (ZONE, "c")], false, true)));
         assert!(!may_run_on(&set, &node(&[(ZONE, "a")], false, true)));
         assert!(may_run_on(&json!({}), &node(&[], false, true)), "nothing is asked for");
+        // A volume is reached by any of its terms; without one, from everywhere.
+        let volume = |terms: Value| VolumeFacts {
+            node_terms: terms.as_array().cloned().unwrap_or_default(),
+            ..VolumeFacts::default()
+        };
+        let term =
+            |operator: &str| json!({ "matchExpressions": [{ "key": ZONE, "operator": operator, "values": ["b"] }] });
+        let follows = |terms: Value, zone: &str| may_follow(&volume(terms), &node(&[(ZONE, zone)], false, true));
+        assert!(follows(json!([]), "c"));
+        assert!(follows(json!([term("In")]), "b") && !follows(json!([term("In")]), "c"));
+        assert!(!follows(json!([term("NotIn")]), "b") && follows(json!([term("NotIn")]), "c"));
+        assert!(follows(json!([term("In"), term("Exists")]), "c") && !follows(json!([term("DoesNotExist")]), "c"));
+        let field = json!([{ "matchFields": [{ "key": "metadata.name", "operator": "In", "values": ["n"] }] }]);
+        assert!(follows(field, "c"));
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::world::{key, refusal};
 use super::{ChangeClass, wanted};
-use crate::model::cluster::{Answer, Manifest, ObjectKind, QuotaFacts, Why};
+use crate::model::cluster::{Answer, Counted, ENVIRONMENT, Manifest, ObjectKind, QuotaFacts, VolumeFacts, Why};
 use crate::model::quantity::Quantity;
 use crate::model::{Bytes, MonitorSpec, NetworkPolicySpec, Reading, ServiceKind, ServiceSpec};
 use crate::plan::fixture::{GIB, World, away, name, server, weight};
@@ -24,6 +24,20 @@ fn said<'p>(plan: &'p Plan, code: &str) -> &'p str {
     let found = plan.findings.iter().find(|finding| finding.code == code);
     found.map(|finding| finding.message.as_str()).unwrap_or_else(|| panic!("{code} in {:?}", codes(plan)))
 }
+
+/// What GitLab lists: projects, or nothing of any kind.
+fn counted(number: u64) -> Counted {
+    if number == 0 { Counted::All(0) } else { Counted::Projects(number) }
+}
+
+/// The volume of gitaly-a.
+fn volume(world: &mut World, policy: &str, terms: Value) {
+    let node_terms = terms.as_array().cloned().expect("terms");
+    let facts = VolumeFacts { reclaim_policy: policy.to_owned(), node_terms };
+    world.cluster.surroundings.volumes = Reading::Known([("pv-gitaly-a".to_owned(), facts)].into());
+}
+
+const IMAGE: &str = "registry.example.com/cng/gitaly:v18.3.0";
 
 fn class_of(plan: &Plan, wanted: ObjectKind) -> Option<ChangeClass> {
     plan.actions.iter().find_map(|action| match &action.change {
@@ -232,7 +246,7 @@ fn another_image_restarts_one_storage_after_the_other_and_says_what_that_means()
     let mut world = settled(&["gitaly-a", "gitaly-b", "gitaly-c"]);
     for (storage, held) in [("gitaly-a", 3), ("gitaly-b", 0), ("gitaly-c", 1)] {
         world.spec(storage, |spec| spec.image = "registry.example.com/cng/gitaly:v18.3.0".to_owned());
-        world.cluster.held.insert(name(storage), Reading::Known(held));
+        world.cluster.held.insert(name(storage), Reading::Known(counted(held)));
         // Nothing moves off them: they are not listed.
         world.observed.lists.remove(&name(storage));
     }
@@ -428,9 +442,16 @@ fn a_pod_that_hangs_with_an_old_template_is_replaced() {
     let plan = world.plan();
     world.apply(&plan);
     let pod = world.cluster.get(ObjectKind::Pod, "gitaly-a-0");
-    pod["status"] =
-        json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "message": "0/3 nodes are available" }] });
-    assert_eq!(addresses(&world.plan()), ["ready.gitaly-a"], "its template is the right one: nothing to do but wait");
+    pod["status"] = json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "message": "0/3 nodes are available." }] });
+    let plan = world.plan();
+    assert_eq!(addresses(&plan), ["ready.gitaly-a"], "its template is the right one: nothing to do but wait");
+    assert_eq!(plan.actions[0].reason, "its pod is not ready (0/3 nodes are available)");
+    world.cluster.get(ObjectKind::Pod, "gitaly-a-0")["status"]["containerStatuses"] = json!([
+        { "state": { "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } } },
+    ]);
+    assert_eq!(world.plan().actions[0].reason, "its pod is not ready (ImagePullBackOff: no such image)");
+    let pod = world.cluster.get(ObjectKind::Pod, "gitaly-a-0");
+    pod["status"].as_object_mut().expect("a status").remove("containerStatuses");
     world.spec("gitaly-a", |spec| spec.cpu_millis = 4000);
     let plan = world.plan();
     assert_eq!(addresses(&plan), ["pod.gitaly-a[\"StatefulSet\"]", "pod.gitaly-a[\"restart\"]", "ready.gitaly-a"]);
@@ -550,6 +571,12 @@ fn a_recorded_disk_that_is_gone_is_never_made_anew() {
     assert!(message.contains("would start on an empty disk") && !message.contains("The cause"), "{message}");
     let help = plan.findings.iter().find(|finding| finding.code == "claim-gone").map(|finding| finding.help.clone());
     assert!(help.is_some_and(|help| help.contains("tranship state rm storage.gitaly-a")));
+    // A VM had the name before.
+    let (message, _) = gone(|world| {
+        let record = world.state.storage_mut(&name("gitaly-a"));
+        *record = crate::state::StorageRecord { filesystem_id: record.filesystem_id.take(), ..Default::default() };
+    });
+    assert!(message.contains("was no pod's when it was recorded"), "{message}");
     // Only the disk was recorded.
     let (_, _) = gone(|world| world.state.storage_mut(&name("gitaly-a")).claim_uid = None);
     let (message, _) = gone(|world| world.state.storage_mut(&name("gitaly-a")).namespace = Some("before".to_owned()));
@@ -572,12 +599,12 @@ fn a_recorded_disk_that_is_gone_is_never_made_anew() {
 #[test]
 fn a_storage_with_repositories_is_not_made_with_an_empty_disk() {
     let mut world = World::to_pods(&["gitaly-a"], &[GIB]);
-    world.cluster.held.insert(name("gitaly-a"), Reading::Known(2));
+    world.cluster.held.insert(name("gitaly-a"), Reading::Known(counted(2)));
     world.observed.lists.remove(&name("gitaly-a"));
     let plan = world.plan();
     assert!(said(&plan, "storage-in-use").contains("GitLab lists 2 projects on gitaly-a"), "{:?}", codes(&plan));
     assert!(plan.is_blocked());
-    world.cluster.held.insert(name("gitaly-a"), Reading::Known(0));
+    world.cluster.held.insert(name("gitaly-a"), Reading::Known(counted(0)));
     assert_eq!(codes(&world.plan()), []);
 }
 
@@ -612,7 +639,7 @@ fn what_only_the_old_set_has_restarts_the_pod_and_is_told() {
         let set = world.cluster.get(ObjectKind::StatefulSet, storage);
         set["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = json!("yesterday");
         world.spec(storage, |spec| spec.extra = json!({ "spec": { "serviceName": "other" } }));
-        world.cluster.held.insert(name(storage), Reading::Known(2));
+        world.cluster.held.insert(name(storage), Reading::Known(counted(2)));
         world.observed.lists.remove(&name(storage));
     }
     let plan = world.plan();
@@ -666,9 +693,9 @@ fn what_is_made_anew_and_was_somebody_elses_is_told_as_taken_over() {
 #[test]
 fn a_volume_that_goes_with_its_claim_is_a_danger_and_an_error_before_the_set_is_made_anew() {
     let mut world = settled(&["gitaly-a"]);
-    world.cluster.surroundings.reclaim = Reading::Known([("pv-gitaly-a".to_owned(), "Retain".to_owned())].into());
+    volume(&mut world, "Retain", json!([]));
     assert_eq!(codes(&world.plan()), []);
-    world.cluster.surroundings.reclaim = Reading::Known([("pv-gitaly-a".to_owned(), "Delete".to_owned())].into());
+    volume(&mut world, "Delete", json!([]));
     let plan = world.plan();
     assert_eq!((codes(&plan), plan.is_blocked()), (vec![(Level::Danger, "volume-deletes")], false));
     assert!(
@@ -789,10 +816,10 @@ fn a_storage_that_is_let_go_is_forgotten_and_keeps_everything() {
         (vec!["forget.gitaly-b".to_owned()], vec![(Level::Danger, "storage-forgotten")])
     );
     assert!(said(&plan, "storage-forgotten").contains("is not known, and its weight is 100"), "{:?}", plan.findings);
-    world.cluster.held.insert(name("gitaly-b"), Reading::Known(3));
+    world.cluster.held.insert(name("gitaly-b"), Reading::Known(counted(3)));
     assert!(said(&world.plan(), "storage-forgotten").contains("3 projects are on it, and its weight is 100"));
     // Nothing is on it, and nothing will be.
-    world.cluster.held.insert(name("gitaly-b"), Reading::Known(0));
+    world.cluster.held.insert(name("gitaly-b"), Reading::Known(counted(0)));
     world.observed.gitlab.weights.insert(name("gitaly-b"), weight(0));
     assert_eq!(codes(&world.plan()), [(Level::Notice, "storage-forgotten")]);
     let objects = world.cluster.objects.len();
@@ -874,6 +901,10 @@ fn what_must_be_there_is_looked_for() {
             let expected: &[_] = match *code {
                 "kubernetes-version" => &[(Level::Error, *code)],
                 "secret-missing" | "secret-key-missing" | "priority-class-missing" => &[(Level::Danger, *code)],
+                // Another zone: a pod that runs would restart.
+                "no-node" if world.desired("gitaly-a").zone.is_some() => {
+                    &[(Level::Error, "pod-finds-no-node"), (Level::Danger, *code)]
+                }
                 _ => &[],
             };
             let found: Vec<_> = codes(&world.plan())
@@ -1052,4 +1083,374 @@ fn the_linter_finds_what_is_out_of_order() {
             check::faults(&broken)
         );
     }
+}
+
+/// Settled storages whose pods hold repositories of a number that GitLab tells.
+fn holding(pods: &[&str]) -> World {
+    let mut world = settled(pods);
+    for pod in pods {
+        world.cluster.held.insert(name(pod), Reading::Known(Counted::Projects(2)));
+        world.observed.lists.remove(&name(pod));
+    }
+    world
+}
+
+fn restarts(plan: &Plan) -> Vec<&str> {
+    let told = plan.findings.iter().filter(|f| (f.level, f.code.as_str()) == (Level::Danger, "pod-restarts"));
+    told.map(|finding| finding.subject.as_str()).collect()
+}
+
+#[test]
+fn what_another_environment_made_is_named_and_left_alone() {
+    let mut world = holding(&["gitaly-a"]);
+    world.desired.environment = "other".to_owned();
+    world.state = State::new("other");
+    let plan = world.plan();
+    assert_eq!((codes(&plan), plan.is_blocked()), (vec![(Level::Error, "environment-of-another")], true));
+    let message = said(&plan, "environment-of-another");
+    assert!(
+        message.contains("this one is \"other\", and its objects are of \"test\" (ServiceAccount/gitaly-a"),
+        "{message}"
+    );
+    assert!(
+        plan.actions.iter().all(|action| action.change.storage().is_none_or(|storage| storage.as_str() != "gitaly-a"))
+    );
+    // Its claim alone tells as well.
+    let mut claim_only = world.clone();
+    claim_only.cluster.objects.retain(|key, _| key.kind == ObjectKind::PersistentVolumeClaim);
+    assert!(codes(&claim_only.plan()).contains(&(Level::Error, "environment-of-another")));
+    // Renamed, and said so.
+    let plan = world.plan_with(&Options { adopt: true, ..Options::default() });
+    assert!(codes(&plan).contains(&(Level::Danger, "environment-taken-over")), "{:?}", codes(&plan));
+    assert_eq!(class_of(&plan, ObjectKind::StatefulSet), Some(ChangeClass::InPlace));
+    world.apply(&plan);
+    let plan = world.plan();
+    assert!(plan.is_empty() && plan.findings.is_empty(), "{:?} {:?}", addresses(&plan), plan.findings);
+}
+
+#[test]
+fn a_pod_that_the_state_does_not_know_is_a_danger_and_what_it_holds_is_not_known() {
+    let mut world = holding(&["gitaly-a"]);
+    world.state = State::new("test");
+    world.spec("gitaly-a", |spec| spec.image = IMAGE.to_owned());
+    // GitLab is another one, and lists nothing there.
+    world.cluster.held.insert(name("gitaly-a"), Reading::Known(Counted::All(0)));
+    let plan = world.plan();
+    assert!(codes(&plan).contains(&(Level::Danger, "pod-not-recorded")), "{:?}", codes(&plan));
+    assert!(said(&plan, "pod-restarts").contains("how many repositories it holds is not known"));
+    // Away, its disk is not taken for an empty one.
+    let mut gone = world.clone();
+    *gone.facts("gitaly-a") = away();
+    assert_eq!(gone.plan().storages[&name("gitaly-a")].capacity, None);
+    world.apply(&plan);
+    assert_eq!(codes(&world.plan()), []);
+    // Without the annotation it may be anybody's.
+    world.state = State::new("test");
+    world.cluster.get(ObjectKind::StatefulSet, "gitaly-a")["metadata"]["annotations"] = json!({});
+    assert_eq!(codes(&world.plan()), [(Level::Error, "pod-not-recorded")]);
+    assert!(!world.plan_with(&Options { adopt: true, ..Options::default() }).is_blocked());
+}
+
+#[test]
+fn a_set_of_before_the_annotation_gets_it_in_place() {
+    let mut world = settled(&["gitaly-a"]);
+    for object in world.cluster.objects.values_mut() {
+        object["metadata"].as_object_mut().expect("metadata").remove("annotations");
+    }
+    let set = world.cluster.get(ObjectKind::StatefulSet, "gitaly-a");
+    set["spec"]["volumeClaimTemplates"][0]["metadata"] = json!({ "name": "repo-data" });
+    let pod = world.cluster.get(ObjectKind::StatefulSet, "gitaly-a")["spec"]["template"]["metadata"].clone();
+    world.cluster.get(ObjectKind::Pod, "gitaly-a-0")["metadata"]["annotations"] = pod["annotations"].clone();
+    let plan = world.plan();
+    assert_eq!(class_of(&plan, ObjectKind::StatefulSet), Some(ChangeClass::InPlace), "{:?}", codes(&plan));
+    assert_eq!((plan.actions.len(), codes(&plan)), (6, vec![]));
+    world.apply(&plan);
+    assert!(world.plan().is_empty());
+}
+
+const ON_DELETE: &str = r#"{ "spec": { "updateStrategy": { "type": "OnDelete" } } }"#;
+
+/// Storages whose StatefulSets have a newer template than their pods, which wait for a delete.
+fn waiting(pods: &[&str]) -> World {
+    let mut world = holding(pods);
+    let extra: Value = serde_json::from_str(ON_DELETE).expect("JSON");
+    for pod in pods {
+        world.spec(pod, |spec| (spec.image, spec.extra) = (IMAGE.to_owned(), extra.clone()));
+    }
+    let plan = world.plan();
+    assert_eq!((restarts(&plan), class_of(&plan, ObjectKind::StatefulSet)), (vec![], Some(ChangeClass::InPlace)));
+    world.apply(&plan);
+    assert_eq!(codes(&world.plan()), vec![(Level::Notice, "pod-outdated"); pods.len()]);
+    world
+}
+
+#[test]
+fn pods_older_than_their_sets_restart_when_nothing_holds_them_any_more_and_that_is_said() {
+    let pods = ["gitaly-a", "gitaly-b"];
+    let in_a_row =
+        ["pod.gitaly-a[\"StatefulSet\"]", "ready.gitaly-a", "pod.gitaly-b[\"StatefulSet\"]", "ready.gitaly-b"];
+    let mut world = waiting(&pods);
+    for pod in pods {
+        world.spec(pod, |spec| spec.extra = json!({}));
+    }
+    let plan = world.plan();
+    assert_eq!((restarts(&plan), addresses(&plan)), (pods.to_vec(), in_a_row.map(str::to_owned).to_vec()));
+    assert_eq!(class_of(&plan, ObjectKind::StatefulSet), Some(ChangeClass::RollsPod));
+    assert_eq!(plan.actions[0].reason, "it differs, and its pod has an older template than it");
+    // Back to what the pods run: nothing restarts.
+    let mut back = world.clone();
+    for pod in pods {
+        back.spec(pod, |spec| spec.image = "registry.example.com/cng/gitaly:v18.2.0".to_owned());
+    }
+    assert_eq!(restarts(&back.plan()), pods, "the template changes, which is told rather than not");
+    // Made anew on the way.
+    for pod in pods {
+        world.spec(pod, |spec| spec.extra = json!({ "spec": { "serviceName": "other" } }));
+    }
+    let plan = world.plan();
+    assert_eq!((restarts(&plan), addresses(&plan)), (pods.to_vec(), in_a_row.map(str::to_owned).to_vec()));
+    assert!(said(&plan, "statefulset-recreated").contains("restarts with its new template"));
+    assert!(matches!(&plan.actions[0].change, Change::RecreateStatefulSet { restarts: true, .. }));
+}
+
+#[test]
+fn a_pod_that_lost_its_set_is_taken_over_or_restarts_by_what_it_runs() {
+    let pods = ["gitaly-a", "gitaly-b"];
+    let mut world = holding(&pods);
+    for pod in pods {
+        world.cluster.objects.remove(&key(ObjectKind::StatefulSet, pod));
+    }
+    let plan = world.plan();
+    assert_eq!(restarts(&plan), Vec::<&str>::new());
+    assert_eq!(class_of(&plan, ObjectKind::StatefulSet), Some(ChangeClass::Create));
+    let ready = plan.actions.iter().find(|action| action.address.to_string() == "ready.gitaly-a").expect("waited for");
+    assert_eq!(ready.reason, "its StatefulSet is made anew, and takes over its pod");
+    let mut done = world.clone();
+    done.apply(&plan);
+    assert!(done.plan().is_empty(), "{:?}", addresses(&done.plan()));
+    for pod in pods {
+        world.spec(pod, |spec| spec.image = IMAGE.to_owned());
+    }
+    let plan = world.plan();
+    assert_eq!(restarts(&plan), pods);
+    assert_eq!(
+        addresses(&plan),
+        ["pod.gitaly-a[\"StatefulSet\"]", "ready.gitaly-a", "pod.gitaly-b[\"StatefulSet\"]", "ready.gitaly-b"]
+    );
+    assert_eq!(class_of(&plan, ObjectKind::StatefulSet), Some(ChangeClass::RollsPod));
+    world.apply(&plan);
+    assert!(world.plan().is_empty());
+}
+
+#[test]
+fn sets_are_made_anew_one_after_the_other() {
+    let mut world = holding(&["gitaly-a", "gitaly-b"]);
+    for pod in ["gitaly-a", "gitaly-b"] {
+        world.spec(pod, |spec| spec.extra = json!({ "spec": { "serviceName": "other" } }));
+    }
+    let plan = world.plan();
+    assert_eq!(restarts(&plan), Vec::<&str>::new());
+    assert!(plan.edges.iter().any(|edge| edge.reason == "one storage restarts after the other"));
+    let mut broken = plan;
+    broken.edges.retain(|edge| edge.reason != "one storage restarts after the other");
+    assert!(check::faults(&broken).iter().any(|fault| fault.contains("restart at once")));
+}
+
+#[test]
+fn a_set_that_is_made_anew_and_waits_for_a_delete_keeps_its_pod_as_it_is() {
+    let mut world = holding(&["gitaly-a"]);
+    let extra = json!({ "spec": { "serviceName": "other", "updateStrategy": { "type": "OnDelete" } } });
+    world.spec("gitaly-a", |spec| (spec.image, spec.extra) = (IMAGE.to_owned(), extra));
+    let plan = world.plan();
+    assert!(said(&plan, "statefulset-recreated").contains("goes on with its old template"));
+    assert!(codes(&plan).contains(&(Level::Notice, "pod-outdated")) && restarts(&plan).is_empty());
+    assert!(plan.actions[0].reason.ends_with("its pod keeps its old template"), "{}", plan.actions[0].reason);
+    // Its Gitaly is the old one: no newer one is waited for.
+    assert!(matches!(&plan.actions[1].change, Change::AwaitReady { version: None, .. }));
+    world.apply(&plan);
+    assert!(world.plan().is_empty());
+}
+
+#[test]
+fn a_restart_that_finds_no_node_is_an_error() {
+    let zoned = |zone: &str| json!([{ "matchExpressions": [{ "key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone] }] }]);
+    let mut world = holding(&["gitaly-a"]);
+    for (n, node) in nodes(&mut world).iter_mut().enumerate() {
+        let zone = if n % 2 == 0 { "a" } else { "b" };
+        node.labels.insert("topology.kubernetes.io/zone".to_owned(), zone.to_owned());
+    }
+    volume(&mut world, "Retain", zoned("a"));
+    world.desired("gitaly-a").zone = Some("a".to_owned());
+    assert!(!world.plan().is_blocked(), "{:?}", codes(&world.plan()));
+    world.desired("gitaly-a").zone = Some("b".to_owned());
+    let plan = world.plan();
+    assert!(plan.is_blocked() && plan.is_empty());
+    assert!(said(&plan, "pod-finds-no-node").contains("reaches its volume pv-gitaly-a"));
+    world.desired("gitaly-a").zone = Some("c".to_owned());
+    assert!(said(&world.plan(), "pod-finds-no-node").contains("no node has the labels"));
+    // The only one is cordoned.
+    world.desired("gitaly-a").zone = None;
+    world.spec("gitaly-a", |spec| spec.image = IMAGE.to_owned());
+    assert!(!world.plan().is_blocked());
+    nodes(&mut world).iter_mut().for_each(|node| node.unschedulable = node.labels.values().any(|label| label == "a"));
+    assert!(said(&world.plan(), "pod-finds-no-node").contains("cordoned or not ready"));
+    // Nothing is on it.
+    world.cluster.held.insert(name("gitaly-a"), Reading::Known(Counted::All(0)));
+    assert!(!world.plan().is_blocked() && codes(&world.plan()).contains(&(Level::Danger, "pod-finds-no-node")));
+}
+
+#[test]
+fn what_may_not_be_read_of_volumes_classes_and_quotas_is_said() {
+    let mut world = holding(&["gitaly-a"]);
+    let around = &mut world.cluster.surroundings;
+    around.volumes = Reading::Unknown("the user ci lacks the verb `list` on `persistentvolumes`".to_owned());
+    around.priority_classes = Reading::Unknown("no right".to_owned());
+    around.quotas = Reading::Unknown("no right".to_owned());
+    let plan = world.plan();
+    assert_eq!((codes(&plan), plan.is_empty()), (vec![(Level::Notice, "volumes-unknown")], true));
+    assert!(
+        said(&plan, "volumes-unknown").contains("lacks the verb `list`")
+            && plan.findings[0].help.contains("ClusterRole")
+    );
+    world.spec("gitaly-a", |spec| spec.extra = json!({ "spec": { "serviceName": "other" } }));
+    let found = world.plan();
+    for expected in [
+        (Level::Danger, "volumes-unknown"),
+        (Level::Notice, "priority-class-unknown"),
+        (Level::Notice, "quota-unknown"),
+    ] {
+        assert!(codes(&found).contains(&expected), "{expected:?} in {:?}", codes(&found));
+    }
+    // Who accepts that they go needs not know.
+    world.spec("gitaly-a", |spec| spec.disk.retain = false);
+    assert!(!codes(&world.plan()).iter().any(|(_, code)| *code == "volumes-unknown"));
+}
+
+#[test]
+fn a_volume_that_has_not_grown_yet_is_waited_for_again() {
+    let mut world = settled(&["gitaly-a"]);
+    world.spec("gitaly-a", |spec| spec.disk.size = Bytes(200 * GIB));
+    let plan = world.plan();
+    world.apply(&plan);
+    // The claim was changed, and the apply gave up before its volume was.
+    claim(&mut world)["status"]["capacity"]["storage"] = json!("100Gi");
+    claim(&mut world)["status"]["conditions"] =
+        json!([{ "type": "ControllerResizeError", "status": "True", "message": "quota" }]);
+    let plan = world.plan();
+    assert_eq!(addresses(&plan), ["disk.gitaly-a"]);
+    assert!(matches!(&plan.actions[0].change, Change::GrowDisk { from, to, .. }
+        if (from.0, to.0) == (100 * GIB, 200 * GIB)));
+    assert!(
+        plan.actions[0].reason.ends_with("has not grown yet (ControllerResizeError: quota)"),
+        "{}",
+        plan.actions[0].reason
+    );
+    world.apply(&plan);
+    assert!(world.plan().is_empty());
+    claim(&mut world)["status"]["capacity"]["storage"] = json!("100Gi");
+    claim(&mut world)["status"]["conditions"] = json!([{ "type": "FileSystemResizePending", "status": "True" }]);
+    assert_eq!((addresses(&world.plan()), codes(&world.plan())), (vec![], vec![(Level::Notice, "resize-pending")]));
+}
+
+#[test]
+fn a_storage_without_projects_may_hold_other_repositories() {
+    let mut world = holding(&["gitaly-a"]);
+    world.observed.gitlab.weights.insert(name("gitaly-a"), weight(0));
+    world.desired("gitaly-a").weight = Some(weight(0));
+    world.spec("gitaly-a", |spec| spec.image = IMAGE.to_owned());
+    let mut of = |counted| {
+        world.cluster.held.insert(name("gitaly-a"), Reading::Known(counted));
+        let plan = world.plan();
+        plan.findings.iter().find(|f| f.code == "pod-restarts").map(|finding| finding.message.clone())
+    };
+    assert!(of(Counted::All(3)).is_some_and(|told| told.contains("3 repositories on it cannot be reached")));
+    assert!(of(Counted::Projects(0)).is_some_and(|told| told.contains("snippets and group wikis on it")));
+    assert_eq!(of(Counted::All(0)), None);
+    // One that holds only those is not made with an empty disk either.
+    let mut world = World::to_pods(&["gitaly-a"], &[GIB]);
+    world.cluster.held.insert(name("gitaly-a"), Reading::Known(Counted::All(1)));
+    world.observed.lists.remove(&name("gitaly-a"));
+    assert!(said(&world.plan(), "storage-in-use").contains("GitLab lists 1 repository on gitaly-a"));
+}
+
+#[test]
+fn who_may_no_longer_reach_a_storage_is_a_danger() {
+    let mut world = World::to_pods(&["gitaly-a"], &[]);
+    world.spec("gitaly-a", |spec| spec.service.kind = ServiceKind::NodePort);
+    let plan = world.plan();
+    assert_eq!(codes(&plan), [], "nobody reaches it yet");
+    world.apply(&plan);
+    world.spec("gitaly-a", |spec| spec.service.kind = ServiceKind::ClusterIp);
+    let plan = world.plan();
+    assert_eq!(codes(&plan), [(Level::Danger, "reach-changes")]);
+    assert!(said(&plan, "reach-changes").contains("(.spec.type \"NodePort\" -> \"ClusterIP\")"), "{:?}", plan.findings);
+    world.apply(&plan);
+    world.spec("gitaly-a", |spec| spec.network_policy = Some(NetworkPolicySpec::default()));
+    let plan = world.plan();
+    assert!(said(&plan, "reach-changes").starts_with("NetworkPolicy/gitaly-a is made"));
+    world.apply(&plan);
+    world.spec("gitaly-a", |spec| {
+        spec.network_policy = Some(NetworkPolicySpec { cidrs: vec!["10.0.0.0/8".to_owned()], ..Default::default() });
+    });
+    assert!(said(&world.plan(), "reach-changes").starts_with("NetworkPolicy/gitaly-a changes"));
+    // An annotation is nothing of it.
+    let mut world = settled(&["gitaly-a"]);
+    world.spec("gitaly-a", |spec| spec.service.annotations = [("a".to_owned(), "b".to_owned())].into());
+    assert_eq!(codes(&world.plan()), []);
+}
+
+#[test]
+fn what_is_wrong_with_one_storage_keeps_nothing_from_leaving_it() {
+    let mut world = settled(&["gitaly-a", "gitaly-b"]);
+    world.desired.assignments.clear();
+    world.desired("old").drain = false;
+    world.desired("gitaly-a").weight = Some(weight(0));
+    world.assign("rescue", &["gitaly-a"], &["gitaly-b"], 0);
+    world.repositories("gitaly-a", &[GIB]);
+    claim(&mut world)["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let plan = world.plan();
+    assert!(plan.is_blocked() && codes(&plan) == [(Level::Error, "claim-terminating")], "{:?}", codes(&plan));
+    assert!(plan.findings[0].help.ends_with("--exclude pod.gitaly-a"), "{}", plan.findings[0].help);
+    let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+    for (target, exclude) in [(&[][..], &["pod.gitaly-a"][..]), (&["weight.gitaly-a", "moves.gitaly-a"], &[])] {
+        let plan = world.plan_with(&Options { target: own(target), exclude: own(exclude), ..Options::default() });
+        let blocked = target.contains(&"weight.gitaly-a");
+        assert_eq!(plan.is_blocked(), blocked, "a weight brings its pod along: {:?}", codes(&plan));
+        if !blocked {
+            assert_eq!(codes(&plan), [(Level::Danger, "claim-terminating")]);
+            assert_eq!(addresses(&plan), ["weight.gitaly-a", "moves.gitaly-a[\"rest\"]"]);
+        }
+    }
+    let plan = world.plan_with(&Options { target: own(&["moves.gitaly-a"]), ..Options::default() });
+    assert!(!plan.is_blocked() && !plan.moves.is_empty(), "{:?}", codes(&plan));
+    // Nothing goes to it, and its weight does not rise.
+    world.desired.assignments.clear();
+    world.repositories("old", &[GIB]);
+    world.assign("there", &["old"], &["gitaly-a"], 0);
+    world.observed.gitlab.weights.insert(name("gitaly-a"), weight(0));
+    world.desired("gitaly-a").weight = Some(weight(100));
+    let plan = world.plan_with(&Options { exclude: own(&["pod.gitaly-a"]), ..Options::default() });
+    assert!(plan.is_empty() && !plan.is_blocked(), "{:?}", addresses(&plan));
+    assert!(plan.report.iter().any(|row| row.reason == WaitingOn::Storage { storage: name("gitaly-a") }));
+    // So does the whole cluster, when it is away.
+    world.desired.assignments.clear();
+    world.observed.cluster = Some(Reading::Unknown("connection refused".to_owned()));
+    assert!(world.plan().is_blocked());
+    let plan = world.plan_with(&Options { exclude: own(&["pod.*"]), ..Options::default() });
+    assert!(!plan.is_blocked() && codes(&plan) == [(Level::Danger, "cluster-unknown")], "{:?}", codes(&plan));
+}
+
+#[test]
+fn the_environment_is_on_every_object_and_on_the_claim() {
+    let world = World::to_pods(&["gitaly-a"], &[]);
+    for manifest in manifests(&world, "gitaly-a") {
+        assert_eq!(manifest.body["metadata"]["annotations"][ENVIRONMENT], "test", "{}", manifest.key);
+    }
+    let set = set(&world);
+    assert_eq!(set["spec"]["volumeClaimTemplates"][0]["metadata"]["annotations"][ENVIRONMENT], "test");
+    assert_eq!(
+        set["spec"]["template"]["metadata"]["annotations"].get(ENVIRONMENT),
+        None,
+        "a new name restarts nothing"
+    );
 }

@@ -37,6 +37,8 @@ pub(super) struct Applied {
     pub(super) force: bool,
     /// From whom.
     pub(super) taken: Vec<FieldConflict>,
+    /// A StatefulSet that then leaves its pod as it is until somebody deletes it.
+    pub(super) waits: bool,
 }
 
 /// How a StatefulSet is made anew.
@@ -50,6 +52,8 @@ pub(super) struct Recreated {
     pub(super) force: bool,
     /// From whom, by field.
     pub(super) taken: Vec<FieldConflict>,
+    /// The new one leaves its pod as it is until somebody deletes it.
+    pub(super) waits: bool,
 }
 
 /// How the server begins what it says of fields of a StatefulSet that nobody may change, and that a new one under the same
@@ -90,16 +94,18 @@ pub(super) fn judge(manifest: &Manifest, facts: &ClusterFacts, adopt: bool, reco
         }
         Some(Reading::Known(Answer::Accepted(then))) => then,
     };
+    let waits = manifest.key.kind == ObjectKind::StatefulSet && waits_for_a_delete(then);
     let Some(live) = live else {
-        return Verdict::Apply(Applied { class: ChangeClass::Create, changes: Vec::new(), force: false, taken });
+        return Verdict::Apply(Applied { class: ChangeClass::Create, changes: Vec::new(), force: false, taken, waits });
     };
     let changes = changes(live, then);
     // Taking an object over is a change of its owner, also when none of its fields changes.
     if changes.is_empty() && !force {
         return Verdict::Same;
     }
-    let class = if rolls(&manifest.key.kind, &changes, then) { ChangeClass::RollsPod } else { ChangeClass::InPlace };
-    Verdict::Apply(Applied { class, changes, force, taken })
+    let rolls = manifest.key.kind == ObjectKind::StatefulSet && !waits && touches_template(&changes);
+    let class = if rolls { ChangeClass::RollsPod } else { ChangeClass::InPlace };
+    Verdict::Apply(Applied { class, changes, force, taken, waits })
 }
 
 /// True when the server refuses to change fields of a StatefulSet that only a new one can have otherwise.
@@ -133,7 +139,8 @@ fn anew(
     if fixed.is_empty() || fixed.iter().any(|path| part_of(path, ".spec.selector")) {
         return Verdict::Refused(refusal.clone());
     }
-    Verdict::Recreate(Recreated { changes, fixed, force, taken })
+    let waits = waits_for_a_delete(&then);
+    Verdict::Recreate(Recreated { changes, fixed, force, taken, waits })
 }
 
 /// The fields of a StatefulSet's spec that may be changed, as the server lists them when it refuses others.
@@ -152,11 +159,6 @@ fn part_of(path: &str, field: &str) -> bool {
     path.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-/// True when changes make a StatefulSet's pod restart.
-fn rolls(kind: &ObjectKind, changes: &[FieldChange], then: &Value) -> bool {
-    *kind == ObjectKind::StatefulSet && !waits_for_a_delete(then) && touches_template(changes)
-}
-
 /// True when a StatefulSet leaves its pod as it is until somebody deletes it.
 pub(super) fn waits_for_a_delete(set: &Value) -> bool {
     set.pointer("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete")
@@ -168,7 +170,7 @@ pub fn touches_template(changes: &[FieldChange]) -> bool {
 }
 
 /// True when tranship applied something of an object.
-fn is_ours(live: &Value) -> bool {
+pub(super) fn is_ours(live: &Value) -> bool {
     managed(live).any(|entry| entry.get("manager").and_then(Value::as_str) == Some(FIELD_MANAGER))
 }
 

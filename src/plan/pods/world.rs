@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Wanted, fitted, made_anew, needs_anew, statefulset, wanted};
 use crate::model::cluster::{
-    Answer, ClusterFacts, FieldConflict, Manifest, NodeFacts, ObjectKey, ObjectKind, QuotaFacts, Refusal,
+    Answer, ClusterFacts, Counted, FieldConflict, Manifest, NodeFacts, ObjectKey, ObjectKind, QuotaFacts, Refusal,
     StorageClassFacts, Surroundings, Why,
 };
 use crate::model::quantity::Size;
@@ -18,7 +18,7 @@ pub(in crate::plan) struct Cluster {
     pub(in crate::plan) objects: BTreeMap<ObjectKey, Value>,
     pub(in crate::plan) surroundings: Surroundings,
     pub(in crate::plan) version: String,
-    pub(in crate::plan) held: BTreeMap<StorageName, Reading<u64>>,
+    pub(in crate::plan) held: BTreeMap<StorageName, Reading<Counted>>,
     /// Refusals of dry runs, whatever else.
     pub(in crate::plan) refusals: BTreeMap<ObjectKey, Refusal>,
     /// Refusals of trial Pods.
@@ -55,7 +55,7 @@ impl Default for Cluster {
                 priority_classes: Reading::Known(BTreeSet::from(["gitaly".to_owned()])),
                 nodes: Reading::Known((0..60).map(node).collect()),
                 quotas: Reading::Known(vec![QuotaFacts { name: "q".to_owned(), left: BTreeMap::new() }]),
-                reclaim: Reading::default(),
+                volumes: Reading::Known(BTreeMap::new()),
             },
             version: "v1.34.4".to_owned(),
             held: BTreeMap::new(),
@@ -155,6 +155,7 @@ impl Cluster {
                 facts.dry_runs.insert(manifest.key, Reading::Known(answer));
             }
             let mut pod = storage.pod.body.clone();
+            pod["spec"]["restartPolicy"] = json!("Always");
             pod["status"] = json!({ "qosClass": "Guaranteed" });
             let refused = self.refused_pods.get(name).map(|refusal| Answer::Refused(refusal.clone()));
             facts.pods.insert(name.clone(), Reading::Known(refused.unwrap_or(Answer::Accepted(pod))));
@@ -190,14 +191,21 @@ impl Cluster {
         then["metadata"]["managedFields"] = json!([{ "manager": "tranship" }]);
         if manifest.key.kind == ObjectKind::StatefulSet {
             let same = live.is_some_and(|live| live["spec"]["template"] == then["spec"]["template"]);
-            if !same {
+            // Made again around its pod, it gives an equal template the revision that it had.
+            let pod = self.objects.get(&key(ObjectKind::Pod, &statefulset::pod_name(&manifest.key.name)));
+            let trial = statefulset::trial_of(&StorageName::new(&*manifest.key.name).expect("a name"), &then).body;
+            let adopts = live.is_none().then_some(pod).flatten().filter(|pod| !super::look::is_otherwise(pod, &trial));
+            if let Some(pod) = adopts {
+                then["status"]["updateRevision"] = pod["metadata"]["labels"]["controller-revision-hash"].clone();
+            } else if !same {
                 then["status"]["updateRevision"] = json!(format!("r{}", self.count));
                 let pending = self
                     .objects
                     .get(&key(ObjectKind::Pod, &statefulset::pod_name(&manifest.key.name)))
                     .is_some_and(|pod| pod["status"]["phase"] == "Pending");
-                // A pod that hangs keeps its template.
-                if !pending {
+                let waits = then["spec"]["updateStrategy"]["type"] == "OnDelete" && live.is_some();
+                // A pod that hangs keeps its template, and so does one that waits for a delete.
+                if !pending && !waits {
                     self.start(&manifest.key.name, &then);
                 }
             }
@@ -211,9 +219,16 @@ impl Cluster {
         self.count += 1;
         let mut labels = set["spec"]["template"]["metadata"]["labels"].clone();
         labels["controller-revision-hash"] = set["status"]["updateRevision"].clone();
+        let mut spec = set["spec"]["template"]["spec"].clone();
+        spec["nodeName"] = json!(format!("node-of-{name}"));
+        let claim =
+            json!({ "name": "repo-data", "persistentVolumeClaim": { "claimName": statefulset::claim_name(name) } });
+        spec["volumes"].as_array_mut().expect("volumes").push(claim);
+        let annotations = &set["spec"]["template"]["metadata"]["annotations"];
         let pod = json!({
-            "metadata": { "name": statefulset::pod_name(name), "uid": format!("pod-{}", self.count), "labels": labels },
-            "spec": { "nodeName": format!("node-of-{name}") },
+            "metadata": { "name": statefulset::pod_name(name), "uid": format!("pod-{}", self.count), "labels": labels,
+                "annotations": annotations },
+            "spec": spec,
             "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
         });
         self.objects.insert(key(ObjectKind::Pod, &statefulset::pod_name(name)), pod);
@@ -224,10 +239,11 @@ impl Cluster {
         let template = &set["spec"]["volumeClaimTemplates"][0]["spec"];
         self.count += 1;
         let object = json!({
-            "metadata": { "name": claim, "uid": format!("claim-{}", self.count), "labels": { "tranship/storage": name } },
+            "metadata": { "name": claim, "uid": format!("claim-{}", self.count), "labels": { "tranship/storage": name },
+                "annotations": set["spec"]["volumeClaimTemplates"][0]["metadata"]["annotations"] },
             "spec": { "resources": template["resources"], "storageClassName": "fast", "accessModes": template["accessModes"],
                 "volumeName": format!("pv-{name}") },
-            "status": { "phase": "Bound" },
+            "status": { "phase": "Bound", "capacity": template["resources"]["requests"] },
         });
         self.objects.entry(key(ObjectKind::PersistentVolumeClaim, &claim)).or_insert(object);
     }
@@ -235,5 +251,6 @@ impl Cluster {
     pub(in crate::plan) fn grow(&mut self, claim: &str, to: Bytes) {
         let claim = self.get(ObjectKind::PersistentVolumeClaim, claim);
         claim["spec"]["resources"]["requests"]["storage"] = json!(Size(to).to_string());
+        claim["status"]["capacity"]["storage"] = json!(Size(to).to_string());
     }
 }

@@ -13,7 +13,7 @@ use super::verbs::{Deletion, Done, Options, Patch, Place};
 use crate::apply::port::{Apply, Delete};
 use crate::model::cluster::{
     Answer, FIELD_MANAGER, FieldConflict, Manifest, NodeFacts, ObjectKey, ObjectKind, QuotaFacts, Refusal,
-    StorageClassFacts, Surroundings, Why,
+    StorageClassFacts, Surroundings, VolumeFacts, Why,
 };
 use crate::model::quantity::Size;
 use crate::model::{Bytes, Reading};
@@ -65,11 +65,8 @@ impl Direct<'_> {
             storage_classes: Reading::Known(classes.collect::<BTreeMap<_, _>>()),
             priority_classes: Reading::Known(self.store.all("PriorityClass", None).map(named).collect()),
             nodes: Reading::Known(nodes.collect()),
-            reclaim: Reading::Known(
-                self.store
-                    .all("PersistentVolume", None)
-                    .map(|volume| (named(volume), text(volume, "/spec/persistentVolumeReclaimPolicy").to_owned()))
-                    .collect(),
+            volumes: Reading::Known(
+                self.store.all("PersistentVolume", None).map(|one| (named(one), VolumeFacts::of(one))).collect(),
             ),
             quotas: Reading::Known(self.store.all("ResourceQuota", Some(self.namespace)).map(QuotaFacts::of).collect()),
         }
@@ -102,8 +99,8 @@ impl Direct<'_> {
 
     /// Deletes an object.
     pub fn delete(&mut self, key: &ObjectKey, how: &Delete) -> Answer {
-        let Delete { orphan, uid, dry_run } = how.clone();
-        let how = Deletion { orphan, uid, dry_run, ..Deletion::default() };
+        let Delete { orphan, uid, resource_version, dry_run } = how.clone();
+        let how = Deletion { orphan, uid, resource_version, dry_run, ..Deletion::default() };
         self.on(key.kind, &key.name, |store, place, now| store.delete(place, &how, now))
     }
 

@@ -320,6 +320,10 @@ impl Cluster for MemoryCluster {
             if how.uid.is_some() && how.uid.as_deref() != uid(&live) {
                 return refused(Why::Conflict, "Precondition failed: UID in precondition");
             }
+            let version = live["metadata"]["resourceVersion"].as_str();
+            if how.resource_version.is_some() && how.resource_version.as_deref() != version {
+                return refused(Why::Conflict, "Precondition failed: ResourceVersion in precondition");
+            }
             if !how.dry_run {
                 world.objects.remove(key);
             }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Value, json};
+use sha2::Digest as _;
 use tokio_util::sync::CancellationToken;
 use tranship::apply::event::Event;
 use tranship::apply::port::{Cluster, Gitaly, PortError, PortErrorKind, PortResult, Ports};
@@ -42,6 +43,7 @@ pub(crate) struct Spec {
     pub(crate) size: String,
     pub(crate) class: String,
     pub(crate) priority: String,
+    pub(crate) environment: String,
     pub(crate) more: String,
 }
 
@@ -53,6 +55,7 @@ impl Spec {
             size: "10Gi".into(),
             class: "expandable".into(),
             priority: "gitaly".into(),
+            environment: "default".into(),
             more: String::new(),
         }
     }
@@ -62,6 +65,9 @@ impl Spec {
         let names: Vec<String> = self.storages.iter().map(|name| format!("{name:?}")).collect();
         let text = format!(
             r#"
+            tranship {{
+              environment = "{}"
+            }}
             gitlab {{
               url          = "http://127.0.0.1:9"
               internal_url = "http://127.0.0.1:9"
@@ -93,6 +99,7 @@ impl Spec {
               pod      = pod_spec.standard
             }}
             "#,
+            self.environment,
             self.image,
             self.priority,
             self.size,
@@ -117,6 +124,8 @@ pub(crate) struct PodGitaly {
     pub(crate) ids: Mutex<BTreeMap<StorageName, String>>,
     /// Storages whose disks hold nothing.
     pub(crate) empty: Mutex<BTreeSet<StorageName>>,
+    /// The projects that those hold all the same.
+    pub(crate) newer: Mutex<Vec<u64>>,
 }
 
 #[async_trait]
@@ -151,7 +160,9 @@ impl Gitaly for PodGitaly {
     }
     async fn exists(&self, storage: &StorageName, path: &str) -> PortResult<bool> {
         if storage.as_str() != "default" {
-            return Ok(!self.empty.lock().expect("unpoisoned").contains(storage));
+            let hash = |id: &u64| hex::encode(sha2::Sha256::digest(id.to_string()));
+            let newer = self.newer.lock().expect("unpoisoned").iter().any(|id| path.contains(&hash(id)));
+            return Ok(newer || !self.empty.lock().expect("unpoisoned").contains(storage));
         }
         self.others.exists(storage, path).await
     }
@@ -236,6 +247,7 @@ impl Tool {
             others: memory.gitaly,
             ids: Mutex::default(),
             empty: Mutex::default(),
+            newer: Mutex::default(),
         };
         let gitaly = Arc::new(gitaly);
         let ports = Ports {

@@ -14,7 +14,7 @@ pod_spec "set" {
 
   extra = {
     kind     = "StatefulSet"
-    metadata = { labels = { "tranship/storage" = "x", team = "git" } }
+    metadata = { labels = { "tranship/storage" = "x", team = "git" }, annotations = { "tranship/environment" = "x" } }
     spec = {
       replicas                             = 2
       selector                             = { matchLabels = { app = "gitaly" } }

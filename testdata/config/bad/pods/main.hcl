@@ -86,3 +86,11 @@ storage "zones" {
 import {
   to = storage.default
 }
+
+pod_spec "small" {
+  image          = "registry.gitlab.com/gitlab-org/build/cng/gitaly:v18.2.0"
+  cpu            = 0.01
+  memory         = "1e3"
+  priority_class = "gitaly"
+  disk { size = "1Ti" }
+}
