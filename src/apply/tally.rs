@@ -17,21 +17,24 @@ pub(crate) fn record(state: &mut State, intent: &Intent, verdict: &str, source: 
     if &*intent.assignment.kind != "assignment" {
         return;
     }
-    let record = assignment(state, &intent.assignment);
-    record.count = record.count.saturating_add(1);
-    record.bytes = record.bytes.saturating_add(intent.bytes.0);
-    *record.verdicts.entry(verdict.to_owned()).or_default() += 1;
     let moved = format!("{}\0{}\0{}", intent.container, intent.source, intent.destination);
-    add(&mut record.digest, &moved);
     let seen = format!("{}\0{}\0{destination}", intent.container, digest_of(source));
-    add(&mut record.verification, &seen);
+    assignment(state, &intent.assignment, |record| {
+        record.count = record.count.saturating_add(1);
+        record.bytes = record.bytes.saturating_add(intent.bytes.0);
+        *record.verdicts.entry(verdict.to_owned()).or_default() += 1;
+        add(&mut record.digest, &moved);
+        add(&mut record.verification, &seen);
+    });
 }
 
 /// Notes what else a verified move showed: whether its destination is whole, where that was looked at (`pass`, `unknown`),
 /// and that GitLab left the copy on its source.
 pub(crate) fn beside(state: &mut State, intent: &Intent, whole: Option<&str>, left: bool) {
     if let Some(whole) = whole.filter(|_| &*intent.assignment.kind == "assignment") {
-        *assignment(state, &intent.assignment).whole.entry(whole.to_owned()).or_default() += 1;
+        assignment(state, &intent.assignment, |record| {
+            *record.whole.entry(whole.to_owned()).or_default() += 1;
+        });
     }
     if left {
         state.storage_mut(&intent.source).left.insert(intent.container);
@@ -56,24 +59,22 @@ pub(crate) fn wave_passed<'a>(state: &mut State, wave: &str, assignments: impl I
     }
 }
 
-fn assignment<'a>(state: &'a mut State, address: &Address) -> &'a mut AssignmentRecord {
-    let zero = || AssignmentRecord {
-        count: 0,
-        bytes: 0,
-        verdicts: BTreeMap::new(),
-        digest: "0".repeat(64),
-        verification: "0".repeat(64),
-        waves: std::collections::BTreeSet::new(),
-        whole: BTreeMap::new(),
+/// Changes an assignment's record; what stands at its address and is none is replaced.
+fn assignment(state: &mut State, address: &Address, change: impl FnOnce(&mut AssignmentRecord)) {
+    let mut record = match state.records.remove(address) {
+        Some(Record::Assignment(record)) => record,
+        _ => AssignmentRecord {
+            count: 0,
+            bytes: 0,
+            verdicts: BTreeMap::new(),
+            digest: "0".repeat(64),
+            verification: "0".repeat(64),
+            waves: std::collections::BTreeSet::new(),
+            whole: BTreeMap::new(),
+        },
     };
-    let record = state.records.entry(address.clone()).or_insert_with(|| Record::Assignment(zero()));
-    if !matches!(record, Record::Assignment(_)) {
-        *record = Record::Assignment(zero());
-    }
-    match record {
-        Record::Assignment(record) => record,
-        _ => unreachable!("made an assignment's record above"),
-    }
+    change(&mut record);
+    state.records.insert(address.clone(), Record::Assignment(record));
 }
 
 /// Adds the hash of a text to a sum modulo 2^256 kept in hex.

@@ -21,6 +21,8 @@ use tranship::sandbox::memory::{Handle, KillPoint, MemoryFleet, Write};
 use tranship::state::State;
 use tranship::state::store::{StateError, Store};
 
+use super::common::heard::{Events, Listener};
+
 pub(crate) const SPAN: Span = Span { source: SourceId(0), start: 0, end: 0 };
 
 pub(crate) fn name(text: &str) -> StorageName {
@@ -125,9 +127,8 @@ pub(crate) struct Tool {
     store: Arc<MemoryStore>,
     runs: Utf8PathBuf,
     _folder: tempfile::TempDir,
-    events: Arc<Mutex<Vec<Event>>>,
-    /// Takes the events of the newest run.
-    listener: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    events: Events,
+    listener: Listener,
     /// What would be waited for longer is left to a later run.
     pub(crate) max_wait: Option<std::time::Duration>,
     pub(crate) stop: CancellationToken,
@@ -152,7 +153,7 @@ impl Tool {
             runs,
             _folder: folder,
             events: Arc::default(),
-            listener: Mutex::default(),
+            listener: Listener::default(),
             max_wait: None,
             stop: CancellationToken::new(),
             run: 0,
@@ -181,29 +182,13 @@ impl Tool {
     }
 
     fn context(&self, folder: Utf8PathBuf) -> Context {
-        let (events, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-        let seen = self.events.clone();
-        let listener = tokio::spawn(async move {
-            while let Some(event) = receiver.recv().await {
-                seen.lock().expect("not poisoned").push(event);
-            }
-        });
-        *self.listener.lock().expect("not poisoned") = Some(listener);
         Context {
             ports: self.ports.clone(),
             store: self.store.clone(),
             folder,
-            events,
+            events: self.listener.begin(&self.events),
             stop: self.stop.clone(),
             max_wait: self.max_wait,
-        }
-    }
-
-    /// All that a run said has been heard, unless something of it still runs.
-    async fn heard(&self) {
-        let listener = self.listener.lock().expect("not poisoned").take();
-        if let Some(listener) = listener {
-            let _ = tokio::time::timeout(std::time::Duration::from_secs(1), listener).await;
         }
     }
 
@@ -216,7 +201,7 @@ impl Tool {
         self.run += 1;
         let folder = self.runs.join(format!("{:04}", self.run));
         let result = apply::run(plan, self.state(), self.context(folder)).await;
-        self.heard().await;
+        self.listener.end().await;
         assert_eq!(result.fatal, None);
         result
     }
@@ -229,12 +214,6 @@ impl Tool {
         self.run(&plan).await.summary
     }
 
-    /// The events as they come.
-    pub(crate) fn events_shared(&self) -> Arc<Mutex<Vec<Event>>> {
-        self.events.clone()
-    }
-
-    /// A person releases a repository from quarantine.
     /// What is recorded of a storage is lost.
     pub(crate) fn lose_record(&self, storage: &StorageName) {
         let mut state = self.state();
@@ -253,7 +232,7 @@ impl Tool {
     }
 
     /// The same, as they come.
-    pub(crate) fn events_handle(&self) -> Arc<Mutex<Vec<Event>>> {
+    pub(crate) fn events_shared(&self) -> Events {
         self.events.clone()
     }
 

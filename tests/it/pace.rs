@@ -67,7 +67,7 @@ async fn a_page_that_is_old_is_not_relied_on_for_what_moved_since() {
     let plan = tool.plan().await;
     let last = plan.moves.last().expect("a move").container.id;
     let fleet = tool.fleet.clone();
-    let events = tool.events_handle();
+    let events = tool.events_shared();
     // Once the first moves were made, and the page with all of them read, somebody moves the last one elsewhere.
     tokio::spawn(async move {
         loop {
@@ -152,7 +152,7 @@ async fn what_flies_is_followed_under_a_veto_and_a_stop_ends_the_wait() {
     veto(&mut tool, answers);
     tool.desired.concurrency.interval_seconds = Some(5);
     let plan = tool.plan().await;
-    let (stop, events) = (tool.stop.clone(), tool.events_handle());
+    let (stop, events) = (tool.stop.clone(), tool.events_shared());
     tokio::spawn(async move {
         loop {
             let held = |e: &Event| matches!(e, Event::Held { by: Some(by) } if by.contains("hands off"));
@@ -222,7 +222,7 @@ async fn signals_that_nobody_answers_pause_the_run_by_their_deadline() {
         plan.concurrency.signals.keys().map(ToString::to_string).collect::<Vec<_>>(),
         ["default", "pod-a", "pod-b"]
     );
-    let (stop, events) = (tool.stop.clone(), tool.events_handle());
+    let (stop, events) = (tool.stop.clone(), tool.events_shared());
     tokio::spawn(async move {
         let held = |e: &Event| matches!(e, Event::Held { by: Some(by) } if by.contains("unknown for"));
         while !events.lock().expect("not poisoned").iter().any(held) {

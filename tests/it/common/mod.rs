@@ -2,6 +2,8 @@
 //! output, and the one redactor.
 
 pub(crate) mod cluster;
+#[cfg(feature = "sandbox")]
+pub(crate) mod heard;
 pub(crate) mod home;
 #[cfg(feature = "sandbox")]
 pub(crate) mod memory_cluster;

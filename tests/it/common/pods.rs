@@ -23,6 +23,8 @@ use tranship::sandbox::memory::{Handle, MemoryFleet};
 use tranship::state::State;
 use tranship::state::store::{StateError, Store};
 
+use super::heard::{Events, Listener};
+
 pub(crate) fn name(text: &str) -> StorageName {
     StorageName::new(text).expect("valid")
 }
@@ -215,9 +217,8 @@ pub(crate) struct Tool {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) runs: Utf8PathBuf,
     pub(crate) _folder: tempfile::TempDir,
-    pub(crate) events: Arc<Mutex<Vec<Event>>>,
-    /// Takes the events of the newest run.
-    listener: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    pub(crate) events: Events,
+    listener: Listener,
     pub(crate) stop: CancellationToken,
     pub(crate) run: u32,
 }
@@ -270,7 +271,7 @@ impl Tool {
             runs,
             _folder: folder,
             events: Arc::default(),
-            listener: Mutex::default(),
+            listener: Listener::default(),
             stop: CancellationToken::new(),
             run: 0,
         }
@@ -317,28 +318,16 @@ impl Tool {
         self.run += 1;
         let folder = self.runs.join(format!("{:03}", self.run));
         let result = apply::run(plan, self.state(), self.context(folder)).await;
-        // All that it said is heard before it is asked for, unless something of it still runs.
-        let listener = self.listener.lock().expect("not poisoned").take();
-        if let Some(listener) = listener {
-            let _ = tokio::time::timeout(std::time::Duration::from_secs(1), listener).await;
-        }
+        self.listener.end().await;
         result
     }
 
     pub(crate) fn context(&self, folder: Utf8PathBuf) -> Context {
-        let (events, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-        let seen = self.events.clone();
-        let listener = tokio::spawn(async move {
-            while let Some(event) = receiver.recv().await {
-                seen.lock().expect("not poisoned").push(event);
-            }
-        });
-        *self.listener.lock().expect("not poisoned") = Some(listener);
         Context {
             ports: self.ports.clone(),
             store: self.store.clone(),
             folder,
-            events,
+            events: self.listener.begin(&self.events),
             max_wait: None,
             stop: self.stop.clone(),
         }
