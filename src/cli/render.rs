@@ -52,7 +52,8 @@ fn addresses<'d>(storages: &[&'d DesiredStorage]) -> Result<Vec<(&'d StorageName
     if found.is_empty() {
         return Err(Failure::new(
             "no storage has an address",
-            "On the embedded fleet GitLab is told by itself. With a `gitlab` block, storages have addresses.",
+            "On the embedded fleet GitLab is told by itself, or with gitlab_knows = \"manual\" by: tranship sandbox know NAME. \
+             With a `gitlab` block, storages have addresses.",
         ));
     }
     Ok(found)

@@ -43,6 +43,7 @@ pub(super) fn waiting_on(reason: &WaitingOn, subject: &str) -> Advice {
             let own = *subject == *State::storage_address(storage).to_string();
             let help = match address {
                 Some(address) if own => declare(storage, address),
+                None if own => format!("On a sandbox, tell its GitLab: tranship sandbox know {storage}. Then plan again."),
                 _ => "Declare it in GitLab (`tranship render helm` and `tranship render gitlab-rb` print how), reconfigure, \
                       then plan again."
                     .to_owned(),
