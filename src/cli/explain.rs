@@ -144,8 +144,8 @@ fn find<'a>(all: &'a Reference, path: &str) -> Result<Topic<'a>, Failure> {
         return Ok(*topic);
     }
     let word = plain.split('.').next().unwrap_or_default();
-    let block = all.blocks.iter().any(|block| block.path == word);
-    if !block
+    let topic = topics.iter().any(|(known, _)| known == word);
+    if !topic
         && all.names.iter().any(|n| n.name.to_lowercase().split(|c: char| !c.is_alphanumeric()).next() == Some(word))
     {
         return Ok(Topic::Names(&all.names));

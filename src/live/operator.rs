@@ -256,8 +256,16 @@ mod tests {
         let end = operator(&folder).run_hook(&hook(script, 1), &Value::Null).await.expect("run");
         assert_eq!(end, HookEnd { code: None, output: "begun".to_owned() });
         let child = fs::read_to_string(folder.path().join("child")).expect("a child");
-        let state = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(") Z "), "{state}");
+        // It was told to die, and does so when it is scheduled next.
+        let began = std::time::Instant::now();
+        loop {
+            let state = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+            if state.is_empty() || state.contains(") Z ") {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(10), "{state}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     #[tokio::test]
