@@ -107,7 +107,9 @@ impl Log {
     /// and nothing may be concluded from half of what was done.
     pub(super) fn read(path: &Utf8Path) -> std::io::Result<Self> {
         let mut log = Self { path: path.to_owned(), whole: 0, ended: false, newer: false, checkpoints: Vec::new() };
-        let mut payloads = Payloads::new(BufReader::new(fs::File::open(path)?));
+        // As it is now: what were appended between two looks would seem to stand behind damage.
+        let size = fs::metadata(path)?.len();
+        let mut payloads = Payloads::new(BufReader::new(fs::File::open(path)?.take(size)));
         loop {
             let at = payloads.whole;
             let Some(payload) = payloads.next()? else { break };
@@ -129,7 +131,7 @@ impl Log {
         let mut rest = Vec::new();
         let mut file = fs::File::open(path)?;
         file.seek(SeekFrom::Start(log.whole))?;
-        file.read_to_end(&mut rest)?;
+        file.take(size.saturating_sub(log.whole)).read_to_end(&mut rest)?;
         if !log.newer && (0..rest.len()).any(|from| rest.get(from..).is_some_and(is_record)) {
             return Err(log.damaged(log.whole));
         }
