@@ -28,6 +28,9 @@ const SHARE: u32 = 10;
 const SLOWEST: Duration = Duration::from_secs(30);
 /// Moves that are not on the first pages are asked for one by one.
 const PAGES: u32 = 3;
+/// Pages that are read for what others have under way, to the first with a move that has ended: somebody who schedules in
+/// bulk fills many.
+const PAGES_AROUND: u32 = 20;
 /// The families of moves.
 const KINDS: [ContainerKind; 3] = [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki];
 
@@ -76,6 +79,13 @@ struct Watched {
     pardoned: Timestamp,
 }
 
+impl Watched {
+    /// True of a move of this run, or taken for one: those of others are only waited for.
+    fn is_ours(&self) -> bool {
+        self.started_limit.is_some()
+    }
+}
+
 /// A move that a worker was seen to have taken.
 #[derive(Debug, Clone)]
 pub(crate) struct Taken {
@@ -100,6 +110,8 @@ struct Inner {
     workers: Workers,
     /// More would be scheduled, were more known to be taken; until the next look.
     pressed: bool,
+    /// Since when moves of others alone keep ours from beginning, while nothing of ours is followed.
+    kept: Option<Timestamp>,
     turns: Vec<Turn>,
     taken: Vec<Taken>,
     ends: Ends,
@@ -131,6 +143,11 @@ impl Ends {
 }
 
 impl Inner {
+    /// True when there is nothing to look at.
+    fn is_idle(&self) -> bool {
+        self.watched.is_empty() && self.kept.is_none()
+    }
+
     /// Seconds that a move may be in a state.
     fn limit(&self, watched: &Watched) -> Option<u64> {
         let started = watched.started_limit?;
@@ -157,7 +174,7 @@ impl Inner {
         if let Some(record) = record {
             if record.state.is_terminal() {
                 let (sender, began) = (watched.sender.take(), watched.began);
-                let (started, ours) = (watched.started, watched.started_limit.is_some());
+                let (started, ours) = (watched.started, watched.is_ours());
                 self.watched.remove(&key);
                 self.ends.saw(now, now.duration_since(began).unsigned_abs());
                 if queued && ours && record.state != MoveState::Failed {
@@ -174,7 +191,7 @@ impl Inner {
                 watched.state = record.state.clone();
                 watched.since = now;
                 watched.started |= matches!(record.state, MoveState::Started | MoveState::Replicated);
-                let (began, ours) = (watched.began, watched.started_limit.is_some());
+                let (began, ours) = (watched.began, watched.is_ours());
                 if queued && ours && !matches!(record.state, MoveState::Initial | MoveState::Scheduled) {
                     self.waited(between(began, now));
                 }
@@ -232,13 +249,14 @@ impl Poller {
         tokio::spawn(async move {
             let work = async {
                 loop {
-                    if lock(&inner).watched.is_empty() {
+                    if lock(&inner).is_idle() {
                         wake.notified().await;
                     }
                     let (pace, pause) = {
                         let inner = lock(&inner);
                         let pace = inner.ends.pace();
-                        (pace, pause(&inner.watched, ports.clock.now()).max(pace))
+                        let youngest = inner.watched.values().map(|w| w.began).max().or(inner.kept);
+                        (pace, pause(youngest, ports.clock.now()).max(pace))
                     };
                     if pause > pace {
                         // A new move may be a quick one.
@@ -249,7 +267,8 @@ impl Poller {
                     } else {
                         ports.clock.sleep(pause).await;
                     }
-                    if round(&ports, &inner).await {
+                    let around = lock(&inner).watched.is_empty();
+                    if round(&ports, &inner, around).await {
                         news.notify_one();
                     }
                 }
@@ -277,7 +296,11 @@ impl Poller {
             taken: false,
             pardoned: now,
         };
-        lock(&self.inner).watched.insert((kind, id), watched);
+        {
+            let mut inner = lock(&self.inner);
+            inner.watched.insert((kind, id), watched);
+            inner.kept = None;
+        }
         self.wake.notify_one();
         receiver
     }
@@ -325,9 +348,23 @@ impl Poller {
         lock(&self.inner).workers.slots()
     }
 
-    /// A move was kept from beginning by what is known of the workers.
-    pub(crate) fn press(&self) {
-        lock(&self.inner).pressed = true;
+    /// Says whether a move is kept from beginning by what is known of the workers, or of what others keep them busy with:
+    /// then that is looked at also while nothing of ours is under way.
+    pub(crate) fn kept(&self, is_kept: bool) {
+        let mut inner = lock(&self.inner);
+        inner.pressed |= is_kept;
+        let alone = is_kept && inner.watched.is_empty();
+        inner.kept = if alone { inner.kept.or_else(|| Some(self.ports.clock.now())) } else { None };
+        if alone {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Looks once at what others have under way, before anything of ours is.
+    pub(crate) async fn look_around(&self) {
+        if lock(&self.inner).watched.is_empty() {
+            round(&self.ports, &self.inner, true).await;
+        }
     }
 
     /// True when the workers were seen all busy.
@@ -347,25 +384,27 @@ impl Poller {
     }
 }
 
-/// How long until the lists are read again, as far as what flies decides it.
-fn pause(watched: &BTreeMap<Key, Watched>, now: Timestamp) -> Duration {
-    let youngest = watched.values().map(|w| w.began).max();
+/// How long until the lists are read again, as far as the youngest of what flies decides it.
+fn pause(youngest: Option<Timestamp>, now: Timestamp) -> Duration {
     let age = youngest.map_or(Duration::ZERO, |since| now.duration_since(since).unsigned_abs());
     (age / SHARE).clamp(INTERVAL, SLOWEST)
 }
 
-/// Reads all families of which something is followed. True: there is news beside moves that ended.
-async fn round(ports: &Ports, inner: &Mutex<Inner>) -> bool {
+/// Reads all families of which something is followed; `around`: all families, for what others have under way. True: there
+/// is news beside moves that ended.
+async fn round(ports: &Ports, inner: &Mutex<Inner>, around: bool) -> bool {
     let mut look = Look::default();
     let mut scheduled = BTreeMap::new();
+    let before = lock(inner).foreign.clone();
     for kind in KINDS {
-        poll(ports, inner, kind, &mut look, &mut scheduled).await;
+        poll(ports, inner, kind, around, &mut look, &mut scheduled).await;
     }
     let mut inner = lock(inner);
     inner.scheduled = scheduled;
-    look.pressed = std::mem::take(&mut inner.pressed);
+    // Whoever waits for others goes on asking for more.
+    look.pressed = std::mem::take(&mut inner.pressed) || inner.kept.is_some();
     let turn = inner.workers.look(look);
-    let news = turn.is_some() || !inner.taken.is_empty();
+    let news = turn.is_some() || !inner.taken.is_empty() || inner.foreign != before;
     inner.turns.extend(turn);
     news
 }
@@ -374,20 +413,24 @@ async fn poll(
     ports: &Ports,
     inner: &Mutex<Inner>,
     kind: ContainerKind,
+    around: bool,
     look: &mut Look,
     scheduled: &mut BTreeMap<Key, u32>,
 ) {
     let ids: Vec<u64> = lock(inner).watched.keys().filter(|k| k.0 == kind).map(|k| k.1).collect();
-    let Some(lowest) = ids.first().copied() else {
+    let lowest = ids.first().copied();
+    if lowest.is_none() && !around {
         // Nothing is asked, so nothing is known of others.
         lock(inner).foreign.remove(&kind);
         return;
-    };
+    }
+    let pages = if lowest.is_some() { PAGES } else { PAGES_AROUND };
     let mut seen: BTreeMap<u64, MoveRecord> = BTreeMap::new();
-    for page in 1..=PAGES {
+    for page in 1..=pages {
         // A page that fails leaves its moves to be asked for one by one.
         let Ok(records) = ports.gitlab.moves(kind, page).await else { break };
-        let last = records.len() < 100 || records.iter().any(|r| r.id <= lowest);
+        let is_end = |r: &MoveRecord| lowest.map_or_else(|| r.state.is_terminal(), |lowest| r.id <= lowest);
+        let last = records.len() < 100 || records.iter().any(is_end);
         seen.extend(records.into_iter().map(|r| (r.id, r)));
         if last {
             break;
@@ -420,14 +463,15 @@ async fn poll(
     let mut foreign = 0;
     for record in seen.values() {
         let key = (kind, record.id);
-        let watched = inner.watched.contains_key(&key);
+        let ours = inner.watched.get(&key).is_some_and(Watched::is_ours);
         let old = record.created_at.is_some_and(|made| between(made, now) > FORGOTTEN);
-        let lives = !inner.dead.contains(&record.container) && (watched || !old);
+        let lives = !inner.dead.contains(&record.container) && (ours || !old);
         if !record.state.is_terminal() && lives {
+            let looks = inner.scheduled.get(&key).map_or(0, |looks| looks + 1);
+            let lost = queued(&record.state) && record.id <= taken && looks > DOUBTFUL;
             look.outstanding += 1;
-            foreign += usize::from(!watched);
+            foreign += usize::from(!ours && !lost);
             if queued(&record.state) {
-                let looks = inner.scheduled.get(&key).map_or(0, |looks| looks + 1);
                 scheduled.insert(key, looks);
                 if record.id > taken && looks > 0 {
                     look.waiting += 1;
@@ -438,6 +482,7 @@ async fn poll(
             }
         }
         if let Some(watched) = inner.watched.get_mut(&key)
+            && watched.is_ours()
             && !queued(&record.state)
             && !std::mem::replace(&mut watched.taken, true)
         {
@@ -508,22 +553,10 @@ mod tests {
     #[test]
     fn the_lists_are_read_seldom_while_only_giants_fly() {
         let at = |second: i64| Timestamp::from_second(second).expect("a time");
-        let since = |seconds: &[i64]| -> BTreeMap<Key, Watched> {
-            let watched = |since| Watched {
-                sender: None,
-                started_limit: None,
-                began: at(since),
-                state: MoveState::Scheduled,
-                since: at(since),
-                started: false,
-                taken: false,
-                pardoned: at(since),
-            };
-            (1u64..).zip(seconds).map(|(id, since)| ((ContainerKind::Project, id), watched(*since))).collect()
-        };
-        assert_eq!(pause(&since(&[0, 990]), at(1000)), INTERVAL, "the youngest decides");
-        assert_eq!(pause(&since(&[0, 900]), at(1000)), Duration::from_secs(10));
-        assert_eq!(pause(&since(&[0]), at(1000)), SLOWEST);
-        assert_eq!(pause(&since(&[0]), at(-5)), Duration::from_secs(2), "a clock that went back");
+        assert_eq!(pause(Some(at(990)), at(1000)), INTERVAL);
+        assert_eq!(pause(Some(at(900)), at(1000)), Duration::from_secs(10));
+        assert_eq!(pause(Some(at(0)), at(1000)), SLOWEST);
+        assert_eq!(pause(Some(at(0)), at(-5)), Duration::from_secs(2), "a clock that went back");
+        assert_eq!(pause(None, at(1000)), INTERVAL);
     }
 }

@@ -135,7 +135,7 @@ async fn one(
                 remark(context, summary, format!("{suspect}; the next attempt tells"));
             }
             // Not moved after all: the next plan has it.
-            Ended::Skipped { .. } | Ended::Again { .. } | Ended::Stopped => {}
+            Ended::Skipped { .. } | Ended::Again { .. } | Ended::Foreign { .. } | Ended::Stopped => {}
             Ended::Halt { cause } | Ended::InDoubt { cause } | Ended::Unreachable { cause } => {
                 left += 1;
                 let Intent { container, path, .. } = &intent;

@@ -91,12 +91,12 @@ impl Slots {
                 return Some(Binding::Declared);
             }
         }
-        // One slot stays ours, or a busy GitLab would starve us for ever; law 9's wait is then a worker's queue of one.
-        let ours = |all: usize| all.saturating_sub(outside.foreign).max(1);
-        if self.used >= ours(outside.workers) {
+        // Law 9: only what a worker can take at once. Where others' moves never end, more workers are tried in time.
+        if self.used >= outside.workers.saturating_sub(outside.foreign) {
             return Some(Binding::Workers);
         }
-        (self.used >= ours(self.most)).then_some(Binding::Foreign)
+        // What is declared is a person's figure: one slot stays ours where a worker is known to be free.
+        (self.used >= self.most.saturating_sub(outside.foreign).max(1)).then_some(Binding::Foreign)
     }
 
     pub(crate) fn take(&mut self, source: &StorageName, destination: &StorageName) {
@@ -221,7 +221,8 @@ mod tests {
         let mut slots = Slots { most: 4, used: 0, storages: storages.into_iter().collect() };
         let free = Outside { foreign: 0, workers: 100 };
         assert_eq!(slots.binding(&a, &b, free), None);
-        assert_eq!(slots.binding(&a, &b, Outside { foreign: 50, workers: 4 }), None, "one stays ours");
+        assert_eq!(slots.binding(&a, &b, Outside { foreign: 4, workers: 4 }), Some(Binding::Workers), "none is free");
+        assert_eq!(slots.binding(&a, &b, Outside { foreign: 50, workers: 51 }), None, "one stays ours");
         slots.take(&a, &b);
         assert_eq!(slots.binding(&a, &b, Outside { foreign: 50, workers: 100 }), Some(Binding::Foreign));
         assert_eq!(slots.binding(&a, &b, Outside { foreign: 0, workers: 1 }), Some(Binding::Workers));

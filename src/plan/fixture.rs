@@ -377,7 +377,7 @@ impl World {
             }
         }
         for (wave, threshold) in &plan.samples {
-            let record = Record::Wave(WaveRecord { sample_threshold: Some(threshold.clone()) });
+            let record = Record::Wave(WaveRecord { sample_threshold: Some(threshold.clone()), ends_due: false });
             self.state.records.insert(Address::new("wave", wave.as_str()), record);
         }
         for (storage, id) in &plan.basis.filesystem_ids {

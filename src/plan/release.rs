@@ -197,6 +197,11 @@ impl<'a> Planner<'a, '_> {
             found.extend(self.hooks(HookEvent::WaveStart, name));
             found.extend(self.hooks(HookEvent::WaveDone, name));
         }
+        // Of waves that ended while nobody saw it.
+        let ended = |name: &&str| !waves.values().any(|(wave, _)| wave == name);
+        for name in self.state.waves_with_ends_due().filter(|_| self.selection_is_all()).filter(ended) {
+            found.extend(self.hooks(HookEvent::WaveDone, name));
+        }
         let last = waves.keys().next_back().copied();
         let places = self.positions();
         for (name, record) in self.state.holds("wave").filter(|(_, record)| !record.passed) {

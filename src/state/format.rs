@@ -343,7 +343,7 @@ mod tests {
             Some(Weight::new(100).expect("weight"));
         state.records.insert(
             Address::new("wave", "sample"),
-            Record::Wave(WaveRecord { sample_threshold: Some("00ff00ff00ff00ff".into()) }),
+            Record::Wave(WaveRecord { sample_threshold: Some("00ff00ff00ff00ff".into()), ends_due: false }),
         );
         state
     }

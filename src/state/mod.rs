@@ -146,6 +146,9 @@ pub struct WaveRecord {
     /// `p2:…` for those of a kind and size, `to:…` for the end of a batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample_threshold: Option<String>,
+    /// It has moved something, and not every program that runs at its end has ended well since: planned until they have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ends_due: bool,
 }
 
 /// A hold after a wave or a step of the ramp, from the first change that it follows on.
@@ -275,6 +278,25 @@ impl State {
         match self.records.get(&Address::new("wave", name)) {
             Some(Record::Wave(record)) => Some(record),
             _ => None,
+        }
+    }
+
+    /// The waves whose programs at the end are due.
+    pub fn waves_with_ends_due(&self) -> impl Iterator<Item = &str> {
+        self.records.iter().filter_map(|(address, record)| match record {
+            Record::Wave(WaveRecord { ends_due: true, .. }) => Some(&*address.label),
+            _ => None,
+        })
+    }
+
+    /// Notes of a wave whether its programs at the end are due. A record that says nothing more is removed.
+    pub fn set_ends_due(&mut self, wave: &str, due: bool) {
+        let address = Address::new("wave", wave);
+        let record = WaveRecord { ends_due: due, ..self.wave(wave).cloned().unwrap_or_default() };
+        if record == WaveRecord::default() {
+            self.records.remove(&address);
+        } else {
+            self.records.insert(address, Record::Wave(record));
         }
     }
 

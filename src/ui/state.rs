@@ -87,12 +87,13 @@ pub fn state(state: &State, style: Style) -> String {
                     format!("verification {}", short(verification)),
                 ]);
             }
-            Record::Wave(WaveRecord { sample_threshold }) => waves.row([
+            Record::Wave(WaveRecord { sample_threshold, ends_due }) => waves.row([
                 address(at),
                 sample_threshold.as_ref().map_or_else(String::new, |t| match t.strip_prefix("to:") {
                     Some(end) => format!("batch up to {}", escape(end)),
                     None => format!("sample up to {}", escape(t)),
                 }),
+                if *ends_due { "its hooks on wave-done are due".to_owned() } else { String::new() },
             ]),
             // `state show` has the rest.
             Record::Hold(HoldRecord { storages: _, passed, at_once: _, approvals, rollback: _ }) => {

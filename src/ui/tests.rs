@@ -392,7 +392,7 @@ fn recorded() -> State {
         ..AssignmentRecord::default()
     };
     state.records.insert(address("assignment.everything"), Record::Assignment(assignment));
-    let wave = WaveRecord { sample_threshold: Some("00ff00ff00ff00ff".into()) };
+    let wave = WaveRecord { sample_threshold: Some("00ff00ff00ff00ff".into()), ends_due: false };
     state.records.insert(address("wave.sample"), Record::Wave(wave));
     let quarantine = QuarantineRecord {
         path: "web/\u{1b}shop".into(),

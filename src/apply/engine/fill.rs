@@ -120,9 +120,7 @@ impl Engine<'_> {
             }
         }
         self.wait_for_hours(now);
-        if bindings.contains(&Binding::Workers) {
-            self.mover.poller.press();
-        }
+        self.mover.poller.kept(bindings.contains(&Binding::Workers) || bindings.contains(&Binding::Foreign));
         self.tell_held(veto, bindings, full, away);
     }
 

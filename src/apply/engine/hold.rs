@@ -490,5 +490,9 @@ impl Engine<'_> {
             }
             record.storages.extend(destinations.cloned());
         }
+        let runs = |action: &Action| matches!(&action.change, Change::RunHook { on: HookEvent::WaveDone, wave, .. } if wave == name);
+        if self.plan.actions.iter().any(runs) {
+            self.state.set_ends_due(name, true);
+        }
     }
 }

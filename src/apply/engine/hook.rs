@@ -88,7 +88,21 @@ impl Engine<'_> {
         }
     }
 
-    pub(super) fn hooked(&mut self, id: Option<ActionId>, ended: Ended) {
+    /// Notes that a program has run at the end of a wave. Once all of them have ended well, none is due any more; what a
+    /// crash leaves due runs with the next apply.
+    async fn ended_hook(&mut self, wave: &str, well: bool) {
+        let due = self.hooks_due.entry(wave.to_owned()).or_insert_with(|| {
+            let of_wave = |change: &Change| matches!(change, Change::RunHook { on: HookEvent::WaveDone, wave: of, .. } if of == wave);
+            self.plan.actions.iter().filter(|action| of_wave(&action.change)).count()
+        });
+        *due = due.saturating_sub(usize::from(well));
+        if *due == 0 && self.state.wave(wave).is_some_and(|record| record.ends_due) {
+            self.state.set_ends_due(wave, false);
+            self.save().await;
+        }
+    }
+
+    pub(super) async fn hooked(&mut self, id: Option<ActionId>, ended: Ended) {
         self.running -= 1;
         let Ended { hook, on, result } = ended;
         let (well, how, output) = match result {
@@ -111,6 +125,9 @@ impl Engine<'_> {
             Some(Change::RunHook { wave, .. }) => wave.clone(),
             _ => String::new(),
         };
+        if on == HookEvent::WaveDone {
+            self.ended_hook(&wave, well).await;
+        }
         let outcome = match (well, on) {
             (true, _) => Outcome::Done { detail: String::new() },
             (false, HookEvent::WaveStart) => {

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::eta::Eta;
 use super::event::{Event, Outcome, Summary};
 use super::journal::Journal;
-use super::mover::{Ended, Mover};
+use super::mover::{Ended, Foreign, Mover};
 use super::order::Waiting;
 use super::pace::Pace;
 use super::pools::Pools;
@@ -33,7 +33,7 @@ use super::room::{Room, Slots};
 use super::version;
 use super::wave::{Prepared, Wave, prepare};
 use super::{RunResult, action, cluster, proof, tally};
-use crate::model::{Container, DiskSpace, HookEvent, StorageName};
+use crate::model::{Container, DiskSpace, HookEvent, MoveRecord, StorageName};
 use crate::plan::ready::Queue;
 use crate::plan::{Action, ActionId, Change, Plan, WeightChange};
 use crate::state::journal::Record as Entry;
@@ -53,6 +53,7 @@ enum Message {
     Prepared(ActionId, Result<Prepared, Outcome>),
     Moved(ActionId, usize, Ended),
     RetryDue(ActionId, usize),
+    Foreign(ActionId, usize, Box<MoveRecord>, Foreign),
     Measured(StorageName, PortResult<Option<DiskSpace>>),
     Hour(jiff::Timestamp),
     Away(StorageName, String),
@@ -138,6 +139,8 @@ pub(crate) struct Engine<'a> {
     /// GitLab's version, and whether its workers may be restarting.
     watch: version::Watch,
     patience: Patience,
+    /// Programs that have to end well yet at the end of waves.
+    hooks_due: BTreeMap<String, usize>,
     asked: Option<jiff::Timestamp>,
     asking: bool,
     unsaved: u64,
@@ -198,6 +201,7 @@ impl<'a> Engine<'a> {
             max_wait: None,
             settings: Arc::default(),
             patience,
+            hooks_due: BTreeMap::new(),
             unsaved: 0,
             fatal: None,
             in_doubt: false,
@@ -397,7 +401,12 @@ impl<'a> Engine<'a> {
                 let ids = self.disks_of(&destinations);
                 let (events, stop) = (self.mover.events.clone(), self.stop.clone());
                 let told = move |what| drop(events.send(Event::Waiting { what }));
-                let work = async move { prepare(&ports, &source, destinations, &ids, &stop, told).await };
+                let poller = self.mover.poller.clone();
+                let work = async move {
+                    // What others keep workers busy with is known before the first move is scheduled behind it.
+                    poller.look_around().await;
+                    prepare(&ports, &source, destinations, &ids, &stop, told).await
+                };
                 guarded(
                     work,
                     |fault| Err(Outcome::Failed { cause: fault }),
@@ -475,18 +484,14 @@ impl<'a> Engine<'a> {
                 let word = self.watch.answer(version.as_deref(), self.ports().clock.now());
                 self.heard(word);
             }
-            Message::RetryDue(id, at) => {
-                if let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) {
-                    wave.due(&planned.destination);
-                    wave.again(at);
-                }
-            }
+            Message::RetryDue(id, at) => self.due(id, at),
+            Message::Foreign(id, at, live, ended) => self.foreign_over(id, at, &live, ended),
             Message::Hour(at) => self.rung(at),
             Message::Moved(id, at, ended) => self.moved(id, at, ended).await,
             Message::Paced(answers) => self.paced(*answers).await,
             Message::Held(id, ended) => self.held(id, *ended).await,
             Message::Probed(id, ended) => self.probed(id, *ended).await,
-            Message::Hooked(id, ended) => self.hooked(id, ended),
+            Message::Hooked(id, ended) => self.hooked(id, ended).await,
         }
     }
 
@@ -500,7 +505,8 @@ impl<'a> Engine<'a> {
         }
         self.state.storage_mut(source).drained = None;
         if let Some(threshold) = self.plan.samples.get(name) {
-            let record = WaveRecord { sample_threshold: Some(threshold.clone()) };
+            let old = self.state.wave(name).cloned().unwrap_or_default();
+            let record = WaveRecord { sample_threshold: Some(threshold.clone()), ..old };
             self.state.records.insert(crate::model::Address::new("wave", name.as_str()), Record::Wave(record));
         }
         self.wave_begins(name, prepared.disks.keys());

@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::{CHECKPOINT_EVERY, Engine, Message, UNREACHABLE_AFTER, guarded, lock};
 use crate::apply::event::Event;
 use crate::apply::failure::{ATTEMPTS, Action, Class, backoff, remedy};
-use crate::apply::mover::Ended;
+use crate::apply::mover::{Ended, Foreign};
 use crate::apply::port::{PortError, PortErrorKind};
 use crate::apply::verify::Verdict;
 use crate::apply::version::Word;
 use crate::apply::wave::patiently;
 use crate::apply::{tally, whole};
-use crate::model::StorageName;
+use crate::model::{MoveRecord, StorageName};
 use crate::plan::{ActionId, PlannedMove, Verdict as Checked, need};
 use crate::state::{Record, State};
 
@@ -148,6 +148,11 @@ impl Engine<'_> {
                 } else {
                     wave.again(at);
                 }
+            }
+            Ended::Foreign { live } => {
+                wave.uncount(at);
+                wave.wait(&planned.destination);
+                self.await_foreign(id, at, live);
             }
             Ended::Halt { cause } => wave.close(cause),
             Ended::InDoubt { cause } => {
@@ -317,6 +322,36 @@ impl Engine<'_> {
             }
             let _ = sender.send(Message::RetryDue(id, at));
         });
+    }
+
+    /// A move's time for another attempt has come.
+    pub(super) fn due(&mut self, id: ActionId, at: usize) {
+        if let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) {
+            wave.due(&planned.destination);
+            wave.again(at);
+        }
+    }
+
+    /// Waits for somebody's move of a repository; nothing else waits with it.
+    fn await_foreign(&self, id: ActionId, at: usize, live: Box<MoveRecord>) {
+        let Some(planned) = self.plan.moves.get(at) else { return };
+        let (mover, sender, path) = (self.mover.clone(), self.sender.clone(), planned.path.to_string());
+        let most = self.max_wait.unwrap_or(Duration::MAX);
+        tokio::spawn(async move {
+            let ended = mover.wait_for_foreign(&path, &live, most).await;
+            let _ = sender.send(Message::Foreign(id, at, live, ended));
+        });
+    }
+
+    /// Somebody's move was waited for.
+    pub(super) fn foreign_over(&mut self, id: ActionId, at: usize, live: &MoveRecord, ended: Foreign) {
+        let Foreign::TooLong { minutes } = ended else { return self.due(id, at) };
+        let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return };
+        wave.due(&planned.destination);
+        self.settled(at);
+        let MoveRecord { id: number, destination, .. } = live;
+        let why = format!("somebody's move {number} to {destination} has been under way for {minutes} minutes");
+        self.skipped(at, why, false);
     }
 
     pub(super) fn count(&mut self, verdict: Verdict) {

@@ -164,7 +164,7 @@ impl Probe {
         Ok(format!("commit {short} was read on {storage}; the branch {branch} stays in {path}"))
     }
 
-    /// Waits for the window, and for vetoes to be lifted.
+    /// Waits for the window, for vetoes to be lifted, and for a worker.
     async fn may_move(&self) -> Result<(), Fault> {
         let clock = &self.mover.ports.clock;
         let (mut waited, mut told) = (Duration::ZERO, None);
@@ -207,7 +207,11 @@ impl Probe {
                 return Some((why, AGAIN));
             }
         }
-        None
+        let poller = &self.mover.poller;
+        poller.look_around().await;
+        let is_kept = poller.foreign() >= poller.workers();
+        poller.kept(is_kept);
+        is_kept.then(|| ("moves of others keep GitLab's workers busy".to_owned(), AGAIN))
     }
 
     /// Writes down that the project leaves home, or is back.
@@ -249,6 +253,18 @@ impl Probe {
                 mover::Ended::Skipped { done: true, why } if why.starts_with("already") => return Ok(()),
                 mover::Ended::Skipped { why, .. } => return Err(Fault::Stale(why)),
                 mover::Ended::Again { cause, .. } | mover::Ended::Unreachable { cause } => last = cause,
+                mover::Ended::Foreign { live } => {
+                    let most = self.max_wait.unwrap_or(Duration::MAX);
+                    match self.mover.wait_for_foreign(&self.path, &live, most).await {
+                        mover::Foreign::Over => last = format!("somebody's move {} was under way", live.id),
+                        mover::Foreign::Stopped => return Err(Fault::Stopped),
+                        mover::Foreign::TooLong { minutes } => {
+                            let id = live.id;
+                            let cause = format!("somebody's move {id} has been under way for {minutes} minutes");
+                            return Err(Fault::Failed(cause));
+                        }
+                    }
+                }
                 quarantined @ mover::Ended::Quarantined { .. } => {
                     let cause = match &quarantined {
                         mover::Ended::Quarantined { record, .. } => record.cause.clone(),

@@ -97,6 +97,17 @@ pub(crate) struct Task {
     pub(crate) disks_differ: bool,
 }
 
+/// What became of somebody else's move that was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Foreign {
+    /// It has ended.
+    Over,
+    /// It has been under way for so many minutes.
+    TooLong { minutes: u64 },
+    /// The run stops.
+    Stopped,
+}
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
@@ -112,6 +123,8 @@ pub(crate) enum Ended {
     Stopped,
     /// Not begun: GitLab or the source's Gitaly could not be asked. That says nothing of the repository.
     Unreachable { cause: String },
+    /// Not begun: somebody else's move of it is under way.
+    Foreign { live: Box<MoveRecord> },
     /// Nothing of this kind can succeed: the token is refused, the destination is not GitLab's.
     Halt { cause: String },
     /// GitLab has, or may have, taken the move, and cannot be asked how it ended: the next apply takes it up.
@@ -194,46 +207,40 @@ impl Mover {
     async fn try_attempt(&self, task: &Task) -> Step<Ended> {
         let planned = &task.planned;
         let container = planned.container;
-        let before_id = loop {
-            let newest = match self.ports.gitlab.moves_of(container, 1).await {
-                Ok(moves) => moves.into_iter().next(),
-                Err(e) if e.kind == PortErrorKind::NotFound => {
-                    return Ok(Ended::Skipped { why: "deleted meanwhile".into(), done: true });
-                }
-                Err(e) => return Err(e.into()),
-            };
-            let (id, live) = newest.as_ref().map_or((0, false), |m| (m.id, !m.state.is_terminal()));
-            self.places.saw(container, id);
-            let lists = &*self.ports.gitlab;
-            let on_source = !live && self.places.is_on(lists, &planned.source, container, newest.as_ref()).await;
-            let now = match on_source {
-                true => Some(planned.source.clone()),
-                false => self.shown(container, [&planned.source, &planned.destination]).await?,
-            };
-            // Not shown, and yet there: where its newest move brought it, or where the plan saw it.
-            let now = now.or_else(|| brought_to(newest.as_ref())).unwrap_or_else(|| planned.source.clone());
-            if now == planned.destination {
-                return in_doubt(self.already_there(task, newest).await);
+        let newest = match self.ports.gitlab.moves_of(container, 1).await {
+            Ok(moves) => moves.into_iter().next(),
+            Err(e) if e.kind == PortErrorKind::NotFound => {
+                return Ok(Ended::Skipped { why: "deleted meanwhile".into(), done: true });
             }
-            if now != planned.source {
-                return Ok(Ended::Skipped { why: stale(&now, planned), done: false });
-            }
-            match newest {
-                Some(live) if !live.state.is_terminal() && live.destination == planned.destination.as_str() => {
-                    // Ours, of a run whose journal is gone, or somebody's: it does what is planned.
-                    // Without a read before its POST, only the frozen read proves anything.
-                    let intent = self.unread_intent(task, live.id);
-                    self.journal.append(vec![Record::Intent { intent: Box::new(intent.clone()) }]).await?;
-                    return in_doubt(self.follow(intent, live.id, None).await);
-                }
-                Some(live) if !live.state.is_terminal() => {
-                    if let Some(ended) = self.wait_for_foreign(&planned.path, &live).await {
-                        return Ok(ended);
-                    }
-                }
-                newest => break newest.map_or(0, |m| m.id),
-            }
+            Err(e) => return Err(e.into()),
         };
+        let (before_id, live) = newest.as_ref().map_or((0, false), |m| (m.id, !m.state.is_terminal()));
+        self.places.saw(container, before_id);
+        let lists = &*self.ports.gitlab;
+        let on_source = !live && self.places.is_on(lists, &planned.source, container, newest.as_ref()).await;
+        let now = match on_source {
+            true => Some(planned.source.clone()),
+            false => self.shown(container, [&planned.source, &planned.destination]).await?,
+        };
+        // Not shown, and yet there: where its newest move brought it, or where the plan saw it.
+        let now = now.or_else(|| brought_to(newest.as_ref())).unwrap_or_else(|| planned.source.clone());
+        if now == planned.destination {
+            return in_doubt(self.already_there(task, newest).await);
+        }
+        if now != planned.source {
+            return Ok(Ended::Skipped { why: stale(&now, planned), done: false });
+        }
+        match newest.filter(|_| live) {
+            Some(live) if live.destination == planned.destination.as_str() => {
+                // Ours, of a run whose journal is gone, or somebody's: it does what is planned.
+                // Without a read before its POST, only the frozen read proves anything.
+                let intent = self.unread_intent(task, live.id);
+                self.journal.append(vec![Record::Intent { intent: Box::new(intent.clone()) }]).await?;
+                return in_doubt(self.follow(intent, live.id, None).await);
+            }
+            Some(live) => return Ok(Ended::Foreign { live: Box::new(live) }),
+            None => {}
+        }
         let Some(before) = self.read_source(planned).await? else {
             // Not there: it may have left since the look, and then nothing is lost.
             let now = self.shown(container, [&planned.source, &planned.destination]).await?;
@@ -380,24 +387,21 @@ impl Mover {
         self.follow(intent, posted.id, None).await
     }
 
-    /// Waits for somebody's move. `None`: it is over.
-    async fn wait_for_foreign(&self, path: &str, live: &MoveRecord) -> Option<Ended> {
+    /// Waits for somebody's move, for at most `most`. It takes no slot of ours meanwhile, and counts as a worker's.
+    pub(crate) async fn wait_for_foreign(&self, path: &str, live: &MoveRecord, most: Duration) -> Foreign {
         let MoveRecord { container, id, state, destination, .. } = live;
         self.tell(Event::Waiting {
             what: format!("{path}: somebody's move {id} to {destination} is {state}; waiting for it"),
         });
+        let most = most.min(FOREIGN);
         let over = self.poller.watch(container.kind, *id, None);
         let ended = tokio::select! {
-            _ = over => return None,
-            () = self.stop.cancelled() => Ended::Stopped,
-            () = self.ports.clock.sleep(FOREIGN) => {
-                let minutes = FOREIGN.as_secs() / 60;
-                let why = format!("somebody's move {id} to {destination} has been under way for {minutes} minutes");
-                Ended::Skipped { why, done: false }
-            }
+            _ = over => return Foreign::Over,
+            () = self.stop.cancelled() => Foreign::Stopped,
+            () = self.ports.clock.sleep(most) => Foreign::TooLong { minutes: most.as_secs() / 60 },
         };
         self.poller.forget(container.kind, *id);
-        Some(ended)
+        ended
     }
 
     /// What became of a POST that was not answered with a move. `Ok`: it was carried out after all.
@@ -439,11 +443,7 @@ impl Mover {
         let newest = self.patiently(|| self.ports.gitlab.moves_of(intent.container, 1)).await?.into_iter().next();
         let seen = match newest {
             Some(m) if m.id > intent.before_id && m.destination == intent.destination.as_str() => return Ok(Ok(m)),
-            Some(m) if !m.state.is_terminal() => {
-                let ended = self.wait_for_foreign(&intent.path, &m).await;
-                let cause = format!("somebody's move {} was under way", m.id);
-                return Ok(Err(ended.unwrap_or_else(|| again(intent, Class::Foreign, cause))));
-            }
+            Some(m) if !m.state.is_terminal() => return Ok(Err(Ended::Foreign { live: Box::new(m) })),
             // It ended between the refusal and this look.
             Some(m) if m.state != MoveState::Failed => {
                 let cause = format!("somebody's move {} has just ended", m.id);
