@@ -118,20 +118,9 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         return RunResult { state, summary: Summary::default(), fatal: Some(e.to_string()) };
     }
     let version = gitlab_version(&context.ports, !plan.moves.is_empty()).await;
-    let mover = mover::Mover {
-        poller: poll::Poller::start(context.ports.clone()),
-        ports: context.ports,
-        journal: journal.clone(),
-        events: context.events.clone(),
-        stop: context.stop.clone(),
-        closed: Arc::default(),
-        thawed: Arc::default(),
-        freezing: Arc::default(),
-        rules: mover::Rules::new(&run, version, Some(plan)),
-        hooked: Arc::default(),
-        short: Arc::default(),
-        places: mover::Places::default(),
-    };
+    let rules = mover::Rules::new(&run, version, Some(plan));
+    let mover =
+        mover::Mover::new(context.ports, journal.clone(), context.events.clone(), context.stop.clone(), rules);
     let patience = engine::Patience::new(plan, &context.folder, context.max_wait).await;
     let carried = patience.carried();
     if !carried.is_empty()

@@ -108,6 +108,8 @@ struct Inner {
     /// Containers of which a move is dead: it keeps no worker busy, whatever its state.
     dead: BTreeSet<Container>,
     workers: Workers,
+    /// A worker was at work at the last look, on anybody's move.
+    at_work: bool,
     /// More would be scheduled, were more known to be taken; until the next look.
     pressed: bool,
     /// Since when moves of others alone keep ours from beginning, while nothing of ours is followed.
@@ -328,6 +330,11 @@ impl Poller {
         lock(&self.inner).newest_taken.get(&kind).is_some_and(|taken| *taken > id)
     }
 
+    /// True when a worker was at work at the last look, on anybody's move.
+    pub(crate) fn is_at_work(&self) -> bool {
+        lock(&self.inner).at_work
+    }
+
     /// Moves that are followed now.
     pub(crate) fn following(&self) -> usize {
         lock(&self.inner).watched.len()
@@ -403,6 +410,7 @@ async fn round(ports: &Ports, inner: &Mutex<Inner>, around: bool) -> bool {
     inner.scheduled = scheduled;
     // Whoever waits for others goes on asking for more.
     look.pressed = std::mem::take(&mut inner.pressed) || inner.kept.is_some();
+    inner.at_work = look.at_work > 0;
     let turn = inner.workers.look(look);
     let news = turn.is_some() || !inner.taken.is_empty() || inner.foreign != before;
     inner.turns.extend(turn);

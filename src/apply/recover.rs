@@ -8,7 +8,6 @@ use super::event::{Event, Summary};
 use super::failure::{Class, remedy};
 use super::journal::Journal;
 use super::mover::{Ended, Mover, Rules};
-use super::poll::Poller;
 use super::{Context, RunResult, cluster, tally, whole};
 use crate::model::{Container, StorageName};
 use crate::state::journal::{self, FORMAT, Folded, Intent, ObjectFate, Record as Entry};
@@ -95,20 +94,9 @@ async fn one(
     let journal = Journal::open(folder).map_err(|e| e.to_string())?;
     save(state, context, &journal, std::mem::take(&mut holds)).await?;
     let version = super::gitlab_version(&context.ports, !folded.doubts.is_empty()).await;
-    let mover = Mover {
-        rules: Rules::new(folder.file_name().unwrap_or("run"), version, None),
-        hooked: std::sync::Arc::default(),
-        short: std::sync::Arc::default(),
-        ports: context.ports.clone(),
-        journal: journal.clone(),
-        poller: Poller::start(context.ports.clone()),
-        events: context.events.clone(),
-        stop: context.stop.clone(),
-        closed: std::sync::Arc::default(),
-        thawed: std::sync::Arc::default(),
-        freezing: std::sync::Arc::default(),
-        places: super::mover::Places::default(),
-    };
+    let rules = Rules::new(folder.file_name().unwrap_or("run"), version, None);
+    let Context { ports, events, stop, .. } = context;
+    let mover = Mover::new(ports.clone(), journal.clone(), events.clone(), stop.clone(), rules);
     let mut ends = futures::stream::iter(std::mem::take(&mut folded.doubts).into_values())
         .map(|doubt| {
             let (mover, intent) = (mover.clone(), doubt.intent.clone());
@@ -136,7 +124,7 @@ async fn one(
             }
             // Not moved after all: the next plan has it.
             Ended::Skipped { .. } | Ended::Again { .. } | Ended::Foreign { .. } | Ended::Stopped => {}
-            Ended::Halt { cause } | Ended::InDoubt { cause } | Ended::Unreachable { cause } => {
+            Ended::Halt { cause } | Ended::InDoubt { cause } | Ended::Unreachable { cause, .. } => {
                 left += 1;
                 let Intent { container, path, .. } = &intent;
                 let message = format!("{container} {path}: how its move ended could not be found out: {cause}");

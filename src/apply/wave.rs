@@ -22,6 +22,8 @@ const UNKNOWN_LEAST: u64 = 10;
 /// So many attempts in a row that could not ask GitLab or a Gitaly end the wave, with nothing set aside. Each has waited half
 /// a minute by itself and a minute before: an outage of ten minutes is sat out at four moves at once.
 const UNREACHABLE_IN_A_ROW: u32 = 30;
+/// So often nobody answers about one repository, while others are answered, until it is set aside: at least ten minutes.
+const ALONE: u32 = 5;
 /// Seconds per move and bytes per second for saying how long what is in flight may take.
 const EXPECT_SECONDS: u64 = 10;
 const EXPECT_BYTES_PER_SECOND: u64 = 30_000_000;
@@ -106,8 +108,13 @@ pub(crate) async fn prepare(
         }
         prepared.filesystem_ids.insert(name.clone(), server.filesystem_id);
         if name != source {
-            let space = patiently(ports, stop, |_| {}, || ports.gitaly.disk(name)).await;
-            let space = space.map_err(|e| failed(e.to_string()))?;
+            let space = match patiently(ports, stop, |_| {}, || ports.gitaly.disk(name)).await {
+                Err(e) if e.is_transient() => {
+                    prepared.away.insert(name.clone(), format!("{name} does not answer: {e}"));
+                    continue;
+                }
+                space => space.map_err(|e| failed(e.to_string()))?,
+            };
             let space = space.ok_or_else(|| failed(format!("{name}: Gitaly cannot say how full its disk is")))?;
             prepared.disks.insert(name.clone(), space);
         }
@@ -137,6 +144,8 @@ pub(crate) struct Wave {
     failed: u64,
     unknown: u64,
     unreachable: u32,
+    /// How often nobody answered about a move while others were answered.
+    alone: BTreeMap<usize, u32>,
     closed: Option<String>,
     /// What is left waits for longer than the run does: until when, in words.
     paused: Option<String>,
@@ -169,6 +178,7 @@ impl Wave {
             failed: 0,
             unknown: 0,
             unreachable: 0,
+            alone: BTreeMap::new(),
             closed: None,
             paused: None,
         }
@@ -205,7 +215,7 @@ impl Wave {
         let attempt = self.attempts.entry(next.at).or_insert(0);
         *attempt += 1;
         let disks_differ = self.differ.get(&next.destination).copied().unwrap_or(false);
-        Task { planned, wave: self.name.clone(), attempt: *attempt, disks_differ }
+        Task { planned, wave: self.name.clone(), attempt: *attempt, disks_differ, until: None }
     }
 
     /// What is journaled when nothing of it is left to begin.
@@ -227,6 +237,11 @@ impl Wave {
     pub(crate) fn landed(&mut self, at: usize) -> bool {
         self.in_flight -= 1;
         self.flying.remove(&at);
+        self.pending.end(at)
+    }
+
+    /// A move in flight copies no more; true when it was a big one.
+    pub(crate) fn ends_copying(&mut self, at: usize) -> bool {
         self.pending.end(at)
     }
 
@@ -265,7 +280,9 @@ impl Wave {
 
     /// True when nothing flies, and none but the moves that wait for their hour are left to begin.
     pub(crate) fn rests(&self, parked: usize) -> bool {
-        self.in_flight == 0 && self.waiting.values().sum::<usize>() == parked && self.pending.len() == 0
+        let waits = self.waiting.values().sum::<usize>() == parked;
+        // What goes to a paused destination is not begun in this run.
+        self.in_flight == 0 && waits && self.pending.count(|to| !self.breaker.is_paused(to)) == 0
     }
 
     /// Moves that have not begun.
@@ -278,6 +295,13 @@ impl Wave {
         if let Some(attempts) = self.attempts.get_mut(&at) {
             *attempts = attempts.saturating_sub(1);
         }
+    }
+
+    /// Counts that nobody answered about a move while others were answered; true when that was so too often.
+    pub(crate) fn is_alone(&mut self, at: usize) -> bool {
+        let times = self.alone.entry(at).or_default();
+        *times += 1;
+        *times >= ALONE
     }
 
     /// Something answered.

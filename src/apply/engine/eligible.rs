@@ -174,6 +174,17 @@ impl Calendar {
         self.within_budget(planned, p95, now)
     }
 
+    /// Until when a move may be asked for within the openings that it was found eligible in.
+    pub(crate) fn latest(&self, planned: &PlannedMove, window: Option<&str>) -> Option<Timestamp> {
+        let p95 = self.p95_ms(planned);
+        let over = self.freeze.per_repository.is_some_and(|most| p95 > most.saturating_mul(1000));
+        let extra = self.freeze.window.as_deref().filter(|_| over);
+        let length = jiff::SignedDuration::from_millis(i64::try_from(p95).unwrap_or(i64::MAX));
+        let closes = |name: &str| self.windows.get(name)?.1.map(|opening| opening.closes);
+        let openings = window.into_iter().chain(extra).filter_map(closes);
+        openings.map(|closes| closes.saturating_sub(length).unwrap_or(Timestamp::MIN)).min()
+    }
+
     /// Whether moves of one project, one after the other, may begin within the budget of its group's day.
     pub(crate) fn fit(&mut self, moves: &[PlannedMove], now: Timestamp) -> Eligible {
         let p95 = moves.iter().map(|one| self.p95_ms(one)).sum();

@@ -2,16 +2,17 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use super::eligible::Eligible;
 use super::{Engine, Message, guarded, lock};
 use crate::apply::event::Event;
-use crate::apply::mover::Ended;
+use crate::apply::mover::{Ended, Task};
 use crate::apply::order::Next;
 use crate::apply::pools::Token;
 use crate::apply::port::{PortError, PortErrorKind};
 use crate::apply::room::Binding;
-use crate::apply::wave::Wave;
+use crate::apply::wave::{Wave, patiently};
 use crate::model::{Bytes, StorageName};
 use crate::plan::order::May;
 use crate::plan::room::RoomLevel;
@@ -23,11 +24,14 @@ impl Engine<'_> {
         if !self.waves.is_empty() {
             self.ask_version();
         }
+        let (outside, veto) = (self.outside(), self.pace.veto());
         // Workers that restart leave dead ends behind; without workers, what is scheduled only waits read-only.
-        if self.watch.holds() || !lock(&self.mover.short).is_empty() {
+        let sick = self.watch.holds() || !lock(&self.mover.short).is_empty();
+        self.mover.held.store(sick || veto.is_some(), Ordering::Relaxed);
+        // What is looked into is bounded as what moves is.
+        if sick || self.looked_into.len() >= self.plan.max_moves as usize {
             return;
         }
-        let (outside, veto) = (self.outside(), self.pace.veto());
         let (mut bindings, mut full, mut away) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let now = self.ports().clock.now();
         self.unpark(now);
@@ -127,7 +131,8 @@ impl Engine<'_> {
     fn launch(&mut self, id: ActionId, source: &StorageName, next: &Next) {
         let (at, destination) = (next.at, &next.destination);
         let (Some(wave), Some(planned)) = (self.waves.get_mut(&id), self.plan.moves.get(at)) else { return };
-        let task = wave.begin(next, planned.clone());
+        let until = self.hours.latest(self.plan, id, planned);
+        let task = Task { until, ..wave.begin(next, planned.clone()) };
         if let Some(closing) = wave.closing(self.plan) {
             self.mover.journal.note(vec![closing]);
         }
@@ -221,7 +226,8 @@ impl Engine<'_> {
         self.measured_at.insert(destination.clone(), ports.clock.now());
         let asked = name.clone();
         let fault = |cause| Err(PortError::new(PortErrorKind::Protocol, "DiskStatistics", cause));
-        let work = async move { ports.gitaly.disk(&asked).await };
+        let stop = self.stop.clone();
+        let work = async move { patiently(&ports, &stop, |_| {}, || ports.gitaly.disk(&asked)).await };
         guarded(work, fault, move |measured| {
             let _ = sender.send(Message::Measured(name, measured));
         });

@@ -12,7 +12,7 @@ use super::{Engine, Message};
 use crate::apply::event::{Event, Spent};
 use crate::model::Container;
 use crate::plan::freeze::group_of;
-use crate::plan::{ActionId, Change, Plan};
+use crate::plan::{ActionId, Change, Plan, PlannedMove};
 use crate::state::frozen;
 
 /// The clock is looked at again after at most so long: a machine that slept must not sleep on through a window.
@@ -59,6 +59,11 @@ impl Hours {
             self.parked.entry(id).or_default().insert((*until, at), why.clone());
         }
         answer
+    }
+
+    /// Until when a move may be asked for that begins now; `None`: at any time.
+    pub(super) fn latest(&self, plan: &Plan, id: ActionId, planned: &PlannedMove) -> Option<Timestamp> {
+        self.calendar.latest(planned, window(plan, id))
     }
 
     /// A move whose next attempt is due only then.

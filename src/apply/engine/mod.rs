@@ -15,6 +15,7 @@ mod ramp;
 pub(crate) use eligible::day_of;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ enum Message {
     Cluster(ActionId, Box<cluster::Ended>),
     Prepared(ActionId, Result<Prepared, Outcome>),
     Moved(ActionId, usize, Ended),
+    Landed(Container),
     RetryDue(ActionId, usize),
     Foreign(ActionId, usize, Box<MoveRecord>, Foreign),
     Measured(StorageName, PortResult<Option<DiskSpace>>),
@@ -104,6 +106,8 @@ pub(crate) struct Engine<'a> {
     pacing: pace::Pacing,
     /// Moves in flight, and those about to be.
     launched: BTreeSet<usize>,
+    /// Of these, those that have ended and are only looked into: they keep no slot.
+    looked_into: BTreeSet<usize>,
     room: Room,
     pools: Pools,
     /// Big moves in flight to each destination.
@@ -154,12 +158,14 @@ impl<'a> Engine<'a> {
     pub(crate) fn new(
         plan: &'a Plan,
         state: State,
-        mover: Mover,
+        mut mover: Mover,
         store: Arc<dyn Store>,
         stop: CancellationToken,
         patience: Patience,
     ) -> Self {
         let (sender, receiver) = unbounded_channel();
+        let told = sender.clone();
+        mover.landed = Arc::new(move |container| drop(told.send(Message::Landed(container))));
         let watch = version::Watch::new(&mover.rules.version);
         state.quarantined().for_each(|(container, _)| mover.poller.dead(container));
         Self {
@@ -180,6 +186,7 @@ impl<'a> Engine<'a> {
             pace: Pace::new(plan),
             pacing: pace::Pacing::default(),
             launched: BTreeSet::new(),
+            looked_into: BTreeSet::new(),
             room: Room::new(plan),
             pools: Pools::new(&plan.moves),
             crowds: BTreeMap::new(),
@@ -256,7 +263,9 @@ impl<'a> Engine<'a> {
             for id in self.queue.ready_of(begins) {
                 self.start(id);
             }
-            if !halts {
+            if halts {
+                self.mover.held.store(true, Ordering::Relaxed);
+            } else {
                 self.fill();
             }
             if self.close_waves().await {
@@ -488,6 +497,7 @@ impl<'a> Engine<'a> {
             Message::Foreign(id, at, live, ended) => self.foreign_over(id, at, &live, ended),
             Message::Hour(at) => self.rung(at),
             Message::Moved(id, at, ended) => self.moved(id, at, ended).await,
+            Message::Landed(container) => self.landed(container),
             Message::Paced(answers) => self.paced(*answers).await,
             Message::Held(id, ended) => self.held(id, *ended).await,
             Message::Probed(id, ended) => self.probed(id, *ended).await,

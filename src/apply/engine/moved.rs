@@ -11,7 +11,7 @@ use crate::apply::verify::Verdict;
 use crate::apply::version::Word;
 use crate::apply::wave::patiently;
 use crate::apply::{tally, whole};
-use crate::model::{MoveRecord, StorageName};
+use crate::model::{Container, MoveRecord, StorageName};
 use crate::plan::{ActionId, PlannedMove, Verdict as Checked, need};
 use crate::state::{Record, State};
 
@@ -37,6 +37,18 @@ impl Engine<'_> {
         }
     }
 
+    /// A move has ended, and its destination is looked into yet: that keeps no slot, of ours or of GitLab.
+    pub(super) fn landed(&mut self, container: Container) {
+        let is = |at: &&usize| self.plan.moves.get(**at).is_some_and(|one| one.container == container);
+        let Some(at) = self.launched.iter().find(is).copied() else { return };
+        let Some(planned) = self.plan.moves.get(at).filter(|_| self.looked_into.insert(at)) else { return };
+        self.slots.give(&planned.source, &planned.destination);
+        let big = self.waves.values_mut().filter(|wave| wave.flying.contains(&at)).any(|wave| wave.ends_copying(at));
+        if let Some(crowd) = self.crowds.get_mut(&planned.destination) {
+            *crowd = crowd.saturating_sub(usize::from(big));
+        }
+    }
+
     pub(super) async fn moved(&mut self, id: ActionId, at: usize, ended: Ended) {
         let Some(planned) = self.plan.moves.get(at) else { return };
         let now = self.ports().clock.now();
@@ -47,12 +59,14 @@ impl Engine<'_> {
         }
         let verified = matches!(ended, Ended::Verified(_));
         let (skipped, quarantined) = (matches!(ended, Ended::Skipped { .. }), self.summary.quarantined);
-        self.slots.give(&planned.source, &planned.destination);
+        if !self.looked_into.remove(&at) {
+            self.slots.give(&planned.source, &planned.destination);
+        }
         self.launched.remove(&at);
         match &ended {
             Ended::Verified(verified) => {
-                let frozen = self.ports().clock.now().duration_since(verified.intent.at).as_millis();
-                let frozen = u64::try_from(frozen).unwrap_or(0);
+                let took = now.duration_since(verified.intent.at).as_millis();
+                let frozen = frozen.unwrap_or_else(|| u64::try_from(took).unwrap_or(0));
                 let bytes = planned.copied();
                 self.pace.moved(self.plan, &planned.source, &planned.destination, bytes, frozen);
             }
@@ -139,9 +153,17 @@ impl Engine<'_> {
                 self.quarantined(ended).await;
             }
             Ended::Stopped => wave.put_back(at),
-            Ended::Unreachable { cause } => {
+            Ended::Unreachable { cause, alone: true } if wave.is_alone(at) => {
+                let ended = self.mover.quarantine(planned, Class::Unanswered, vec![cause]);
+                self.sets_aside(id, at, Class::Unanswered);
+                self.quarantined(ended).await;
+            }
+            Ended::Unreachable { cause, alone } => {
                 let attempt = wave.attempts.get(&at).copied().unwrap_or(1);
                 wave.uncount(at);
+                if alone {
+                    wave.reached();
+                }
                 if !wave.gives_up(&cause) && !halts {
                     wave.wait(&planned.destination);
                     self.retry(id, at, cause, attempt, UNREACHABLE_AFTER);

@@ -49,6 +49,10 @@ impl Engine<'_> {
         if self.pacing.asking || self.waves.is_empty() {
             return;
         }
+        if at_once && self.waves.len() == 1 {
+            // Nothing was asked while no wave was open: what was answered before that is old.
+            self.pace.forget_vetoes();
+        }
         self.pacing.asking = true;
         let (ports, sender, end) = (self.ports().clone(), self.sender.clone(), self.pacing.end.clone());
         let concurrency = &self.plan.concurrency;
@@ -104,6 +108,8 @@ impl Engine<'_> {
     pub(super) async fn worked(&mut self) {
         let (turns, taken) = self.mover.poller.changes();
         for one in taken {
+            // It has got a worker: what waits behind it may be scheduled again.
+            lock(&self.mover.short).remove(&one.record.container);
             let name = |text: &str| StorageName::new(text).ok();
             if let (Some(source), Some(destination)) = (name(&one.record.source), name(&one.record.destination)) {
                 self.pace.taken(&source, &destination, one.millis);

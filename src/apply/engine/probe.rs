@@ -239,7 +239,7 @@ impl Probe {
         };
         let mut last = String::new();
         for attempt in 1..=TRIES {
-            let task = Task { planned: planned.clone(), wave: "probe".to_owned(), attempt, disks_differ: true };
+            let task = Task { planned: planned.clone(), wave: "probe".to_owned(), attempt, disks_differ: true, until: None };
             let attempted = self.mover.attempt(task).await;
             ended.frozen.extend(self.mover.thawed().remove(&self.container));
             match attempted {
@@ -252,7 +252,7 @@ impl Probe {
                 }
                 mover::Ended::Skipped { done: true, why } if why.starts_with("already") => return Ok(()),
                 mover::Ended::Skipped { why, .. } => return Err(Fault::Stale(why)),
-                mover::Ended::Again { cause, .. } | mover::Ended::Unreachable { cause } => last = cause,
+                mover::Ended::Again { cause, .. } | mover::Ended::Unreachable { cause, .. } => last = cause,
                 mover::Ended::Foreign { live } => {
                     let most = self.max_wait.unwrap_or(Duration::MAX);
                     match self.mover.wait_for_foreign(&self.path, &live, most).await {

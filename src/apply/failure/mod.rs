@@ -68,6 +68,10 @@ pub(crate) enum Class {
     SourceNotWhole,
     /// Gitaly of the source has no such repository.
     SourceAbsent,
+    /// Gitaly of the source cannot read it.
+    SourceUnreadable,
+    /// Nobody answers about this one, while others are answered.
+    Unanswered,
     /// It ended on a storage that nobody planned.
     Elsewhere,
     /// A precondition of the plan does not hold any more.
@@ -205,7 +209,7 @@ pub(crate) const TABLE: &[Row] = &[
         "read-only without an end (no worker takes its move)", FROZEN),
     row!(Unqueued, "`initial` for more than a minute", [], SetAside, Pair, false, "GitLab never queued its move",
         "Nothing was frozen. End the move in GitLab's Rails console:\n{console}\nThen: tranship quarantine release"),
-    row!(ReadOnly, "400 `is read-only`, and no move has made it so", [], DeadEnd, Repository, true,
+    row!(ReadOnly, "400 `is read-only`, and no move of ours has made it so", [], SetAside, Repository, true,
         "read-only without a move",
         "Somebody or something made it read-only. Find out who; to make it writable, in GitLab's Rails console:\n{console}\n\
          Then: tranship quarantine release"),
@@ -231,6 +235,13 @@ pub(crate) const TABLE: &[Row] = &[
          backup, or delete the references that need it; then: tranship quarantine release"),
     row!(SourceAbsent, "not on Gitaly where GitLab says", [], SetAside, Repository, false, "not found on its source",
         "Look for it on the other storages, or restore it from a backup; then: tranship quarantine release"),
+    row!(SourceUnreadable, "Gitaly of the source cannot read its references", [], RetryUnlessSame, Repository, false,
+        "its source cannot be read",
+        "`git fsck` on {source} tells what is broken: repair it, or restore it from a backup; then: tranship quarantine release"),
+    row!(Unanswered, "GitLab or Gitaly fails for it alone, 5 times", [], SetAside, Repository, false,
+        "nobody answers about it",
+        "GitLab and Gitaly answer about others. Look for the exception in GitLab's log, by {container}; then: tranship \
+         quarantine release"),
     row!(Elsewhere, "ended on a storage that nobody planned", [], SetAside, Repository, true, "moved elsewhere",
         "Look at it in GitLab's admin area; then: tranship quarantine release"),
     row!(Stale, "on another storage than planned", [], Skip, Repository, false, "stale", ""),

@@ -160,6 +160,7 @@ impl Mover {
     }
 
     fn thaw_after(&self, intent: &Intent, frozen_ms: u64) {
+        self.freezing.lock().unwrap_or_else(PoisonError::into_inner).remove(&intent.container);
         let (container, path, at) = (intent.container, intent.path.clone(), intent.at);
         self.journal.note(vec![Record::Thawed { container, path, at, frozen_ms }]);
         self.thawed().insert(container, frozen_ms);
@@ -220,7 +221,7 @@ impl Mover {
     ) -> Step<Ended> {
         let container = intent.container;
         let mut waits = READ_AGAIN.iter();
-        let (judgement, destination) = loop {
+        let (mut judgement, destination) = loop {
             let judged = verify::judge(
                 &*self.ports.gitaly,
                 &intent.destination,
@@ -239,13 +240,30 @@ impl Mover {
             }
         };
         if judgement.verdict == Verdict::Missing {
+            // Deleted or moved on since it was seen there, it cannot be there.
+            let now = self.patiently(|| self.whereabouts(&intent, None)).await?;
+            match now {
+                None => return self.deleted(&intent).await,
+                Some(now) if now != intent.destination => {
+                    let lines = vec![format!("it is on {now} by now, and was not compared before")];
+                    judgement = Judgement { verdict: Verdict::Unknown, lines };
+                }
+                Some(_) => {}
+            }
+        }
+        if judgement.verdict == Verdict::Missing {
             let ended = self.set_aside(&intent, Class::Missing, judgement.lines, None);
             return self.journaled(ended).await;
         }
         let verdict = judgement.verdict;
         let compared = frozen.as_ref().unwrap_or(&intent.before);
         let due = whole::is_destination_due(container, intent.bytes, verdict != Verdict::Unknown);
-        let deep = if due { Some(self.look_into(&intent, compared).await) } else { None };
+        let deep = if due {
+            (self.landed)(container);
+            Some(self.look_into(&intent, compared).await)
+        } else {
+            None
+        };
         if let Some(check) = deep.as_ref().filter(|check| check.verdict == plan::Verdict::Fail) {
             let whole_before = intent.whole.as_deref() == Some(whole::word(plan::Verdict::Pass));
             let class = if whole_before { Class::LostObjects } else { Class::CopyNotWhole };

@@ -8,6 +8,7 @@ mod stuck;
 pub(crate) use places::Places;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use super::poll::Poller;
 use super::port::{Cursor, PortError, PortErrorKind, PortResult, Ports};
 use super::verify::{self, Verdict};
 use super::whole;
-use crate::model::{Container, ContainerKind, Hook, MoveRecord, MoveState, SourceFsck, StorageName};
+use crate::model::{Container, ContainerKind, Hook, MoveRecord, MoveState, RefDigest, SourceFsck, StorageName};
 use crate::plan::durations::Durations;
 use crate::plan::{self, Plan, PlannedMove};
 use crate::state::QuarantineRecord;
@@ -85,6 +86,12 @@ pub(crate) struct Mover {
     pub(crate) short: Arc<Mutex<BTreeMap<Container, String>>>,
     /// Where GitLab's lists showed projects.
     pub(crate) places: Places,
+    /// Something keeps moves from beginning: also those that were about to.
+    pub(crate) held: Arc<AtomicBool>,
+    /// Sources that were found whole, as they were then: not checked again while they are so.
+    pub(crate) whole: Arc<Mutex<BTreeMap<Container, Vec<Option<RefDigest>>>>>,
+    /// Told when a move has ended whose destination is looked into yet: it keeps no slot.
+    pub(crate) landed: Arc<dyn Fn(Container) + Send + Sync>,
 }
 
 /// One move to make.
@@ -95,6 +102,8 @@ pub(crate) struct Task {
     /// From 1.
     pub(crate) attempt: u32,
     pub(crate) disks_differ: bool,
+    /// Not asked for after that: it would not end inside its window. `None`: at any time.
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// What became of somebody else's move that was waited for.
@@ -121,8 +130,9 @@ pub(crate) enum Ended {
     Skipped { why: String, done: bool },
     /// Not begun: the run stops, or the source was closed.
     Stopped,
-    /// Not begun: GitLab or the source's Gitaly could not be asked. That says nothing of the repository.
-    Unreachable { cause: String },
+    /// Not begun: GitLab or the source's Gitaly could not be asked. `alone`: about this one only, others would be answered;
+    /// else it says nothing of the repository.
+    Unreachable { cause: String, alone: bool },
     /// Not begun: somebody else's move of it is under way.
     Foreign { live: Box<MoveRecord> },
     /// Nothing of this kind can succeed: the token is refused, the destination is not GitLab's.
@@ -169,6 +179,33 @@ impl From<JournalError> for Stop {
 type Step<T> = Result<T, Stop>;
 
 impl Mover {
+    /// What makes the moves of a run that goes by these rules.
+    pub(crate) fn new(
+        ports: Ports,
+        journal: Journal,
+        events: UnboundedSender<Event>,
+        stop: CancellationToken,
+        rules: Arc<Rules>,
+    ) -> Self {
+        Self {
+            poller: Poller::start(ports.clone()),
+            ports,
+            journal,
+            events,
+            stop,
+            closed: Arc::default(),
+            thawed: Arc::default(),
+            freezing: Arc::default(),
+            rules,
+            hooked: Arc::default(),
+            short: Arc::default(),
+            places: Places::default(),
+            held: Arc::default(),
+            whole: Arc::default(),
+            landed: Arc::new(|_| {}),
+        }
+    }
+
     fn tell(&self, event: Event) {
         // The views may be gone; the move is not theirs.
         let _ = self.events.send(event);
@@ -178,7 +215,20 @@ impl Mover {
     pub(crate) async fn attempt(&self, task: Task) -> Ended {
         let container = task.planned.container;
         let ended = self.try_attempt(&task).await;
-        self.settle(container, ended)
+        match self.settle(container, ended) {
+            Ended::Unreachable { cause, .. } => {
+                let alone = self.others_are_answered(&task.planned.source).await;
+                Ended::Unreachable { cause, alone }
+            }
+            ended => ended,
+        }
+    }
+
+    /// True when GitLab and a source's Gitaly answer: what failed just now concerns one repository.
+    async fn others_are_answered(&self, source: &StorageName) -> bool {
+        let (gitlab, gitaly) = (self.ports.gitlab.version(), self.ports.gitaly.server(source));
+        let (gitlab, gitaly) = tokio::join!(gitlab, gitaly);
+        gitlab.is_ok() && gitaly.is_ok()
     }
 
     /// Takes up a move that an earlier run left in doubt.
@@ -198,7 +248,9 @@ impl Mover {
             Err(Stop::Journal(e)) => Ended::Fatal { cause: e.to_string() },
             Err(Stop::Port(e)) => match e.kind {
                 PortErrorKind::Unauthenticated | PortErrorKind::Forbidden => Ended::Halt { cause: e.to_string() },
-                PortErrorKind::Transient | PortErrorKind::Protocol => Ended::Unreachable { cause: e.to_string() },
+                PortErrorKind::Transient | PortErrorKind::Protocol => {
+                    Ended::Unreachable { cause: e.to_string(), alone: false }
+                }
                 _ => Ended::Again { container, class: Class::Refused, cause: e.to_string(), wait: None },
             },
         }
@@ -241,7 +293,14 @@ impl Mover {
             Some(live) => return Ok(Ended::Foreign { live: Box::new(live) }),
             None => {}
         }
-        let Some(before) = self.read_source(planned).await? else {
+        let read = match self.read_source(planned).await {
+            Err(e) if e.kind == PortErrorKind::Refused => {
+                let (class, cause) = (Class::SourceUnreadable, e.to_string());
+                return Ok(Ended::Again { container, class, cause, wait: None });
+            }
+            read => read?,
+        };
+        let Some(before) = read else {
             // Not there: it may have left since the look, and then nothing is lost.
             let now = self.shown(container, [&planned.source, &planned.destination]).await?;
             if let Some(now) = now.filter(|now| *now != planned.source) {
@@ -259,7 +318,9 @@ impl Mover {
             let cause = format!("whether the source is whole is unknown: {}", check.lines.join("; "));
             return Ok(Ended::Again { container, class: Class::Other, cause, wait: None });
         }
-        if self.stop.is_cancelled() || self.is_closed(&planned.source) {
+        // What was looked at before the reading and checking may have changed.
+        let late = task.until.is_some_and(|until| self.ports.clock.now() > until);
+        if late || self.stop.is_cancelled() || self.held.load(Ordering::Relaxed) || self.is_closed(&planned.source) {
             return Ok(Ended::Stopped);
         }
         let whole = whole.map(|check| whole::word(check.verdict).to_owned());
@@ -273,8 +334,17 @@ impl Mover {
         if !whole::is_source_due(self.rules.source_fsck, planned.container, planned.bytes) {
             return Ok(None);
         }
+        let seen: Vec<Option<RefDigest>> = sides.iter().map(|side| side.digest).collect();
+        let lock = || self.whole.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if lock().get(&planned.container) == Some(&seen) {
+            return Ok(Some(whole::Check { verdict: plan::Verdict::Pass, lines: Vec::new() }));
+        }
         let _few = self.rules.checks.acquire().await;
-        whole::check(&*self.ports.gitaly, &planned.source, sides).await.map(Some)
+        let check = whole::check(&*self.ports.gitaly, &planned.source, sides).await?;
+        if check.verdict == plan::Verdict::Pass {
+            lock().insert(planned.container, seen);
+        }
+        Ok(Some(check))
     }
 
     fn intent(&self, task: &Task, before_id: u64, before: &[Side]) -> Intent {
@@ -430,7 +500,7 @@ impl Mover {
                 Ok(match self.patiently(|| self.adopted(intent)).await? {
                     Some(record) => Ok(record),
                     // An adapter says so only of what surely never arrived.
-                    None if error.is_transient() => Err(Ended::Unreachable { cause: error.to_string() }),
+                    None if error.is_transient() => Err(Ended::Unreachable { cause: error.to_string(), alone: false }),
                     None => Err(again(intent, Class::LostAnswer, error.to_string())),
                 })
             }
@@ -444,17 +514,16 @@ impl Mover {
         let seen = match newest {
             Some(m) if m.id > intent.before_id && m.destination == intent.destination.as_str() => return Ok(Ok(m)),
             Some(m) if !m.state.is_terminal() => return Ok(Err(Ended::Foreign { live: Box::new(m) })),
-            // It ended between the refusal and this look.
-            Some(m) if m.state != MoveState::Failed => {
-                let cause = format!("somebody's move {} has just ended", m.id);
-                return Ok(Err(again(intent, Class::Foreign, cause)));
-            }
             // Not seen before the POST: somebody's, which may have set it free by now. Another attempt tells.
             Some(m) if m.id > intent.before_id => {
-                let cause = format!("somebody's move {} has just failed", m.id);
+                let cause = format!("somebody's move {} has just ended: it is {}", m.id, m.state);
                 return Ok(Err(again(intent, Class::Foreign, cause)));
             }
-            Some(m) => (Class::DeadEndA, Some(m.id), format!("its newest move, {}, is {}", m.id, m.state)),
+            // An attempt of ours, as far as is known, that no worker took.
+            Some(m) if m.state == MoveState::Failed && intent.attempt > 1 => {
+                (Class::DeadEndA, Some(m.id), format!("its newest move, {}, is {}", m.id, m.state))
+            }
+            Some(m) => (Class::ReadOnly, Some(m.id), format!("its newest move, {}, is {}", m.id, m.state)),
             None => (Class::ReadOnly, None, "no move of it is under way".to_owned()),
         };
         let (class, move_id, seen) = seen;

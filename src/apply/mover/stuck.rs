@@ -118,6 +118,11 @@ impl Mover {
                     let evidence = vec![seen, "workers have taken moves that were made later: its job is lost".into()];
                     return Ok(Fate::dead(Class::LostJob, evidence));
                 }
+                if self.poller.is_at_work() {
+                    // Long ones keep the workers busy: it is only its turn that has not come.
+                    self.short(intent, None);
+                    return Ok(Fate::Goes { pardon: 60 });
+                }
                 if seconds > NO_WORKER {
                     let evidence = vec![seen, "no worker took any later move either".into()];
                     return Ok(Fate::dead(Class::LostJob, evidence));

@@ -97,6 +97,11 @@ impl Pace {
         waits
     }
 
+    /// Vetoes hold until they are answered anew.
+    pub(crate) fn forget_vetoes(&mut self) {
+        self.vetoes.values_mut().for_each(|answer| *answer = None);
+    }
+
     /// Takes answers to vetoes.
     pub(crate) fn answered(&mut self, answers: BTreeMap<String, Answer>) {
         for (name, answer) in answers {
