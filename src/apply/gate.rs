@@ -38,7 +38,15 @@ pub async fn answers(metrics: &dyn Metrics, check: &Check, at: Timestamp) -> Ans
     let others = async {
         let mut baseline = BTreeMap::new();
         for (storage, query) in &check.baseline {
-            baseline.insert(storage.clone(), answer(question(metrics, check, query, at).await));
+            let mut found = answer(question(metrics, check, query, at).await);
+            if matches!(&found, Answer::Series(series) if !series.is_empty()) {
+                // What is not measured any more is nothing to compare with.
+                let old = freshness(metrics, query, at).await.map(|fresh| judge::stale(&fresh));
+                if let Some(why) = old.unwrap_or_else(|error| Some(error.message)) {
+                    found = Answer::Failed(why);
+                }
+            }
+            baseline.insert(storage.clone(), found);
         }
         baseline
     };

@@ -12,7 +12,9 @@ mod eta;
 pub mod event;
 pub(crate) mod failure;
 pub mod gate;
+mod hooks;
 mod journal;
+mod learned;
 mod mover;
 mod order;
 mod pace;
@@ -38,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::plan::Plan;
 use crate::state::State;
-use crate::state::journal as log;
+use crate::state::journal::{self as log, Carried};
 use crate::state::store::Store;
 use event::{Event, Summary};
 use port::Ports;
@@ -70,6 +72,10 @@ pub struct Context {
     pub stop: CancellationToken,
     /// The longest that a hold, an approval or a window is waited for, by the fleet's clock; `None`: as long as it takes.
     pub max_wait: Option<std::time::Duration>,
+    /// How long moves of earlier runs took.
+    pub seen: crate::plan::Observations,
+    /// The operator's programs, for what [`recover`] finds; [`run`] goes by those of its plan.
+    pub hooks: Vec<crate::model::Hook>,
 }
 
 impl fmt::Debug for Context {
@@ -114,22 +120,21 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         Ok(journal) => journal,
         Err(e) => return RunResult { state, summary: Summary::default(), fatal: Some(e.to_string()) },
     };
-    if let Err(e) = journal.append(vec![recover::began(&plan.environment)]).await {
+    // What earlier runs left to know is written down once more: their journals are not kept for ever.
+    let carried = Carried::read(&runs).await;
+    let mut first = vec![recover::began(&plan.environment)];
+    first.extend(carried.records());
+    if let Err(e) = journal.append(first).await {
         return RunResult { state, summary: Summary::default(), fatal: Some(e.to_string()) };
     }
     let version = gitlab_version(&context.ports, !plan.moves.is_empty()).await;
-    let rules = mover::Rules::new(&run, version, Some(plan));
+    let learned = learned::Learned::new(plan.durations.clone(), context.seen);
+    let rules = mover::Rules::new(&run, version, plan.hooks.clone(), learned, plan.source_fsck);
     let mover =
         mover::Mover::new(context.ports, journal.clone(), context.events.clone(), context.stop.clone(), rules);
-    let patience = engine::Patience::new(plan, &context.folder, context.max_wait).await;
-    let carried = patience.carried();
-    if !carried.is_empty()
-        && let Err(e) = journal.append(carried).await
-    {
-        return RunResult { state, summary: Summary::default(), fatal: Some(e.to_string()) };
-    }
+    let patience = engine::Patience::new(&carried, context.max_wait);
     let engine = engine::Engine::new(plan, state, mover, context.store, context.stop, patience);
-    let (result, in_doubt) = engine.waiting(runs, context.max_wait).leaving(doubted).run().await;
+    let (result, in_doubt) = engine.waiting(runs, context.max_wait).leaving(doubted).tried(carried.tries).run().await;
     if !in_doubt
         && result.fatal.is_none()
         && let Err(e) = journal.append(vec![log::Record::Ended]).await

@@ -7,10 +7,11 @@ use futures::StreamExt as _;
 use super::event::{Event, Summary};
 use super::failure::{Class, remedy};
 use super::journal::Journal;
+use super::learned::Learned;
 use super::mover::{Ended, Mover, Rules};
-use super::{Context, RunResult, cluster, tally, whole};
-use crate::model::{Container, StorageName};
-use crate::state::journal::{self, FORMAT, Folded, Intent, ObjectFate, Record as Entry};
+use super::{Context, RunResult, cluster, hooks, tally, whole};
+use crate::model::{Container, SourceFsck, StorageName};
+use crate::state::journal::{self, FORMAT, Folded, Intent, ObjectFate, Record as Entry, Tried};
 use crate::state::{ProbeRecord, QuarantineRecord, Record, State};
 
 /// Moves followed at once: they are in flight in GitLab already, only our reads are bounded by this.
@@ -81,8 +82,7 @@ async fn one(
         holds.push(intent.container);
     }
     for (container, record, loss) in std::mem::take(&mut folded.quarantined) {
-        let path = record.path.clone();
-        set_aside(state, context, summary, container, path, record, loss);
+        set_aside(state, context, summary, container, record, None, loss).await;
         holds.push(container);
     }
     let mut left = objects(state, context, &folded.objects).await;
@@ -94,8 +94,10 @@ async fn one(
     let journal = Journal::open(folder).map_err(|e| e.to_string())?;
     save(state, context, &journal, std::mem::take(&mut holds)).await?;
     let version = super::gitlab_version(&context.ports, !folded.doubts.is_empty()).await;
-    let rules = Rules::new(folder.file_name().unwrap_or("run"), version, None);
     let Context { ports, events, stop, .. } = context;
+    let learned = Learned::new(context.seen.durations(), context.seen.clone());
+    let run = folder.file_name().unwrap_or("run");
+    let rules = Rules::new(run, version, context.hooks.clone(), learned, SourceFsck::None);
     let mover = Mover::new(ports.clone(), journal.clone(), events.clone(), stop.clone(), rules);
     let mut ends = futures::stream::iter(std::mem::take(&mut folded.doubts).into_values())
         .map(|doubt| {
@@ -113,17 +115,23 @@ async fn one(
                 holds.push(v.intent.container);
                 folded.ended_well(v.intent.container);
             }
-            Ended::Quarantined { container, path, class, record } => {
+            Ended::Quarantined { container, class, record, .. } => {
                 folded.ended_well(container);
-                set_aside(state, context, summary, container, path, record, class.is_loss());
+                set_aside(state, context, summary, container, record, Some(class), class.is_loss()).await;
                 holds.push(container);
             }
-            Ended::Again { class: Class::Unstarted, .. } => {
+            Ended::Again { class, cause, .. } => {
+                // It counts within the budget of its repository.
+                let tried = Tried { attempts: intent.attempt, said: vec![cause] };
+                journal.note(vec![Entry::Tried { container: intent.container, tried }]);
+                if class != Class::Unstarted {
+                    continue;
+                }
                 let suspect = remedy::suspect(remedy::Case::of(&intent, None), &intent.path);
                 remark(context, summary, format!("{suspect}; the next attempt tells"));
             }
             // Not moved after all: the next plan has it.
-            Ended::Skipped { .. } | Ended::Again { .. } | Ended::Foreign { .. } | Ended::Stopped => {}
+            Ended::Skipped { .. } | Ended::Foreign { .. } | Ended::Stopped => {}
             Ended::Halt { cause } | Ended::InDoubt { cause } | Ended::Unreachable { cause, .. } => {
                 left += 1;
                 let Intent { container, path, .. } = &intent;
@@ -188,26 +196,36 @@ fn count(summary: &mut Summary, verdict: &str) {
     }
 }
 
-/// Records and tells a quarantine, whichever run found it.
-fn set_aside(
+/// Records and tells a quarantine, whichever run found it, and runs the operator's programs for it. They may have been run
+/// before: then they are once more.
+async fn set_aside(
     state: &mut State,
     context: &Context,
     summary: &mut Summary,
     container: Container,
-    path: String,
     record: QuarantineRecord,
+    class: Option<Class>,
     loss: bool,
 ) {
     summary.quarantined += 1;
     summary.lost += u64::from(loss);
     let _ = context.events.send(Event::Quarantined {
         container,
-        path,
+        path: record.path.clone(),
         cause: record.cause.clone(),
         evidence: record.evidence.clone(),
         remedy: record.remedy.clone(),
         loss,
     });
+    for (on, input) in hooks::set_aside(&state.environment, container, &record.path, class, &record) {
+        for hook in context.hooks.iter().filter(|hook| hook.on.contains(&on)) {
+            let (well, how, output) = hooks::ended(hook, hooks::run(&context.ports, hook, &input).await);
+            if !well {
+                summary.remarks.push(format!("hook {} ({on}) failed: {how}", hook.name));
+            }
+            let _ = context.events.send(Event::HookEnded { hook: hook.name.clone(), on, well, how, output });
+        }
+    }
     state.records.insert(State::quarantine_address(container), Record::Quarantine(record));
 }
 

@@ -230,10 +230,14 @@ pub(crate) async fn read_source(
     empty: bool,
 ) -> PortResult<Option<Vec<Side>>> {
     let sides = read_sides(gitaly, storage, &paths(container)).await?;
-    if empty || sides.iter().any(|s| s.role == RepositoryRole::Main && s.digest.is_some()) {
+    if sides.iter().any(|s| s.role == RepositoryRole::Main && s.digest.is_some()) {
         return Ok(Some(sides));
     }
-    let Some(disk_path) = gitlab.disk_path(container).await? else { return Ok(None) };
+    // What was empty when it was planned may have been pushed to since, wherever GitLab keeps it.
+    let Some(disk_path) = gitlab.disk_path(container).await? else { return Ok(empty.then_some(sides)) };
+    if sides.iter().any(|s| s.role == RepositoryRole::Main && s.path == format!("{disk_path}.git")) {
+        return Ok(empty.then_some(sides));
+    }
     let moved: Vec<Side> = paths(container)
         .into_iter()
         .map(|side| {
@@ -246,7 +250,8 @@ pub(crate) async fn read_source(
         })
         .collect();
     let sides = read_sides(gitaly, storage, &moved).await?;
-    Ok(sides.iter().any(|s| s.role == RepositoryRole::Main && s.digest.is_some()).then_some(sides))
+    let is_there = sides.iter().any(|s| s.role == RepositoryRole::Main && s.digest.is_some());
+    Ok((is_there || empty).then_some(sides))
 }
 
 /// Reads the source of an accepted move. `None`: too late, or cut short, and so no evidence. `before_read` is false when

@@ -240,6 +240,12 @@ impl Wave {
         self.pending.end(at)
     }
 
+    /// Takes in what attempts of earlier runs came to.
+    pub(crate) fn tried(&mut self, at: usize, attempts: u32, said: Vec<String>) {
+        self.attempts.insert(at, attempts);
+        self.tries.insert(at, (said, 0));
+    }
+
     /// A move in flight copies no more; true when it was a big one.
     pub(crate) fn ends_copying(&mut self, at: usize) -> bool {
         self.pending.end(at)

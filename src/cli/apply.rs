@@ -250,7 +250,8 @@ impl<'a> Apply<'a> {
         let stop = self.context.signals.stop.clone();
         let max_wait = self.args.max_wait;
         // The engine's sender is dropped with its context, which ends the view.
-        let result = engine(apply::Context { ports, store, folder, events, stop, max_wait }).await;
+        let (seen, hooks) = (self.seen.clone(), self.session.project.desired.hooks.values().cloned().collect());
+        let result = engine(apply::Context { ports, store, folder, events, stop, max_wait, seen, hooks }).await;
         self.session.talk.to(None);
         let mut noted = Noted::default();
         if let Ok((view, moved, of_moves)) = shown.await {

@@ -199,6 +199,7 @@ impl Graph {
         for (from, to, link) in edges {
             self.graph.add_edge(from, to, link);
         }
+        self.start_late();
     }
 
     /// Objects before the StatefulSet, that before the pod, that before it is ready and known, and all that before weight

@@ -2,18 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use super::durations::Fit;
-use super::placement::Item;
-use crate::model::{Bytes, Desired, Observed, StorageName, Weight};
+use super::durations::Durations;
+use super::placement::{Item, Names};
+use crate::model::{Bytes, Desired, Hours, Observed, StorageName, Weight};
 
 /// New repositories are looked for that far back, seconds: long enough for a weekend not to count.
 const LOOK_BACK: i64 = 30 * 24 * 3600;
+
+/// Minutes of a week.
+const WEEK: u64 = 7 * 24 * 60;
 
 /// Bytes that come to each storage by new repositories until the moves have ended: as many a second as in the last 30
 /// days, shared out by the weights after the plan. Storages without any are left out.
 pub(super) fn expected<'a>(
     desired: &'a Desired,
     observed: &'a Observed,
+    durations: &Durations,
+    names: &Names<'_>,
     items: &[Item<'_>],
 ) -> BTreeMap<&'a StorageName, Bytes> {
     let since = observed.as_of.as_second().saturating_sub(LOOK_BACK);
@@ -22,9 +27,7 @@ pub(super) fn expected<'a>(
     if came == 0 || items.is_empty() {
         return BTreeMap::new();
     }
-    let fit = Fit::default();
-    let work = items.iter().fold(0u64, |sum, item| sum.saturating_add(fit.expected_ms(item.bytes)));
-    let milliseconds = work / u64::from(desired.max_moves.max(1));
+    let milliseconds = lasts_ms(desired, durations, names, items);
     let after: BTreeMap<&StorageName, u64> = desired
         .storages
         .iter()
@@ -42,6 +45,36 @@ pub(super) fn expected<'a>(
         Bytes(u64::try_from(bytes).unwrap_or(u64::MAX))
     };
     after.into_iter().map(|(name, weight)| (name, share(weight))).filter(|(_, bytes)| bytes.0 > 0).collect()
+}
+
+/// Milliseconds that the plan may last, before it is known where each repository goes: the work of the busiest source, or of
+/// all, by the slots for it, within the window's hours; and what is watched meanwhile.
+fn lasts_ms(desired: &Desired, durations: &Durations, names: &Names<'_>, items: &[Item<'_>]) -> u64 {
+    let mut work: BTreeMap<u32, u64> = BTreeMap::new();
+    for item in items {
+        let copied = Bytes(item.bytes.0.saturating_add(item.shared.0));
+        let of = work.entry(item.source).or_default();
+        *of = of.saturating_add(durations.overall.expected_ms(copied));
+    }
+    let slots = |storage: u32| {
+        let limits = names.name(storage).and_then(|name| desired.storages.get(name)).map(|s| s.limits);
+        limits.map_or(desired.max_moves, |limits| limits.max_moves)
+    };
+    let all = work.values().fold(0u64, |sum, ms| sum.saturating_add(*ms)) / u64::from(desired.max_moves.max(1));
+    let longest = work.iter().map(|(storage, ms)| ms / u64::from(slots(*storage).max(1))).fold(all, u64::max);
+    let rollout = &desired.rollout;
+    let open = rollout.window.as_ref().and_then(|name| desired.windows.get(name)).map_or(WEEK, |window| open_minutes(&window.hours));
+    let stretched = u128::from(longest) * u128::from(WEEK) / u128::from(open.clamp(1, WEEK));
+    let holds = (rollout.waves.len() + 1 + rollout.ramp.len()) as u64;
+    let soaks = holds.saturating_mul(rollout.soak_seconds).saturating_mul(1000);
+    u64::try_from(stretched).unwrap_or(u64::MAX).saturating_add(soaks)
+}
+
+/// Minutes of a week that a window is open.
+fn open_minutes(hours: &Hours) -> u64 {
+    let (start, end) = (u64::from(hours.start), u64::from(hours.end));
+    let length = if end > start { end - start } else { 24 * 60 + end - start };
+    length * hours.days.len() as u64
 }
 
 #[cfg(test)]

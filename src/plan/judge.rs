@@ -336,7 +336,7 @@ fn without_baseline(answers: &Answers, latest: Option<&(Timestamp, f64)>) -> Str
 }
 
 /// The first selector whose samples are old.
-fn stale(freshness: &[Freshness]) -> Option<String> {
+pub(crate) fn stale(freshness: &[Freshness]) -> Option<String> {
     freshness.iter().find_map(|one| {
         let Freshness { selector, age_seconds, samples, window_seconds } = one;
         if samples.is_nan() || *samples <= 0.0 {

@@ -293,7 +293,7 @@ impl<'a> Planner<'a, '_> {
 
     /// Gives each item a destination, and takes those away that fit nowhere.
     fn place(&mut self, items: &mut Vec<Item<'a>>, ordered: &[&'a Repository]) -> Vec<Spread> {
-        self.growth = growth::expected(self.desired, self.observed, items);
+        self.growth = growth::expected(self.desired, self.observed, &self.timing.durations, self.names, items);
         let mut room = Room::new(self.names);
         for name in self.observed.storages.keys().chain(self.pods.coming.keys().copied()) {
             if let Some(disk) = self.disk(name) {

@@ -23,7 +23,7 @@ pub fn spent(
     for folder in journal::folders(runs)?.iter().rev() {
         let (mut any, mut within_any) = (false, false);
         let mut seen = BTreeSet::new();
-        journal::each(folder, THAWED, |record| {
+        journal::each(folder, &[THAWED], |record| {
             let Record::Thawed { container, path, at, frozen_ms: ms } = record else {
                 return ControlFlow::Continue(());
             };

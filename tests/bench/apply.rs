@@ -215,7 +215,7 @@ impl Bench {
                 }
             }
         });
-        Context { ports: self.ports.clone(), store: self.store.clone(), folder, events, stop, max_wait: None }
+        Context { ports: self.ports.clone(), store: self.store.clone(), folder, events, stop, max_wait: None, seen: Default::default(), hooks: Vec::new() }
     }
 
     async fn run(&self, plan: &Plan, stop: CancellationToken) -> RunResult {

@@ -189,6 +189,8 @@ impl Tool {
             events: self.listener.begin(&self.events),
             stop: self.stop.clone(),
             max_wait: self.max_wait,
+            seen: Default::default(),
+            hooks: self.desired.hooks.values().cloned().collect(),
         }
     }
 

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use crate::apply::learned::Learned;
 use crate::model::zone;
-use crate::plan::durations::Durations;
 use crate::plan::freeze::{group_of, spell};
 use crate::plan::window::{Opening, Window, start_in};
 use crate::plan::{FreezePlan, Plan, PlannedMove};
@@ -56,7 +56,7 @@ pub(crate) struct Calendar {
     windows: BTreeMap<Arc<str>, (Window, Option<Opening>)>,
     freeze: FreezePlan,
     zone: TimeZone,
-    durations: Durations,
+    learned: Arc<Learned>,
     day: Option<Date>,
     tomorrow: Timestamp,
     /// Milliseconds by group, of this day.
@@ -68,14 +68,14 @@ pub(crate) struct Calendar {
 }
 
 impl Calendar {
-    pub(crate) fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan, learned: Arc<Learned>) -> Self {
         let windows = plan.windows.iter();
         let windows = windows.filter_map(|(name, hours)| Some((Arc::from(name.as_str()), (Window::new(hours)?, None))));
         Self {
             windows: windows.collect(),
             freeze: plan.freeze.clone(),
             zone: zone(&plan.freeze.timezone).unwrap_or(TimeZone::UTC),
-            durations: plan.durations.clone(),
+            learned,
             day: None,
             tomorrow: Timestamp::MIN,
             spent: BTreeMap::new(),
@@ -223,7 +223,7 @@ impl Calendar {
 
     /// Milliseconds that a move takes at p95.
     pub(crate) fn p95_ms(&self, planned: &PlannedMove) -> u64 {
-        self.durations.of(&planned.source, &planned.destination).p95_ms(planned.copied())
+        self.learned.of(&planned.source, &planned.destination).p95_ms(planned.copied())
     }
 
     /// A move begins.
@@ -295,6 +295,8 @@ fn inside(opening: Opening, now: Timestamp, length_ms: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Observations;
+    use crate::plan::durations::Durations;
     use crate::model::{Address, Bytes, Container, ContainerKind, Hours, StorageName};
 
     fn time(text: &str) -> Timestamp {
@@ -327,7 +329,7 @@ mod tests {
                 .collect(),
             zone: TimeZone::UTC,
             freeze,
-            durations: Durations::default(),
+            learned: Arc::new(Learned::new(Durations::default(), Observations::default())),
             day: None,
             tomorrow: Timestamp::MIN,
             spent: BTreeMap::new(),

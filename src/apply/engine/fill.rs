@@ -27,7 +27,8 @@ impl Engine<'_> {
         let (outside, veto) = (self.outside(), self.pace.veto());
         // Workers that restart leave dead ends behind; without workers, what is scheduled only waits read-only.
         let sick = self.watch.holds() || !lock(&self.mover.short).is_empty();
-        self.mover.held.store(sick || veto.is_some(), Ordering::Relaxed);
+        let held = !self.waves.is_empty() && (sick || veto.is_some());
+        self.mover.held.store(held, Ordering::Relaxed);
         // What is looked into is bounded as what moves is.
         if sick || self.looked_into.len() >= self.plan.max_moves as usize {
             return;
@@ -140,6 +141,8 @@ impl Engine<'_> {
         self.hours.calendar.begin(at, planned, now);
         self.eta.begin(now);
         self.launched.insert(at);
+        let fit = self.mover.rules.learned.of(source, destination);
+        self.predicted.insert(at, fit.interval_ms(planned.copied()));
         self.slots.take(source, destination);
         self.pools.begin(planned);
         *self.crowds.entry(destination.clone()).or_default() += usize::from(next.big);

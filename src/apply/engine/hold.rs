@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use camino::Utf8Path;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
@@ -17,8 +16,8 @@ use crate::apply::gate::{self, Judgement};
 use crate::apply::journal::Journal;
 use crate::apply::port::{Approval, Ports};
 use crate::model::{Address, HookEvent, StorageName, Weight};
-use crate::plan::{Action, ActionId, After, Calm, Change, Check, Plan, Verdict, WeightChange, hold_address};
-use crate::state::journal::{self as log, Record as Entry};
+use crate::plan::{Action, ActionId, After, Calm, Change, Check, Verdict, WeightChange, hold_address};
+use crate::state::journal::{Carried, Record as Entry};
 use crate::state::{ApprovalRecord, Record};
 
 /// Between two looks for an approval, by the fleet's clock: a person who gives one sees the run go on.
@@ -38,22 +37,9 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// Reads what earlier runs began to watch. `folder`: of this run.
-    pub(crate) async fn new(plan: &Plan, folder: &Utf8Path, max_wait: Option<Duration>) -> Self {
-        let holds = plan.actions.iter().any(|action| matches!(action.change, Change::Hold { .. }));
-        let runs = folder.parent().filter(|_| holds).map(ToOwned::to_owned);
-        let read = match runs {
-            Some(runs) => tokio::task::spawn_blocking(move || log::soaks(&runs).unwrap_or_default()).await,
-            None => Ok(BTreeMap::new()),
-        };
-        // What cannot be read is watched anew: longer than needed, never shorter.
-        Self { max_wait, soaks: read.unwrap_or_default(), row: None, closed: false }
-    }
-
-    /// The newest word of earlier runs on each hold, to be written once more: their journals are not kept for ever.
-    pub(crate) fn carried(&self) -> Vec<Entry> {
-        let soak = |(hold, since): (&Address, &Timestamp)| Entry::Soak { hold: hold.clone(), since: Some(*since) };
-        self.soaks.iter().map(soak).collect()
+    /// Begins with what earlier runs began to watch.
+    pub(crate) fn new(carried: &Carried, max_wait: Option<Duration>) -> Self {
+        Self { max_wait, soaks: carried.soaks.clone(), row: None, closed: false }
     }
 }
 
@@ -433,6 +419,10 @@ impl Engine<'_> {
         for message in remarks {
             self.summary.remarks.push(message.clone());
             self.tell(Event::Warning { message });
+        }
+        if let Outcome::Done { detail: said } | Outcome::GateClosed { cause: said } = &outcome {
+            let (address, outcome) = (action.address.clone(), said.clone());
+            self.journal().note(vec![Entry::Answered { address, outcome }]);
         }
         let passed = matches!(outcome, Outcome::Done { .. });
         if passed {

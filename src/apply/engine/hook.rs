@@ -1,48 +1,88 @@
 //! Programs of the operator's: as actions around waves, and on what happens.
 
-use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+use serde_json::Value;
 
 use super::{Engine, Message, guarded};
 use crate::apply::event::{Event, Outcome};
 use crate::apply::failure::Class;
+use crate::apply::hooks;
 use crate::apply::port::{HookEnd, PortError, PortErrorKind, PortResult};
 use crate::model::{Address, Container, Hook, HookEvent};
-use crate::plan::{ActionId, Change};
+use crate::plan::{ActionId, Change, Plan};
 use crate::state::QuarantineRecord;
+use crate::state::journal::Record as Entry;
 
-/// How a program ended.
-pub(super) struct Ended {
-    hook: Hook,
-    on: HookEvent,
-    result: PortResult<HookEnd>,
+/// The clock is looked at again after at most so long, as for moves that wait for their hour.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
+
+/// How a program ended, or why it did not begin.
+pub(super) enum Ended {
+    Ran { hook: Hook, on: HookEvent, result: PortResult<HookEnd> },
+    Not(Outcome),
+}
+
+/// The window of a wave's moves.
+fn window_of<'p>(plan: &'p Plan, wave: &str) -> Option<&'p str> {
+    plan.actions.iter().find_map(|action| match &action.change {
+        Change::Moves { wave: of, window, .. } if of == wave => window.as_deref(),
+        _ => None,
+    })
 }
 
 impl Engine<'_> {
     /// What a program is told on its standard input.
     pub(super) fn told<const N: usize>(&self, on: HookEvent, address: &Address, more: [(&str, Value); N]) -> Value {
-        let mut input = Map::new();
-        input.insert("event".to_owned(), json!(on));
-        input.insert("environment".to_owned(), json!(self.plan.environment));
-        input.insert("address".to_owned(), json!(address));
-        input.extend(more.map(|(key, value)| (key.to_owned(), value)));
-        Value::Object(input)
+        hooks::input(&self.plan.environment, on, address, more)
+    }
+
+    /// Runs one of an action: before a wave not before moves of the wave may begin, so that a backup is not older than it
+    /// must be.
+    pub(super) fn run_hook_of(&mut self, id: ActionId, hook: Hook, on: HookEvent, wave: &str, input: Value) {
+        let now = self.ports().clock.now();
+        let window = if on == HookEvent::WaveStart { window_of(self.plan, wave) } else { None };
+        let closed = self.hours.calendar.closed(window, now);
+        let Some((until, why)) = closed else { return self.run_hook(Some(id), hook, on, input) };
+        let until_text = self.hours.calendar.spell(until, &why);
+        let wait = until.duration_since(now).unsigned_abs();
+        if self.max_wait.is_some_and(|most| wait > most) {
+            let until = format!("{why}; wave {wave} waits: come back at {until_text}");
+            let _ = self.sender.send(Message::Hooked(Some(id), Ended::Not(Outcome::Paused { until })));
+            return;
+        }
+        if let Some(action) = self.action(id) {
+            self.tell(Event::Waiting { what: format!("{}: {why}; it runs at {until_text}", action.address) });
+        }
+        let (ports, sender, stop) = (self.ports().clone(), self.sender.clone(), self.stop.clone());
+        tokio::spawn(async move {
+            let mut ended = None;
+            while ended.is_none() {
+                let left = until.duration_since(ports.clock.now());
+                if !left.is_positive() {
+                    let result = hooks::run(&ports, &hook, &input).await;
+                    ended = Some(Ended::Ran { hook: hook.clone(), on, result });
+                    continue;
+                }
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => ended = Some(Ended::Not(Outcome::NotStarted)),
+                    () = ports.clock.sleep(left.unsigned_abs().min(LOOK_AGAIN)) => {}
+                }
+            }
+            if let Some(ended) = ended {
+                let _ = sender.send(Message::Hooked(Some(id), ended));
+            }
+        });
     }
 
     /// Runs one; of an action, or beside everything else.
     pub(super) fn run_hook(&self, id: Option<ActionId>, hook: Hook, on: HookEvent, input: Value) {
         let (ports, sender, own) = (self.ports().clone(), self.sender.clone(), hook.clone());
-        let lacking =
-            || PortError::new(PortErrorKind::Protocol, format!("hook {}", hook.name), "it cannot be run here");
-        let failed = lacking();
-        let work = async move {
-            match &ports.operator {
-                Some(operator) => operator.run_hook(&own, &input).await,
-                None => Err(failed),
-            }
-        };
+        let work = async move { hooks::run(&ports, &own, &input).await };
         let fault = |cause: String| Err(PortError::new(PortErrorKind::Protocol, "running a hook", cause));
         guarded(work, fault, move |result| {
-            let _ = sender.send(Message::Hooked(id, Ended { hook, on, result }));
+            let _ = sender.send(Message::Hooked(id, Ended::Ran { hook, on, result }));
         });
     }
 
@@ -70,20 +110,7 @@ impl Engine<'_> {
         class: Class,
         record: &QuarantineRecord,
     ) {
-        let address = crate::state::State::quarantine_address(container);
-        let mut events = vec![HookEvent::Quarantine];
-        if class.is_failed_move() {
-            events.push(HookEvent::MoveFailed);
-        }
-        for on in events {
-            let more = [
-                ("container", json!(container)),
-                ("path", json!(path)),
-                ("cause", json!(record.cause)),
-                ("evidence", json!(record.evidence)),
-                ("remedy", json!(record.remedy)),
-            ];
-            let input = self.told(on, &address, more);
+        for (on, input) in hooks::set_aside(&self.plan.environment, container, path, Some(class), record) {
             self.run_all(on, &input);
         }
     }
@@ -104,15 +131,12 @@ impl Engine<'_> {
 
     pub(super) async fn hooked(&mut self, id: Option<ActionId>, ended: Ended) {
         self.running -= 1;
-        let Ended { hook, on, result } = ended;
-        let (well, how, output) = match result {
-            Ok(HookEnd { code: Some(0), output }) => (true, "exit code 0".to_owned(), output),
-            Ok(HookEnd { code: Some(code), output }) => (false, format!("exit code {code}"), output),
-            Ok(HookEnd { code: None, output }) => {
-                (false, format!("ended by a signal, or by its timeout of {} s", hook.timeout_seconds), output)
-            }
-            Err(error) => (false, error.to_string(), String::new()),
+        let (hook, on, result) = match (ended, id) {
+            (Ended::Ran { hook, on, result }, _) => (hook, on, result),
+            (Ended::Not(outcome), Some(id)) => return self.end(id, outcome),
+            (Ended::Not(_), None) => return,
         };
+        let (well, how, output) = hooks::ended(&hook, result);
         let name = hook.name;
         self.tell(Event::HookEnded { hook: name.clone(), on, well, how: how.clone(), output });
         let Some(id) = id else {
@@ -121,6 +145,10 @@ impl Engine<'_> {
             }
             return;
         };
+        if let Some(action) = self.action(id) {
+            let outcome = format!("hook {name}: {how}");
+            self.journal().note(vec![Entry::Answered { address: action.address.clone(), outcome }]);
+        }
         let wave = match self.action(id).map(|action| &action.change) {
             Some(Change::RunHook { wave, .. }) => wave.clone(),
             _ => String::new(),

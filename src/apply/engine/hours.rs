@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::eligible::{Calendar, Eligible, Why};
 use super::{Engine, Message};
 use crate::apply::event::{Event, Spent};
+use crate::apply::learned::Learned;
 use crate::model::Container;
 use crate::plan::freeze::group_of;
 use crate::plan::{ActionId, Change, Plan, PlannedMove};
@@ -37,9 +38,9 @@ pub(super) struct Hours {
 }
 
 impl Hours {
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan, learned: Arc<Learned>) -> Self {
         Self {
-            calendar: Calendar::new(plan),
+            calendar: Calendar::new(plan, learned),
             parked: BTreeMap::new(),
             spent: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -286,13 +287,13 @@ impl Engine<'_> {
         plan.moves.get(at).map_or(0, |one| plan.durations.of(&one.source, &one.destination).expected_ms(one.copied()))
     }
 
-    /// A move was verified: its prediction is held against what it took, and the end is predicted anew.
-    pub(super) fn measured(&mut self, at: usize, ms: u64) {
-        let plan = self.plan;
-        if let Some(one) = plan.moves.get(at) {
-            let interval = plan.durations.of(&one.source, &one.destination).interval_ms(one.copied());
+    /// A move was verified: its prediction is held against what it took, the end is predicted anew, and so is what such
+    /// moves take.
+    pub(super) fn measured(&mut self, at: usize, interval: (u64, u64), ms: u64) {
+        if let Some(one) = self.plan.moves.get(at) {
             let expected = self.expected_ms(at);
             self.eta.took(expected, interval, ms);
+            self.mover.rules.learned.took(&one.source, &one.destination, one.copied(), ms);
         }
     }
 }

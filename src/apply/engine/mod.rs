@@ -37,7 +37,7 @@ use super::{RunResult, action, cluster, proof, tally};
 use crate::model::{Container, DiskSpace, HookEvent, MoveRecord, StorageName};
 use crate::plan::ready::Queue;
 use crate::plan::{Action, ActionId, Change, Plan, WeightChange};
-use crate::state::journal::Record as Entry;
+use crate::state::journal::{Record as Entry, Tried};
 use crate::state::store::Store;
 use crate::state::{Record, State, WaveRecord};
 pub(crate) use hold::Patience;
@@ -106,6 +106,8 @@ pub(crate) struct Engine<'a> {
     pacing: pace::Pacing,
     /// Moves in flight, and those about to be.
     launched: BTreeSet<usize>,
+    /// What was predicted of each when it began: milliseconds between which 80 of 100 such moves lie.
+    predicted: BTreeMap<usize, (u64, u64)>,
     /// Of these, those that have ended and are only looked into: they keep no slot.
     looked_into: BTreeSet<usize>,
     room: Room,
@@ -129,6 +131,8 @@ pub(crate) struct Engine<'a> {
     suspects: BTreeSet<usize>,
     /// What earlier runs moved, nobody knows how far: left alone.
     doubted: BTreeSet<Container>,
+    /// Failed attempts of earlier runs.
+    tries: BTreeMap<Container, Tried>,
     /// Ends that the state holds and no checkpoint names yet.
     holds: Vec<Container>,
     /// What waits for a window or for the next day.
@@ -167,6 +171,7 @@ impl<'a> Engine<'a> {
         let told = sender.clone();
         mover.landed = Arc::new(move |container| drop(told.send(Message::Landed(container))));
         let watch = version::Watch::new(&mover.rules.version);
+        let learned = Arc::clone(&mover.rules.learned);
         state.quarantined().for_each(|(container, _)| mover.poller.dead(container));
         Self {
             plan,
@@ -186,6 +191,7 @@ impl<'a> Engine<'a> {
             pace: Pace::new(plan),
             pacing: pace::Pacing::default(),
             launched: BTreeSet::new(),
+            predicted: BTreeMap::new(),
             looked_into: BTreeSet::new(),
             room: Room::new(plan),
             pools: Pools::new(&plan.moves),
@@ -199,8 +205,9 @@ impl<'a> Engine<'a> {
             unmeasured: BTreeMap::new(),
             suspects: BTreeSet::new(),
             doubted: BTreeSet::new(),
+            tries: BTreeMap::new(),
             holds: Vec::new(),
-            hours: hours::Hours::new(plan),
+            hours: hours::Hours::new(plan, learned),
             eta: Eta::new(
                 plan.moves.iter().map(|one| plan.durations.of(&one.source, &one.destination).expected_ms(one.copied())),
             ),
@@ -227,6 +234,12 @@ impl<'a> Engine<'a> {
     /// Says what earlier runs moved of which it is not known how it ended.
     pub(crate) fn leaving(mut self, doubted: BTreeSet<Container>) -> Self {
         self.doubted = doubted;
+        self
+    }
+
+    /// Says what was tried by earlier runs and failed: it counts on.
+    pub(crate) fn tried(mut self, tries: BTreeMap<Container, Tried>) -> Self {
+        self.tries = tries;
         self
     }
 
@@ -401,7 +414,7 @@ impl<'a> Engine<'a> {
             Change::Hold { .. } => self.hold(id, action),
             Change::RunHook { hook, on, wave } => {
                 let input = self.told(*on, &action.address, [("wave", serde_json::json!(wave))]);
-                self.run_hook(Some(id), hook.clone(), *on, input);
+                self.run_hook_of(id, hook.clone(), *on, wave, input);
             }
             Change::Moves { source, .. } => {
                 let source = source.clone();
@@ -530,7 +543,13 @@ impl<'a> Engine<'a> {
         }
         self.save().await;
         let waiting = Waiting::new(self.plan, source, *first as usize, self.plan.moves_of(action), *order);
-        self.waves.insert(id, Wave::new(name, source, waiting, &prepared));
+        let mut wave = Wave::new(name, source, waiting, &prepared);
+        for (at, planned) in (*first as usize..).zip(self.plan.moves_of(action)).filter(|_| !self.tries.is_empty()) {
+            if let Some(Tried { attempts, said }) = self.tries.get(&planned.container) {
+                wave.tried(at, *attempts, said.clone());
+            }
+        }
+        self.waves.insert(id, wave);
         self.leave_doubted(id, *first as usize);
         prepared.disks.keys().for_each(|storage| self.alarm(storage));
         self.keep_pace(true);

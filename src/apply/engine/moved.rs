@@ -13,6 +13,7 @@ use crate::apply::wave::patiently;
 use crate::apply::{tally, whole};
 use crate::model::{Container, MoveRecord, StorageName};
 use crate::plan::{ActionId, PlannedMove, Verdict as Checked, need};
+use crate::state::journal::{Record as Entry, Tried};
 use crate::state::{Record, State};
 
 /// A destination's disk is measured again after that time, whatever came: others write there too, and nothing else tells.
@@ -63,12 +64,14 @@ impl Engine<'_> {
             self.slots.give(&planned.source, &planned.destination);
         }
         self.launched.remove(&at);
+        let predicted = self.predicted.remove(&at);
         match &ended {
             Ended::Verified(verified) => {
                 let took = now.duration_since(verified.intent.at).as_millis();
                 let frozen = frozen.unwrap_or_else(|| u64::try_from(took).unwrap_or(0));
                 let bytes = planned.copied();
-                self.pace.moved(self.plan, &planned.source, &planned.destination, bytes, frozen);
+                let fit = self.mover.rules.learned.of(&planned.source, &planned.destination);
+                self.pace.moved(&fit, &planned.source, &planned.destination, bytes, frozen);
             }
             Ended::Again { .. } | Ended::Quarantined { .. } | Ended::Unreachable { .. } => {
                 self.pace.failed(&planned.source, &planned.destination);
@@ -140,6 +143,7 @@ impl Engine<'_> {
                     verified.deep.map(whole::word),
                     verified.left.is_some(),
                 );
+                self.forget_tries(planned.container);
                 self.holds.push(planned.container);
                 self.unsaved += 1;
                 if self.unsaved >= CHECKPOINT_EVERY {
@@ -187,8 +191,8 @@ impl Engine<'_> {
             }
             Ended::Fatal { cause } => self.fatal = Some(cause),
         }
-        if let Some(ms) = frozen.filter(|_| verified) {
-            self.measured(at, ms);
+        if let (true, Some(ms), Some(interval)) = (verified, frozen, predicted) {
+            self.measured(at, interval, ms);
         }
         if verified || skipped || self.summary.quarantined > quarantined {
             self.settled(at);
@@ -225,6 +229,10 @@ impl Engine<'_> {
             self.quarantined(ended).await;
             return;
         }
+        let (container, said) = (planned.container, wave.tries.get(&at).map(|(said, _)| said.clone()).unwrap_or_default());
+        let tried = Tried { attempts: attempt, said };
+        self.mover.journal.note(vec![Entry::Tried { container, tried }]);
+        self.tries.insert(container, Tried { attempts: attempt, said: Vec::new() });
         if halts {
             wave.again(at);
             if class == Class::Unstarted {
@@ -385,8 +393,16 @@ impl Engine<'_> {
         }
     }
 
+    /// What was tried of a container counts no more: it has moved, or a person decides when it is tried again.
+    fn forget_tries(&mut self, container: Container) {
+        if self.tries.remove(&container).is_some() {
+            self.mover.journal.note(vec![Entry::Tried { container, tried: Tried::default() }]);
+        }
+    }
+
     pub(super) async fn quarantined(&mut self, ended: Ended) {
         let Ended::Quarantined { container, path, class, record } = ended else { return };
+        self.forget_tries(container);
         let loss = class.is_loss();
         self.summary.quarantined += 1;
         if loss {

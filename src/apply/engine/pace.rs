@@ -85,7 +85,8 @@ impl Engine<'_> {
             let Some(since) = freezing.get(&planned.container) else { continue };
             let ms = u64::try_from(at.duration_since(*since).as_millis()).unwrap_or(0);
             let (source, destination) = (&planned.source, &planned.destination);
-            if let Some(signal) = Pace::frozen(self.plan, source, destination, planned.copied(), ms) {
+            let fit = self.mover.rules.learned.of(source, destination);
+            if let Some(signal) = Pace::frozen(&fit, planned.copied(), ms) {
                 for (storage, role) in [(source, Role::Source), (destination, Role::Destination)] {
                     ends.entry(End { storage: storage.clone(), role }).or_default().push(signal.clone());
                 }

@@ -239,6 +239,9 @@ impl Probe {
         };
         let mut last = String::new();
         for attempt in 1..=TRIES {
+            if attempt > 1 {
+                self.may_move().await?;
+            }
             let task = Task { planned: planned.clone(), wave: "probe".to_owned(), attempt, disks_differ: true, until: None };
             let attempted = self.mover.attempt(task).await;
             ended.frozen.extend(self.mover.thawed().remove(&self.container));

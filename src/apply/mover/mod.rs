@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 use super::event::Event;
 use super::failure::Class;
 use super::journal::{Journal, JournalError};
+use super::learned::Learned;
 use super::poll::Poller;
 use super::port::{Cursor, PortError, PortErrorKind, PortResult, Ports};
 use super::verify::{self, Verdict};
 use super::whole;
 use crate::model::{Container, ContainerKind, Hook, MoveRecord, MoveState, RefDigest, SourceFsck, StorageName};
-use crate::plan::durations::Durations;
-use crate::plan::{self, Plan, PlannedMove};
+use crate::plan::{self, PlannedMove};
 use crate::state::QuarantineRecord;
 use crate::state::journal::{Intent, Record, Side};
 
@@ -45,22 +45,22 @@ pub(crate) struct Rules {
     /// GitLab's, as the run found it; empty: it could not be read.
     pub(crate) version: String,
     pub(crate) hooks: Vec<Hook>,
-    pub(crate) durations: Durations,
+    pub(crate) learned: Arc<Learned>,
     pub(crate) source_fsck: SourceFsck,
     /// Checks of whole repositories, few at once.
     pub(crate) checks: tokio::sync::Semaphore,
 }
 
 impl Rules {
-    pub(crate) fn new(run: &str, version: String, plan: Option<&Plan>) -> Arc<Self> {
-        Arc::new(Self {
-            run: run.to_owned(),
-            version,
-            hooks: plan.map(|plan| plan.hooks.clone()).unwrap_or_default(),
-            durations: plan.map(|plan| plan.durations.clone()).unwrap_or_default(),
-            source_fsck: plan.map(|plan| plan.source_fsck).unwrap_or_default(),
-            checks: tokio::sync::Semaphore::new(whole::AT_ONCE),
-        })
+    pub(crate) fn new(
+        run: &str,
+        version: String,
+        hooks: Vec<Hook>,
+        learned: Learned,
+        source_fsck: SourceFsck,
+    ) -> Arc<Self> {
+        let checks = tokio::sync::Semaphore::new(whole::AT_ONCE);
+        Arc::new(Self { run: run.to_owned(), version, hooks, learned: Arc::new(learned), source_fsck, checks })
     }
 }
 

@@ -94,7 +94,7 @@ pub(super) fn longest(fit: &Fit, bytes: Bytes) -> u64 {
 impl Mover {
     /// Seconds that a move may be `started` before its bytes are looked at.
     pub(super) fn started_limit(&self, intent: &Intent) -> u64 {
-        longest(self.rules.durations.of(&intent.source, &intent.destination), intent.bytes)
+        longest(&self.rules.learned.of(&intent.source, &intent.destination), intent.bytes)
     }
 
     /// Looks at a move that stays in a state.

@@ -11,6 +11,7 @@ use super::veto::Answer;
 use super::window::{MoveEnd, Window};
 use super::{End, Role};
 use crate::model::{Bytes, StorageName};
+use crate::plan::durations::Fit;
 use crate::plan::{Plan, Verdict};
 
 /// A repository that is read-only for longer than this, and ten times its prediction, is a matter of safety: whatever
@@ -123,13 +124,12 @@ impl Pace {
     /// A move ended well.
     pub(crate) fn moved(
         &mut self,
-        plan: &Plan,
+        fit: &Fit,
         source: &StorageName,
         destination: &StorageName,
         bytes: Bytes,
         frozen_ms: u64,
     ) {
-        let fit = plan.durations.of(source, destination);
         let end = MoveEnd { bytes: bytes.0, frozen_ms, predicted_ms: fit.expected_ms(bytes), fixed_ms: fit.fixed_ms };
         self.note(source, destination, |window| window.moved(end));
     }
@@ -153,13 +153,11 @@ impl Pace {
 
     /// What a repository that has been read-only for so long says of its ends; `None`: nothing.
     pub(crate) fn frozen(
-        plan: &Plan,
-        source: &StorageName,
-        destination: &StorageName,
+        fit: &Fit,
         bytes: Bytes,
         ms: u64,
     ) -> Option<Signal> {
-        let predicted = plan.durations.of(source, destination).expected_ms(bytes);
+        let predicted = fit.expected_ms(bytes);
         let long = ms > FROZEN && ms > predicted.saturating_mul(FROZEN_TIMES);
         let why =
             || format!("a repository has been read-only for {} min, predicted {} s", ms / 60_000, predicted / 1000);

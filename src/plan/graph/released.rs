@@ -1,7 +1,8 @@
 //! The edges around what releases weights and moves: probes, steps of the ramp, holds, programs around waves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 
 use super::{Graph, Link};
@@ -109,6 +110,34 @@ impl Graph {
             }
         }
         edges
+    }
+
+    /// Has a program before a wave wait for all that the wave's moves wait for: a backup is worth the more the less time lies
+    /// between it and the moves.
+    pub(super) fn start_late(&mut self) {
+        let mut starts: BTreeMap<&str, Vec<NodeIndex>> = BTreeMap::new();
+        let mut moves: BTreeMap<&str, Vec<NodeIndex>> = BTreeMap::new();
+        for node in self.graph.node_indices() {
+            match self.graph.node_weight(node).map(|action| &action.change) {
+                Some(Change::RunHook { on: HookEvent::WaveStart, wave, .. }) => starts.entry(wave).or_default().push(node),
+                Some(Change::Moves { wave, .. }) => moves.entry(wave).or_default().push(node),
+                _ => {}
+            }
+        }
+        let mut edges = Vec::new();
+        for (wave, starts) in &starts {
+            let moves = moves.get(wave).into_iter().flatten();
+            let before: BTreeSet<NodeIndex> =
+                moves.flat_map(|node| self.graph.neighbors_directed(*node, Direction::Incoming)).collect();
+            for start in starts {
+                let known: BTreeSet<NodeIndex> = self.graph.neighbors_directed(*start, Direction::Incoming).collect();
+                let new = before.iter().filter(|node| !starts.contains(node) && !known.contains(node));
+                edges.extend(new.map(|node| (*node, *start)));
+            }
+        }
+        for (from, to) in edges {
+            self.graph.add_edge(from, to, Link::order("the program runs right before its wave"));
+        }
     }
 
     fn ramp_edges(&self, ramp: &BTreeMap<u8, [Option<NodeIndex>; 2]>, weights: &[NodeIndex], edges: &mut Edges) {

@@ -1,6 +1,5 @@
 //! The file: frames written and read, packed and unpacked.
 
-use std::collections::BTreeMap;
 use std::io::{BufReader, ErrorKind, Read};
 use std::ops::ControlFlow;
 
@@ -9,7 +8,6 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use super::{FILE, Log, MOST_BYTES, PACKED, Record, THAWED};
-use crate::model::Address;
 
 /// Appends records to the bytes of a journal.
 pub fn encode(records: &[Record], into: &mut Vec<u8>) {
@@ -144,14 +142,14 @@ pub(in crate::state) fn folders(runs: &Utf8Path) -> std::io::Result<Vec<Utf8Path
     Ok(folders)
 }
 
-/// Visits the records of a run's journal, packed or not, whose payloads begin with a tag, like `{"record":"soak"`: others,
-/// with all their references, are not parsed; until one says to stop. A torn tail ends the journal, as it does for recovery.
+/// Visits the records of a run's journal, packed or not, whose payloads begin with one of these, like `{"record":"soak"`:
+/// others, with all their references, are not parsed; until one says to stop. A torn tail ends the journal, as it does for recovery.
 ///
 /// # Errors
 /// The file system's, with the path; a packed journal that is damaged.
 pub(in crate::state) fn each(
     folder: &Utf8Path,
-    tag: &[u8],
+    tags: &[&[u8]],
     mut visit: impl FnMut(Record) -> ControlFlow<()>,
 ) -> std::io::Result<()> {
     let (plain, packed) = (folder.join(FILE), folder.join(PACKED));
@@ -164,7 +162,7 @@ pub(in crate::state) fn each(
     };
     let mut payloads = Payloads::new(reader);
     while let Some(payload) = payloads.next()? {
-        if payload.starts_with(tag)
+        if tags.iter().any(|tag| payload.starts_with(tag))
             && let Ok(record) = serde_json::from_slice(payload)
             && visit(record).is_break()
         {
@@ -172,35 +170,6 @@ pub(in crate::state) fn each(
         }
     }
     Ok(())
-}
-
-/// Since when each hold is watched, by its address: the newest word of all runs that are kept, finished or not. A run that
-/// cannot be read counts for nothing: its holds are watched anew.
-///
-/// # Errors
-/// The file system's, with the path.
-pub fn soaks(runs: &Utf8Path) -> std::io::Result<BTreeMap<Address, Timestamp>> {
-    let mut found = BTreeMap::new();
-    for folder in folders(runs)? {
-        let mut of_run = Vec::new();
-        let read = each(&folder, br#"{"record":"soak""#, |record| {
-            if let Record::Soak { hold, since } = record {
-                of_run.push((hold, since));
-            }
-            ControlFlow::Continue(())
-        });
-        match read {
-            Err(_) if folder.join(PACKED).is_file() => continue,
-            read => read?,
-        }
-        for (hold, since) in of_run {
-            match since {
-                Some(since) => drop(found.insert(hold, since)),
-                None => drop(found.remove(&hold)),
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// Packs the journal of a finished run and deletes the oldest packed ones above `keep`, but for those that kept a repository
@@ -230,7 +199,7 @@ pub fn pack(runs: &Utf8Path, run: &str, keep: usize, recent: Timestamp) -> std::
 /// True when a run's journal has a freeze that began since then. One that cannot be read has none.
 fn froze_since(folder: &Utf8Path, recent: Timestamp) -> bool {
     let mut found = false;
-    let read = each(folder, THAWED, |record| match record {
+    let read = each(folder, &[THAWED], |record| match record {
         Record::Thawed { at, .. } if at >= recent => {
             found = true;
             ControlFlow::Break(())

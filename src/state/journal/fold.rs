@@ -218,7 +218,7 @@ impl Folded {
                     self.quarantined.push((container, *quarantine, loss));
                 }
             }
-            b"checkpoint" | b"thawed" | b"throttled" | b"soak" => {}
+            b"checkpoint" | b"thawed" | b"throttled" | b"soak" | b"tried" | b"carried" | b"answered" => {}
             _ => self.take_other(decode(payload)?)?,
         }
         Some(())

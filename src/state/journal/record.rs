@@ -135,6 +135,23 @@ pub enum Record {
         /// Since when it is watched, by the fleet's clock; `None`: a later watching begins anew.
         since: Option<Timestamp>,
     },
+    /// Attempts of a move came to nothing so far, over all runs; none: they count no more.
+    Tried {
+        /// What did not move.
+        container: Container,
+        /// How often, and what was said.
+        #[serde(flatten)]
+        tried: Tried,
+    },
+    /// What stands before is what was to be known of earlier runs.
+    Carried,
+    /// A gate or a program of the operator's has answered, or has ended.
+    Answered {
+        /// The action's address.
+        address: Address,
+        /// What came of it, as it was told.
+        outcome: String,
+    },
     /// The probe's project leaves home, or is back.
     Probe {
         /// The project.
@@ -156,6 +173,16 @@ pub enum Record {
     },
     /// The run is over, and nothing is in doubt.
     Ended,
+}
+
+/// Failed attempts of one move.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// How many, within the budget of a repository.
+    pub attempts: u32,
+    /// What each of the latest said, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub said: Vec<String>,
 }
 
 /// What is needed to follow a move that nobody remembers.

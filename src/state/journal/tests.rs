@@ -269,13 +269,22 @@ fn the_clock_of_a_hold_outlives_its_run_and_ends_when_it_was_passed() {
     let write = |run: &str, records: &[Record]| {
         JournalFile::create(&runs.join(run)).expect("made").append(records).expect("written");
     };
-    assert_eq!(soaks(&runs.join("none")).expect("read"), BTreeMap::new());
-    write("1", &[soak("a", Some(10)), intent(1), soak("b", Some(20)), Record::Ended]);
-    pack(runs, "1", 5, Timestamp::MIN).expect("packed");
-    write("2", &[soak("b", None), soak("c", Some(30))]);
-    let found = soaks(runs).expect("read");
-    let found: Vec<_> = found.iter().map(|(a, t)| (a.key.as_deref().expect("keyed"), *t)).collect();
-    assert_eq!(found, [("a", at(10)), ("c", at(30))]);
+    let tried = |id, attempts| {
+        let said = vec!["no".to_owned(); attempts as usize];
+        Record::Tried { container: container(id), tried: Tried { attempts, said } }
+    };
+    assert_eq!(Carried::read_now(&runs.join("none")), Carried::default());
+    write("1", &[soak("old", Some(1)), tried(9, 1), Record::Ended]);
+    write("2", &[Record::Carried, soak("a", Some(10)), intent(1), soak("b", Some(20)), tried(1, 1), tried(2, 1), Record::Ended]);
+    pack(runs, "2", 5, Timestamp::MIN).expect("packed");
+    write("3", &[soak("b", None), soak("c", Some(30)), tried(1, 2), tried(2, 0)]);
+    let found = Carried::read_now(runs);
+    let soaks: Vec<_> = found.soaks.iter().map(|(a, t)| (a.key.as_deref().expect("keyed"), *t)).collect();
+    assert_eq!(soaks, [("a", at(10)), ("c", at(30))], "what stands before the mark of all is old");
+    assert_eq!(found.tries.iter().map(|(c, t)| (c.id, t.attempts)).collect::<Vec<_>>(), [(1, 2)]);
+    write("4", &found.records().collect::<Vec<_>>());
+    fs::remove_dir_all(runs.join("3")).expect("removed");
+    assert_eq!(Carried::read_now(runs), found, "the next run has all of it");
 }
 
 #[test]

@@ -329,6 +329,8 @@ impl Tool {
             folder,
             events: self.listener.begin(&self.events),
             max_wait: None,
+            seen: Default::default(),
+            hooks: Vec::new(),
             stop: self.stop.clone(),
         }
     }
