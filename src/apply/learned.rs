@@ -74,9 +74,9 @@ mod tests {
         let planned = Fit { fixed_ms: 1000, samples: 500, ..Fit::default() };
         let learned = Learned::new(Durations { overall: planned, pairs: Vec::new() }, Observations::default());
         let (a, b) = (name("a"), name("b"));
-        (0..24).for_each(|_| learned.took(&a, &b, Bytes(1000), 9000));
+        (0..24).for_each(|n| learned.took(&a, &b, Bytes(1000 << (n % 2)), 9000));
         assert_eq!(learned.of(&a, &b), planned, "24 are too few");
-        (0..16).for_each(|_| learned.took(&a, &b, Bytes(1000), 9000));
+        (0..16).for_each(|n| learned.took(&a, &b, Bytes(1000 << (n % 2)), 9000));
         let fit = learned.of(&a, &b);
         assert!((8900..=9100).contains(&fit.expected_ms(Bytes(1000))), "{fit:?}");
         assert!((8900..=9100).contains(&learned.of(&b, &a).expected_ms(Bytes(1000))), "others go by all together");

@@ -121,7 +121,8 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
         Err(e) => return RunResult { state, summary: Summary::default(), fatal: Some(e.to_string()) },
     };
     // What earlier runs left to know is written down once more: their journals are not kept for ever.
-    let carried = Carried::read(&runs).await;
+    let earlier = runs.clone();
+    let carried = tokio::task::spawn_blocking(move || Carried::read(&earlier)).await.unwrap_or_default();
     let mut first = vec![recover::began(&plan.environment)];
     first.extend(carried.records());
     if let Err(e) = journal.append(first).await {

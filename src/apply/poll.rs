@@ -31,7 +31,7 @@ const PAGES: u32 = 3;
 /// Pages that are read for what others have under way, to the first with a move that has ended: somebody who schedules in
 /// bulk fills many.
 const PAGES_AROUND: u32 = 20;
-/// The families of moves.
+/// The families of moves, those with most first.
 const KINDS: [ContainerKind; 3] = [ContainerKind::Project, ContainerKind::Snippet, ContainerKind::GroupWiki];
 
 type Key = (ContainerKind, u64);
@@ -148,6 +148,11 @@ impl Inner {
     /// True when there is nothing to look at.
     fn is_idle(&self) -> bool {
         self.watched.is_empty() && self.kept.is_none()
+    }
+
+    /// True while only moves of others tell when ours may begin.
+    fn waits_for_others(&self) -> bool {
+        self.watched.is_empty() && self.kept.is_some()
     }
 
     /// Seconds that a move may be in a state.
@@ -269,7 +274,7 @@ impl Poller {
                     } else {
                         ports.clock.sleep(pause).await;
                     }
-                    let around = lock(&inner).watched.is_empty();
+                    let around = lock(&inner).waits_for_others().then_some(&KINDS[..]);
                     if round(&ports, &inner, around).await {
                         news.notify_one();
                     }
@@ -367,10 +372,13 @@ impl Poller {
         }
     }
 
-    /// Looks once at what others have under way, before anything of ours is.
+    /// Looks at what others have under way, before anything of ours is.
     pub(crate) async fn look_around(&self) {
         if lock(&self.inner).watched.is_empty() {
-            round(&self.ports, &self.inner, true).await;
+            round(&self.ports, &self.inner, Some(&KINDS[..1])).await;
+            let mut inner = lock(&self.inner);
+            let others = inner.foreign.values().sum();
+            inner.workers.begin_beside(others);
         }
     }
 
@@ -397,13 +405,14 @@ fn pause(youngest: Option<Timestamp>, now: Timestamp) -> Duration {
     (age / SHARE).clamp(INTERVAL, SLOWEST)
 }
 
-/// Reads all families of which something is followed; `around`: all families, for what others have under way. True: there
-/// is news beside moves that ended.
-async fn round(ports: &Ports, inner: &Mutex<Inner>, around: bool) -> bool {
+/// Reads all families of which something is followed; `around`: these, for what others have under way. True: there is news
+/// beside moves that ended.
+async fn round(ports: &Ports, inner: &Mutex<Inner>, around: Option<&[ContainerKind]>) -> bool {
     let mut look = Look::default();
     let mut scheduled = BTreeMap::new();
     let before = lock(inner).foreign.clone();
     for kind in KINDS {
+        let around = around.is_some_and(|kinds| kinds.contains(&kind));
         poll(ports, inner, kind, around, &mut look, &mut scheduled).await;
     }
     let mut inner = lock(inner);
@@ -481,6 +490,7 @@ async fn poll(
             foreign += usize::from(!ours && !lost);
             if queued(&record.state) {
                 scheduled.insert(key, looks);
+                look.fresh += usize::from(looks == 0);
                 if record.id > taken && looks > 0 {
                     look.waiting += 1;
                     look.doubtful += usize::from(looks > DOUBTFUL);

@@ -15,6 +15,8 @@ mod failures;
 mod first_move;
 mod fmt;
 #[cfg(feature = "sandbox")]
+mod held;
+#[cfg(feature = "sandbox")]
 mod inventory;
 #[cfg(feature = "sandbox")]
 mod laws;

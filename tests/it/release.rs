@@ -401,6 +401,9 @@ async fn law_5_a_crash_anywhere_ends_in_the_same_world() {
         tool.desired.rollout.ramp = vec![25, 100];
         tool.desired.rollout.soak_seconds = 300;
         tool.fleet.set_metric(ERRORS, Some(0.1));
+        let on = BTreeSet::from([HookEvent::WaveDone]);
+        let hook = Hook { name: "after".into(), exec: vec!["x".into()], on, timeout_seconds: 1 };
+        tool.desired.hooks.insert("after".into(), hook);
         (tool, canary)
     };
     let (mut calm, canary) = make();
@@ -449,6 +452,9 @@ async fn law_5_a_crash_anywhere_ends_in_the_same_world() {
             .filter_map(|r| if let Record::Hold(h) = r { Some(h.passed) } else { None })
             .collect();
         assert_eq!(holds, [true; 4], "call {call}: both steps of the ramp and both waves");
+        let ran = tool.fleet.hooks_run();
+        let waves: BTreeSet<&str> = ran.iter().filter_map(|(_, input)| input["wave"].as_str()).collect();
+        assert_eq!(waves, BTreeSet::from(["rest", "sample"]), "call {call}: the program ran at both ends: {ran:?}");
         let shares: Vec<f64> = weights(&tool).iter().map(share).collect();
         assert!(shares.is_sorted(), "call {call}: no step back: {shares:?}");
     }

@@ -327,7 +327,8 @@ mod tests {
             let failed = row.seen.starts_with("`failed`") && row.action != Accept;
             assert_eq!(row.class.is_failed_move(), failed, "{:?}", row.class);
             assert_eq!(row.class.is_loss(), crate::plan::is_possible_loss(row.cause), "plans look for it");
-            assert_eq!(row.action == DeadEnd, row.remedy.contains("{console}") && row.urgent, "{:?}", row.class);
+            let frozen = row.action == DeadEnd || row.class == Class::ReadOnly;
+            assert_eq!(frozen, row.remedy.contains("{console}") && row.urgent, "{:?}", row.class);
         }
     }
 

@@ -90,6 +90,8 @@ pub(crate) struct Mover {
     pub(crate) held: Arc<AtomicBool>,
     /// Sources that were found whole, as they were then: not checked again while they are so.
     pub(crate) whole: Arc<Mutex<BTreeMap<Container, Vec<Option<RefDigest>>>>>,
+    /// Of whom GitLab told the moves last.
+    pub(crate) answered: Arc<Mutex<Option<Container>>>,
     /// Told when a move has ended whose destination is looked into yet: it keeps no slot.
     pub(crate) landed: Arc<dyn Fn(Container) + Send + Sync>,
 }
@@ -202,6 +204,7 @@ impl Mover {
             places: Places::default(),
             held: Arc::default(),
             whole: Arc::default(),
+            answered: Arc::default(),
             landed: Arc::new(|_| {}),
         }
     }
@@ -224,9 +227,11 @@ impl Mover {
         }
     }
 
-    /// True when GitLab and a source's Gitaly answer: what failed just now concerns one repository.
+    /// True when GitLab answers the same question about another repository, and a source's Gitaly answers: what failed just
+    /// now concerns one repository.
     async fn others_are_answered(&self, source: &StorageName) -> bool {
-        let (gitlab, gitaly) = (self.ports.gitlab.version(), self.ports.gitaly.server(source));
+        let Some(other) = *self.answered.lock().unwrap_or_else(std::sync::PoisonError::into_inner) else { return false };
+        let (gitlab, gitaly) = (self.ports.gitlab.moves_of(other, 1), self.ports.gitaly.server(source));
         let (gitlab, gitaly) = tokio::join!(gitlab, gitaly);
         gitlab.is_ok() && gitaly.is_ok()
     }
@@ -268,6 +273,7 @@ impl Mover {
         };
         let (before_id, live) = newest.as_ref().map_or((0, false), |m| (m.id, !m.state.is_terminal()));
         self.places.saw(container, before_id);
+        *self.answered.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(container);
         let lists = &*self.ports.gitlab;
         let on_source = !live && self.places.is_on(lists, &planned.source, container, newest.as_ref()).await;
         let now = match on_source {

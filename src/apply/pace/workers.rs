@@ -24,6 +24,8 @@ pub(crate) struct Look {
     pub(crate) waiting: usize,
     /// Those of `waiting` that have waited for long: perhaps their jobs are lost.
     pub(crate) doubtful: usize,
+    /// Scheduled since the look before: perhaps they wait.
+    pub(crate) fresh: usize,
     /// All that have not ended.
     pub(crate) outstanding: usize,
     /// Since the look before, more would have been scheduled, had more been known to be taken.
@@ -73,6 +75,13 @@ impl Default for Workers {
 }
 
 impl Workers {
+    /// Others have so many moves under way, and nothing of ours is: whether another worker is free, one move of ours tells.
+    pub(crate) fn begin_beside(&mut self, others: usize) {
+        if !self.found && others > 0 {
+            self.slots = self.slots.min(others + 1);
+        }
+    }
+
     /// Moves of all that may be outstanding.
     pub(crate) fn slots(&self) -> usize {
         self.slots.saturating_add(self.excused)
@@ -117,7 +126,10 @@ impl Workers {
             if let Some(known) = self.known.filter(|known| *known > self.slots) {
                 self.slots = self.slots.saturating_mul(2).min(known);
             } else if !self.found {
-                self.slots = self.slots.saturating_mul(2);
+                // Where many have only just been scheduled, the next look tells whether they wait.
+                if look.fresh.saturating_mul(2) <= look.at_work {
+                    self.slots = self.slots.saturating_mul(2);
+                }
             } else if self.quiet >= self.try_after {
                 self.slots += 1;
                 self.quiet = 0;

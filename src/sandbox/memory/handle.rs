@@ -214,6 +214,25 @@ impl Handle {
         self.inner().failures.insert(method, (times, kind));
     }
 
+    /// GitLab fails for good when it is asked for the moves of one container.
+    pub fn fail_about(&self, container: Container, kind: PortErrorKind) {
+        self.inner().broken.insert(container, kind);
+    }
+
+    /// Somebody makes a container read-only, or writable, beside all moves.
+    pub fn set_read_only(&self, container: Container, read_only: bool) {
+        self.inner().world.freeze(container, read_only);
+    }
+
+    /// A project's repository has so many bytes from now on, as far as GitLab and its moves are concerned.
+    pub fn set_size(&self, project: u64, bytes: u64) {
+        let mut inner = self.inner();
+        let found = inner.world.projects_after(None, 0).find(|one| one.id == project).cloned();
+        if let Some(one) = found {
+            inner.world.put_project(Project { repository_size: bytes, ..one });
+        }
+    }
+
     /// A storage's Gitaly does not answer, or does again.
     pub fn set_reachable(&self, storage: &StorageName, reachable: bool) {
         let mut inner = self.inner();

@@ -54,6 +54,7 @@ impl MemoryFleet {
             kill: None,
             killed: false,
             failures: BTreeMap::new(),
+            broken: BTreeMap::new(),
             silent: BTreeSet::new(),
             script: scripted::Script::default(),
         };
@@ -120,6 +121,8 @@ struct Inner {
     kill: Option<(u64, KillPoint)>,
     killed: bool,
     failures: BTreeMap<&'static str, (u32, PortErrorKind)>,
+    /// Containers whose moves cannot be asked for.
+    broken: BTreeMap<Container, PortErrorKind>,
     silent: BTreeSet<StorageName>,
     script: scripted::Script,
 }

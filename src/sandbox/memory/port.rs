@@ -282,6 +282,9 @@ impl GitLab for Port {
         let path = format!("/{}s/{}/repository_storage_moves", family(container.kind), container.id);
         let call = format!("GET /api/v4{path}");
         self.get("moves_of", path, |inner| {
+            if let Some(kind) = inner.broken.get(&container) {
+                return Err(PortError::new(*kind, &call, "500 Internal Server Error"));
+            }
             families(&inner.world, container.kind, &call)?;
             if inner.world.housed(container).is_none() {
                 return Err(PortError::new(PortErrorKind::NotFound, &call, "404 Not Found"));

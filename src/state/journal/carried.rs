@@ -26,12 +26,7 @@ pub struct Carried {
 impl Carried {
     /// Reads the newest word of the runs below a folder: back to one that has all of those before it. What cannot be read
     /// counts for nothing: holds are watched anew, and attempts begin anew.
-    pub async fn read(runs: &Utf8Path) -> Self {
-        let runs = runs.to_owned();
-        tokio::task::spawn_blocking(move || Self::read_now(&runs)).await.unwrap_or_default()
-    }
-
-    pub(super) fn read_now(runs: &Utf8Path) -> Self {
+    pub fn read(runs: &Utf8Path) -> Self {
         let mut read = Vec::new();
         for folder in folders(runs).unwrap_or_default().iter().rev() {
             let mut records = Vec::new();
