@@ -17,7 +17,7 @@ use super::preflight::Preflight;
 use super::report::Report;
 use super::select::Selection;
 use super::waves::Waves;
-use super::{Change, Level, MoveOrder, Options, Plan, Rename, WaitingOn, growth, is_possible_loss};
+use super::{After, Change, Level, MoveOrder, Options, Plan, Rename, WaitingOn, growth, is_possible_loss};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::model::{Bytes, Container, Desired, DiskSpace, MoveRecord, Observed, Repository, StorageName};
 use crate::state::State;
@@ -35,7 +35,7 @@ pub fn make(desired: &Desired, observed: &Observed, state: &State, options: &Opt
     let (followed, renames, taken) = moved::follow(state, &desired.moved);
     let recorded = state;
     let state = &followed;
-    let selection = Selection::new(desired, options)?;
+    let selection = Selection::new(desired, state, options)?;
     let claims = Claims::new(desired, observed)?;
     let live = live_moves(observed);
     let named = desired.assignments.iter().flat_map(|a| a.from.iter().chain(&a.to));
@@ -158,6 +158,11 @@ impl<'a> Planner<'a, '_> {
     /// True when all of the configuration is planned for.
     pub(super) fn selection_is_all(&self) -> bool {
         self.selection.is_all()
+    }
+
+    /// True for a hold that a target names.
+    pub(super) fn targets(&self, hold: &After) -> bool {
+        self.selection.is_target_hold(hold)
     }
 
     /// True for a storage that is to be emptied.
