@@ -80,6 +80,14 @@ pub fn line_at(text: &str, offset: u32) -> &str {
     line.get(..line.char_indices().nth(WIDTH).map_or(line.len(), |(i, _)| i)).unwrap_or(line)
 }
 
+/// True for what must not reach a terminal as it is: control characters, bidirectional and invisible format
+/// characters, line and paragraph separators.
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
 /// A place in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {

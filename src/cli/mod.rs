@@ -61,8 +61,7 @@ pub fn run() -> u8 {
 /// Prepares the process and runs the command.
 fn start(cli: &Cli, terminal: Terminal) -> Result<Exit, Failure> {
     log(cli.global.verbose);
-    // All clients share one TLS provider; a second installation is refused, which is well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::live::install_tls_provider();
     if let Some(folder) = &cli.global.directory {
         std::env::set_current_dir(folder).map_err(|error| {
             Failure::new(format!("-C {}: {error}", folder.display()), "Name the folder that holds the *.hcl files.")

@@ -1,13 +1,20 @@
 //! Rules for what is laid over a pod's own objects: `extra` over the StatefulSet, `config` over Gitaly's config.toml,
 //! tolerations. Each is told at the smallest part that is written out; K-numbers are those of gitaly-kubernetes §8.
 
+mod containers;
+mod gitaly;
+mod tolerations;
+
+pub(super) use gitaly::config;
+pub(super) use tolerations::tolerations;
+
 use serde_json::Value as Json;
 
 use super::scope::Report;
 use crate::diag::{Diagnostic, Span};
 use crate::expr::Value;
 use crate::expr::tree::{Kind, Node};
-use crate::model::quantity::Quantity;
+use containers::not_guaranteed;
 
 /// A patch, and the expression that it came from. Places are JSON pointers.
 struct Patch<'a> {
@@ -94,14 +101,6 @@ const NOT_HERE: &[(&str, &str)] = &[
 
 const OUR_LABELS: [&str; 4] =
     ["tranship/storage", "app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by"];
-/// Where Gitaly's container finds its disk, its configuration, its secrets and its cgroup.
-const OUR_MOUNTS: [&str; 5] = [
-    "/home/git/repositories",
-    "/etc/gitaly/templates",
-    "/etc/gitlab-secrets",
-    "/run/gitaly/cgroup",
-    "/etc/gitaly-cgroup",
-];
 const OUR_VOLUMES: [&str; 5] = ["repo-data", "gitaly-config", "gitaly-secrets", "cgroup", "gitaly-cgroup"];
 
 /// Checks a strategic merge patch over the StatefulSet. `graceful`: seconds that Gitaly may take to stop.
@@ -340,131 +339,6 @@ impl Patch<'_> {
             }
         }
     }
-
-    /// What is mounted over, into or around a place of tranship's own takes it away: Gitaly would start on an empty disk.
-    fn mounts(&mut self, container_at: &str, container: &Json) {
-        let at = format!("{container_at}/volumeMounts");
-        const REMOVES: &str = "Removes what is needed";
-        match container.get("volumeMounts") {
-            None => return,
-            Some(Json::Array(_)) => {}
-            Some(Json::Null) => {
-                let detail = "This takes away all that Gitaly's container mounts, its disk among them.";
-                return self.error("config/pod-mount", REMOVES, &at, detail, "Add mounts to it.");
-            }
-            Some(_) => {
-                let detail = "`volumeMounts` must be a list here.";
-                return self.error("config/pod-mount", "Not a patch", &at, detail, "");
-            }
-        }
-        for (pointer, mount) in self.items(&at) {
-            let path = mount.get("mountPath").and_then(Json::as_str);
-            let Some(path) = path else {
-                let replaces = mount.get("$patch").and_then(Json::as_str) == Some("replace");
-                let detail = if replaces {
-                    "This replaces all that Gitaly's container mounts, its disk among them."
-                } else {
-                    "A mount is told by its `mountPath`, to be added or to be patched."
-                };
-                let summary = if replaces { REMOVES } else { "Mount without a path" };
-                self.error("config/pod-mount", summary, &pointer, detail, "Add mounts to it.");
-                continue;
-            };
-            if let Some(ours) = OUR_MOUNTS.iter().find(|ours| nested(path, ours) || nested(ours, path)) {
-                let what = if *ours == "/home/git/repositories" {
-                    "where Gitaly has its disk: it would start on an empty one, and GitLab would find no repository"
-                } else {
-                    "what Gitaly's container needs as tranship makes it"
-                };
-                let detail = format!("{path:?} would hide or change {ours}, {what}.");
-                self.error("config/pod-mount", "Mounted over what is needed", &pointer, detail, "Mount it elsewhere.");
-            }
-        }
-    }
-
-    /// Every container must leave the pod Guaranteed.
-    fn containers(&mut self, list: &str) {
-        for (pointer, container) in self.items(&format!("{POD}/{list}")) {
-            let Some(name) = container.get("name").and_then(Json::as_str) else {
-                let detail = "A container is told by its `name`, to be added or to be patched.";
-                self.error("config/pod-extra", "Container without a name", &pointer, detail, "");
-                continue;
-            };
-            let directive = container.get("$patch").and_then(Json::as_str);
-            let ours =
-                (list == "containers" && name == "gitaly") || (list == "initContainers" && name == "init-cgroups");
-            if ours && matches!(directive, Some("delete" | "replace")) {
-                let detail = format!("This takes the container {name:?} away, and the storage cannot do without.");
-                self.error("config/pod-extra", "Removes what is needed", &pointer, detail, "Change parts of it.");
-                continue;
-            }
-            for (at, variable) in self.items(&format!("{pointer}/env")) {
-                let name = variable.get("name").and_then(Json::as_str).unwrap_or_default();
-                if holds_secret(name) && variable.get("value").is_some_and(Json::is_string) {
-                    let at = format!("{at}/value");
-                    self.out.masks.push(place(self.node, &at));
-                    self.error("config/secret", "Secret must be a reference", &at, IN_THE_OPEN, "Take it from a Secret: valueFrom = { secretKeyRef = { name = \"…\", key = \"…\" } }. If a real secret stands here, revoke it.");
-                }
-            }
-            if ours && name == "gitaly" {
-                self.mounts(&pointer, &container);
-            }
-            let resources = format!("{pointer}/resources");
-            if ours {
-                let attributes = [
-                    ("resources", "`cpu` and `memory` of the pod spec say this"),
-                    ("image", "`image` of the pod spec says this"),
-                ];
-                for (field, why) in attributes.iter().filter(|_| name == "gitaly") {
-                    if container.get(field).is_some() {
-                        let at = format!("{pointer}/{field}");
-                        self.error("config/pod-extra", "Not for a patch", &at, format!("{why}."), "Remove it here.");
-                    }
-                }
-                if name != "gitaly"
-                    && let Some(why) = container.get("resources").and_then(not_guaranteed)
-                {
-                    self.error(
-                        "config/pod-qos",
-                        "Not Guaranteed",
-                        &resources,
-                        format!("{why}. (K07)"),
-                        "Remove it: they are set.",
-                    );
-                }
-            } else if directive != Some("delete") {
-                let given = container.get("resources");
-                let why = match given {
-                    Some(given) => not_guaranteed(given),
-                    None => Some("it has no `resources`".to_owned()),
-                };
-                if let Some(why) = why {
-                    let at = if given.is_some() { &resources } else { &pointer };
-                    let detail = format!(
-                        "With the container {name:?} the pod is not Guaranteed: {why}. It would be among the first to be killed when the node runs short. (K07)"
-                    );
-                    let help = "For example: resources = { limits = { cpu = \"100m\", memory = \"64Mi\" }, requests = { cpu = \"100m\", memory = \"64Mi\" } }";
-                    self.error("config/pod-qos", "Not Guaranteed", at, detail, help);
-                }
-            }
-        }
-    }
-}
-
-/// True when a path is another one or lies below it, however the two are written.
-fn nested(path: &str, above: &str) -> bool {
-    fn parts(path: &str) -> Vec<&str> {
-        let mut parts = Vec::new();
-        for part in path.split('/') {
-            match part {
-                "" | "." => {}
-                ".." => drop(parts.pop()),
-                part => parts.push(part),
-            }
-        }
-        parts
-    }
-    parts(path).starts_with(&parts(above))
 }
 
 /// Visits every field of every object in a value, with the pointer to the object.
@@ -492,135 +366,10 @@ fn walk(value: &Json, pointer: &mut String, visit: &mut dyn FnMut(&str, &str, &J
     }
 }
 
-/// Why these resources keep a pod from being Guaranteed: limits of CPU and memory, and requests that equal them or are
-/// left out, are what it takes. (Kubernetes, "Pod Quality of Service Classes")
-fn not_guaranteed(resources: &Json) -> Option<String> {
-    for amount in ["cpu", "memory"] {
-        let quantity = |of: &str| match resources.pointer(&format!("/{of}/{amount}")) {
-            None | Some(Json::Null) => Ok(None),
-            Some(Json::String(text)) => {
-                Quantity::parse(text).map(Some).map_err(|e| format!("{of}.{amount} is {text:?}: {e}"))
-            }
-            Some(Json::Number(n)) => {
-                Quantity::parse(&n.to_string()).map(Some).map_err(|e| format!("{of}.{amount} is {n}: {e}"))
-            }
-            Some(_) => Err(format!("{of}.{amount} is no quantity")),
-        };
-        match (quantity("limits"), quantity("requests")) {
-            (Err(why), _) | (_, Err(why)) => return Some(why),
-            (Ok(None), _) => return Some(format!("limits.{amount} is missing")),
-            (Ok(Some(limit)), Ok(Some(request))) if limit != request => {
-                return Some(format!("requests.{amount} is not limits.{amount}"));
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
 const IN_THE_OPEN: &str = "This would stand in the cluster's objects, a plan and version control for all to read.";
 
 /// Whether a name is one of a secret.
 fn holds_secret(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     ["password", "secret", "token", "private_key", "passphrase"].iter().any(|word| lower.ends_with(word))
-}
-
-/// What of config.toml is tranship's, and where else it is said.
-const OUR_CONFIG: &[(&str, &str)] = &[
-    ("/storage", "The storage's name and path are tranship's."),
-    ("/bin_dir", "Where the image has its programs is tranship's."),
-    ("/listen_addr", "The Service and the probes need the port that tranship sets."),
-    ("/tls_listen_addr", "The Service and the probes know the plain port only."),
-    ("/prometheus_listen_addr", "The metrics' port is tranship's."),
-    ("/graceful_restart_timeout", "`graceful_restart_timeout` of the pod spec says this."),
-    ("/auth/token", "The token comes from the Secret that `kubernetes.secrets.gitaly_token` names."),
-    ("/gitlab/url", "`gitlab.internal_url` says this."),
-    ("/gitlab/secret", "The secret comes from the Secret that `kubernetes.secrets.shell_secret` names."),
-    ("/gitlab/secret_file", "The secret comes from the Secret that `kubernetes.secrets.shell_secret` names."),
-    ("/cgroups/mountpoint", "The pod's cgroup is found when it starts."),
-    ("/cgroups/hierarchy_root", "The pod's cgroup is found when it starts."),
-    ("/cgroups/memory_bytes", "`cgroups.memory` of the pod spec says this."),
-    ("/cgroups/repositories/count", "`cgroups.count` of the pod spec says this."),
-    ("/cgroups/repositories/memory_bytes", "`cgroups.repository_memory` of the pod spec says this."),
-];
-
-/// Checks what is laid over Gitaly's config.toml.
-pub(super) fn config(out: &mut Report, node: &Node, config: &Json, cpu_millis: Option<u64>) {
-    let mut patch = Patch { out, node, patch: config };
-    for (pointer, why) in OUR_CONFIG {
-        if patch.get(pointer).is_some() {
-            if pointer.contains("token") || pointer.contains("secret") {
-                patch.out.masks.push(place(node, pointer));
-            }
-            patch.error("config/pod-config", "Not for `config`", pointer, *why, "Remove it here.");
-        }
-    }
-    let mut found = Vec::new();
-    walk(config, &mut String::new(), &mut |pointer, name, value| {
-        let at = format!("{pointer}/{}", step(name));
-        let ours = OUR_CONFIG.iter().any(|(known, _)| *known == at);
-        found.extend((holds_secret(name) && value.is_string() && !ours).then(|| (at.clone(), true)));
-        found.extend((value.as_i64().is_none() && value.is_u64()).then_some((at, false)));
-    });
-    for (pointer, secret) in found {
-        if secret {
-            patch.out.masks.push(place(node, &pointer));
-            let detail = IN_THE_OPEN;
-            patch.error(
-                "config/secret",
-                "Secret must be a reference",
-                &pointer,
-                detail,
-                "Mount it by `extra` and name its file here. If a real secret stands here, revoke it.",
-            );
-        } else {
-            patch.error("config/pod-config", "Number too large", &pointer, "TOML counts to 2^63.", "");
-        }
-    }
-    // Quotas are per 100 ms: a core is 100,000.
-    let most = cpu_millis.map(|millis| millis.saturating_mul(100));
-    for pointer in ["/cgroups/cpu_quota_us", "/cgroups/repositories/cpu_quota_us"] {
-        let given = patch.get(pointer).and_then(Json::as_u64);
-        if let (Some(given), Some(most)) = (given, most)
-            && given > most
-        {
-            let detail = format!("{given} is more than the pod's `cpu` allows ({most}): it limits nothing. (K09)");
-            patch.warn("config/pod-cpu-quota", "Quota above the pod's", pointer, detail, "");
-        }
-    }
-}
-
-/// Checks tolerations as Kubernetes writes them.
-pub(super) fn tolerations(out: &mut Report, node: &Node, list: &Json) {
-    const KNOWN: [&str; 5] = ["key", "operator", "value", "effect", "tolerationSeconds"];
-    let patch = Patch { out, node, patch: list };
-    for (pointer, toleration) in patch.items("") {
-        let mut wrong = |at: String, detail: String| {
-            let help = "For example: { key = \"gitaly\", operator = \"Exists\", effect = \"NoSchedule\" }";
-            let told = Diagnostic::error("config/toleration", "Not a toleration").detail(detail).at(place(node, &at));
-            patch.out.push(told.help(help));
-        };
-        let Some(fields) = toleration.as_object() else { continue };
-        for (name, value) in fields {
-            let at = format!("{pointer}/{}", step(name));
-            let text = value.as_str().unwrap_or_default();
-            match name.as_str() {
-                "operator" if !matches!(text, "Exists" | "Equal") => {
-                    wrong(at, "`operator` must be \"Exists\" or \"Equal\".".to_owned());
-                }
-                "effect" if !matches!(text, "NoSchedule" | "PreferNoSchedule" | "NoExecute") => {
-                    wrong(at, "`effect` must be \"NoSchedule\", \"PreferNoSchedule\" or \"NoExecute\".".to_owned());
-                }
-                "tolerationSeconds" if !value.is_u64() => {
-                    wrong(at, "`tolerationSeconds` must be a whole number.".to_owned());
-                }
-                "key" | "value" if !value.is_string() => wrong(at, format!("`{name}` must be a string.")),
-                _ if !KNOWN.contains(&name.as_str()) => {
-                    wrong(at, format!("A toleration has no `{name}`: it has {}.", KNOWN.join(", ")));
-                }
-                _ => {}
-            }
-        }
-    }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::check::storage_name;
 use super::scope::{Inner, Report, Scope};
 use super::syntax::{Attribute, Block};
-use crate::diag::{Diagnostic, Span};
+use crate::diag::{Diagnostic, Span, is_unsafe};
 use crate::expr::Value;
 use crate::expr::tree::Node;
 use crate::model::Address;
@@ -214,13 +214,6 @@ fn reference(instances: &[Instance]) -> Value {
     }
 }
 
-/// True for what is not seen where it is printed, or turns what stands around it: control characters, bidirectional and
-/// invisible ones.
-fn is_invisible(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
 /// Expands a block's `for_each`, evaluated once, into its instances. `None`: told already.
 pub(super) fn expand(block: &Block, kind: &str, label: &str, scope: &Scope, out: &mut Report) -> Option<Vec<Instance>> {
     let address = Address::new(kind, label);
@@ -273,7 +266,7 @@ pub(super) fn expand(block: &Block, kind: &str, label: &str, scope: &Scope, out:
         return None;
     }
     // Keys stand in addresses, on terminals and in the state.
-    if let Some((key, c)) = pairs.iter().find_map(|(key, _)| Some((key, key.chars().find(|c| is_invisible(*c))?))) {
+    if let Some((key, c)) = pairs.iter().find_map(|(key, _)| Some((key, key.chars().find(|c| is_unsafe(*c))?))) {
         let key: String = key.chars().flat_map(char::escape_debug).take(60).collect();
         wrong(format!("the key \"{key}\" holds the character U+{:04X}, which no terminal shows", c as u32));
         return None;

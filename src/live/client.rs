@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cause::{Cause, cause_of};
-use super::connect::certificates;
+use super::connect::{certificates, install_tls_provider};
 use crate::apply::port::{PortError, PortErrorKind, PortResult};
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -58,6 +58,7 @@ impl Words {
         let root = parsed.as_str().trim_end_matches('/').to_owned();
         let host = parsed.host_str().unwrap_or("?");
         let host = format!("{host}:{}", parsed.port_or_known_default().unwrap_or(443));
+        install_tls_provider();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("tranship/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)

@@ -67,7 +67,6 @@ pub fn connect(target: &Target) -> Result<Ports, PortError> {
 /// # Errors
 /// As [`connect`].
 pub fn connect_with(target: &Target, patience: Patience, tell: Option<Tell>) -> Result<Ports, PortError> {
-    install_tls_provider();
     let gitlab = RestGitLab::new(&target.gitlab_url, &target.gitlab_token, target.gitlab_ca.as_deref())?;
     let gitlab = gitlab.with_patience(patience);
     let gitlab = match tell {

@@ -574,7 +574,7 @@ mod tests {
             let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
             let options = Options { target: own(target), exclude: own(exclude), ..Options::default() };
             let mut graph = Graph::new(list.clone(), BTreeMap::new());
-            let selection = Selection::new(&world.desired, &options).expect("named");
+            let selection = Selection::new(&world.desired, &world.state, &options).expect("named");
             graph.select(&selection, &world.observed.gitlab.weights);
             lines(graph)
         };

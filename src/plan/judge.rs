@@ -1,13 +1,17 @@
 //! Judges what Prometheus answered to a check: pass, fail or unknown, with the value that was seen and what was allowed.
 //! Pure: who asks, and when, is the caller's business.
 
-use std::collections::BTreeMap;
+mod figures;
+mod fold;
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Check, Verdict};
 use crate::model::{Answer, Answers, Freshness, Series};
+use figures::{clock, counted, figure, name, pair, span};
+pub use fold::{Folded, fold};
 
 /// Fewer points than this share of those expected are too few to say that something held, per cent.
 const ENOUGH: usize = 80;
@@ -362,100 +366,12 @@ fn before(time: Timestamp, at: Timestamp, step: Duration) -> bool {
     at.duration_since(time) >= SignedDuration::try_from(step).unwrap_or(SignedDuration::MAX)
 }
 
-fn counted(points: usize) -> String {
-    if points == 1 { "1 sample".to_owned() } else { format!("{points} samples") }
-}
-
-/// An element's labels as in PromQL.
-fn name(series: &Series) -> String {
-    let label = |(name, value): (&String, &String)| format!("{name}=\"{}\"", value.escape_debug());
-    format!("{{{}}}", series.labels.iter().map(label).collect::<Vec<_>>().join(","))
-}
-
-fn clock(time: Timestamp) -> String {
-    time.round(jiff::Unit::Second).unwrap_or(time).to_string()
-}
-
-/// Seconds in the largest unit that divides them.
-pub(super) fn span(seconds: u64) -> String {
-    match seconds {
-        s if s > 0 && s % 3600 == 0 => format!("{} h", s / 3600),
-        s if s > 0 && s % 60 == 0 => format!("{} m", s / 60),
-        s => format!("{s} s"),
-    }
-}
-
-/// A number with four digits that count.
-fn figure(value: f64) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let size = value.abs();
-    if size != 0.0 && !(1e-4..1e15).contains(&size) {
-        return format!("{value:.3e}");
-    }
-    let before = [1.0, 10.0, 100.0, 1000.0].iter().filter(|bound| size >= **bound).count();
-    // A small number needs its leading zeros beside.
-    let zeros = [0.1, 0.01, 0.001].iter().filter(|bound| size < **bound && size > 0.0).count();
-    let text = format!("{value:.*}", 4 - before + zeros);
-    match text.split_once('.') {
-        Some(_) => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        None => text,
-    }
-}
-
-/// A value and its limit, with as many digits as it takes to tell them apart.
-fn pair(value: f64, bound: f64) -> (String, String) {
-    let (short, limit) = (figure(value), figure(bound));
-    if short == limit && value != bound { (value.to_string(), bound.to_string()) } else { (short, limit) }
-}
-
-/// Several judgements as one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Folded {
-    /// Fail beats unknown beats pass; what is a dry run decides nothing. Pass, if nothing decides.
-    pub verdict: Verdict,
-    /// A line for each, the worst first, dry runs last.
-    pub lines: Vec<String>,
-}
-
-/// Makes one verdict of the judgements of several checks.
-pub fn fold<'a>(asked: impl IntoIterator<Item = (&'a Check, &'a Judgement)>) -> Folded {
-    let mut lines: BTreeMap<u8, Vec<String>> = BTreeMap::new();
-    let mut verdict = Verdict::Pass;
-    for (check, Judgement { verdict: one, why }) in asked {
-        if check.dry_run {
-            let word = match one {
-                Verdict::Pass => "it would hold",
-                Verdict::Fail => "it would fail",
-                Verdict::Unknown => "it would be unknown",
-            };
-            lines.entry(3).or_default().push(format!("{why} (dry run: {word})"));
-            continue;
-        }
-        let rank = match one {
-            Verdict::Fail => 0,
-            Verdict::Unknown => 1,
-            Verdict::Pass => 2,
-        };
-        lines.entry(rank).or_default().push(why.clone());
-        verdict = match (verdict, *one) {
-            (Verdict::Fail, _) | (_, Verdict::Fail) => Verdict::Fail,
-            (Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,
-            _ => Verdict::Pass,
-        };
-    }
-    Folded { verdict, lines: lines.into_values().flatten().collect() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{Address, StorageName};
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     const NOW: i64 = 1_767_600_000;
 

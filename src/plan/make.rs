@@ -17,10 +17,25 @@ use super::preflight::Preflight;
 use super::report::Report;
 use super::select::Selection;
 use super::waves::Waves;
-use super::{Change, Level, MoveOrder, Options, Plan, Rename, WaitingOn, growth, is_possible_loss};
+use super::{After, Change, Level, MoveOrder, Plan, Rename, WaitingOn, durations, growth, is_possible_loss};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::model::{Bytes, Container, Desired, DiskSpace, MoveRecord, Observed, Repository, StorageName};
 use crate::state::State;
+
+/// What the user asked of one planning.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Only these addresses (globs: `assignment.heavy`, `storage.*`, `moves.default`) and what they depend on; empty: all.
+    pub target: Vec<String>,
+    /// Not these.
+    pub exclude: Vec<String>,
+    /// Take over objects and fields in the cluster that others own.
+    pub adopt: bool,
+    /// How long moves take, as far as finished ones taught it.
+    pub durations: durations::Durations,
+    /// What earlier runs of this day have spent of the freeze budget: top-level group → milliseconds.
+    pub frozen_today: BTreeMap<String, u64>,
+}
 
 /// Makes the plan. Pure: same input, same bytes, in any order of listing.
 ///
@@ -35,7 +50,7 @@ pub fn make(desired: &Desired, observed: &Observed, state: &State, options: &Opt
     let (followed, renames, taken) = moved::follow(state, &desired.moved);
     let recorded = state;
     let state = &followed;
-    let selection = Selection::new(desired, options)?;
+    let selection = Selection::new(desired, state, options)?;
     let claims = Claims::new(desired, observed)?;
     let live = live_moves(observed);
     let named = desired.assignments.iter().flat_map(|a| a.from.iter().chain(&a.to));
@@ -158,6 +173,11 @@ impl<'a> Planner<'a, '_> {
     /// True when all of the configuration is planned for.
     pub(super) fn selection_is_all(&self) -> bool {
         self.selection.is_all()
+    }
+
+    /// True for a hold that a target names.
+    pub(super) fn targets(&self, hold: &After) -> bool {
+        self.selection.is_target_hold(hold)
     }
 
     /// True for a storage that is to be emptied.

@@ -132,6 +132,13 @@ impl<'a> Planner<'a, '_> {
         // Those that rise may have come where they go before the others fell.
         let falls = !records.is_empty() && after != before;
         if rising.is_empty() && !falls {
+            // Named alone, it is watched on as it was begun.
+            if let Some((percent, record)) =
+                pending.filter(|(percent, _)| self.targets(&After::Ramp { percent: *percent }))
+            {
+                let (storages, rollback) = (record.storages.clone(), record.rollback.clone());
+                found.extend(self.hold(After::Ramp { percent }, storages, None, None, rollback)?);
+            }
             // Without a record of its last step it was cut short right after that was set.
             let last = records.iter().max_by_key(|(percent, _)| *percent).filter(|_| self.selection_is_all());
             if let Some((percent, record)) = last.filter(|(percent, record)| *percent < 100 || !record.passed) {
@@ -204,9 +211,14 @@ impl<'a> Planner<'a, '_> {
         }
         let last = waves.keys().next_back().copied();
         let places = self.positions();
+        let mut alone = BTreeSet::new();
         for (name, record) in self.state.holds("wave").filter(|(_, record)| !record.passed) {
             let Some(position) = places.get(name) else { continue };
-            if last.is_some_and(|last| *position < last) || self.selection_is_all() {
+            let named = self.targets(&After::Wave { wave: name.to_owned() });
+            if named && !waves.contains_key(position) {
+                alone.insert(*position);
+            }
+            if named || last.is_some_and(|last| *position < last) || self.selection_is_all() {
                 let wave = waves.entry(*position).or_insert_with(|| (name.to_owned(), BTreeSet::new()));
                 wave.1.extend(record.storages.iter().cloned());
             }
@@ -215,7 +227,8 @@ impl<'a> Planner<'a, '_> {
             let own = wave_of(self.desired, &name);
             let soak = own.and_then(|wave| wave.soak_seconds);
             let gates = own.and_then(|wave| wave.gates.as_deref());
-            let ends = last.is_none_or(|last| position >= last);
+            // What comes after one that was named alone was not selected.
+            let ends = last.is_none_or(|last| position >= last) && !alone.contains(&position);
             if ends && gates.unwrap_or(&rollout.gates).is_empty() {
                 // Nothing comes after it, and nothing is asked.
                 continue;

@@ -1,13 +1,17 @@
 //! `--target` and `--exclude`: which addresses a plan is limited to. A target brings what it depends on; an
-//! exclusion takes along what depends on it. (OpenTofu's rules; `graph` walks the dependencies.)
+//! exclusion takes along what depends on it. (OpenTofu's rules; `graph` walks the dependencies.) A hold comes with what
+//! it guards; one that was begun may be named alone, and none may be excluded.
+
+use std::collections::BTreeSet;
 
 use crate::diag::{Diagnostic, Diagnostics, nearest};
 use crate::model::{Address, Assignment, Desired, StorageName};
 use crate::state::State;
 
-use super::Options;
 use super::pods;
-use super::waves::wave_names;
+use super::release::hold_address;
+use super::waves::{wave_names, wave_of};
+use super::{After, Options};
 
 /// The options, checked against what exists.
 #[derive(Debug)]
@@ -17,30 +21,53 @@ pub(super) struct Selection<'a> {
     desired: &'a Desired,
     /// All that a move may be in.
     waves: Vec<String>,
+    /// Steps of the ramp after which something may be watched.
+    steps: BTreeSet<u8>,
 }
 
 impl<'a> Selection<'a> {
     /// Checks that every pattern names something.
     ///
     /// # Errors
-    /// A pattern that matches no address, with the nearest one that exists.
-    pub(super) fn new(desired: &'a Desired, options: &'a Options) -> Result<Self, Diagnostics> {
-        let selection =
-            Self { target: &options.target, exclude: &options.exclude, desired, waves: wave_names(desired) };
+    /// A pattern that matches no address, with the nearest one that exists; an exclusion of holds.
+    pub(super) fn new(desired: &'a Desired, state: &State, options: &'a Options) -> Result<Self, Diagnostics> {
+        let ramp = &desired.rollout.ramp;
+        let begun = state.holds("ramp").filter(|(_, record)| !record.passed).filter_map(|(key, _)| key.parse().ok());
+        let last = (!ramp.is_empty()).then_some(100);
+        let selection = Self {
+            target: &options.target,
+            exclude: &options.exclude,
+            desired,
+            waves: wave_names(desired),
+            steps: ramp.iter().copied().chain(last).chain(begun).collect(),
+        };
         let mut diagnostics = Diagnostics::default();
         if !options.target.is_empty() || !options.exclude.is_empty() {
-            let known = selection.known();
-            let target = options.target.iter().map(|p| ("--target", p));
-            for (option, pattern) in target.chain(options.exclude.iter().map(|p| ("--exclude", p))) {
-                if !known.iter().any(|address| matches(pattern, address)) {
-                    diagnostics.push(unknown_pattern(option, pattern, &known));
-                }
+            let (known, holds) = (selection.known(), selection.holds());
+            let all: Vec<String> = known.iter().chain(&holds).cloned().collect();
+            let names = |pattern: &str, list: &[String]| list.iter().any(|address| matches(pattern, address));
+            for pattern in options.target.iter().filter(|pattern| !names(pattern, &all)) {
+                diagnostics.push(unknown_pattern("--target", pattern, &all));
+            }
+            for pattern in options.exclude.iter().filter(|pattern| !names(pattern, &known)) {
+                diagnostics.push(if pattern.starts_with("hold.") || names(pattern, &holds) {
+                    excluded_hold(pattern)
+                } else {
+                    unknown_pattern("--exclude", pattern, &known)
+                });
             }
         }
         if diagnostics.has_errors() { Err(diagnostics) } else { Ok(selection) }
     }
 
-    /// All addresses that a pattern may name.
+    /// The addresses of what may be watched.
+    fn holds(&self) -> Vec<String> {
+        let waves = self.waves.iter().map(|wave| After::Wave { wave: wave.clone() });
+        let steps = self.steps.iter().map(|percent| After::Ramp { percent: *percent });
+        waves.chain(steps).map(|after| hold_address(&after).to_string()).collect()
+    }
+
+    /// All other addresses that a pattern may name.
     fn known(&self) -> Vec<String> {
         let mut known: Vec<String> = self.desired.assignments.iter().map(|a| a.address.to_string()).collect();
         for storage in self.desired.storages.values() {
@@ -119,6 +146,16 @@ impl<'a> Selection<'a> {
         !self.exclude.is_empty() && any(self.exclude, &self.action_names(action, storage))
     }
 
+    /// Asks whether a target names a hold, or those after all batches of its wave.
+    pub(super) fn is_target_hold(&self, after: &After) -> bool {
+        let batched = match after {
+            After::Wave { wave } => wave_of(self.desired, wave).map(|wave| After::Wave { wave: wave.name.clone() }),
+            After::Ramp { .. } => None,
+        };
+        let names = [Some(after), batched.as_ref()].map(|after| after.map(|after| hold_address(after).to_string()));
+        any(self.target, &names.into_iter().flatten().collect::<Vec<_>>())
+    }
+
     /// Asks whether nothing that is selected works on the pod of a storage, or brings anything to it.
     pub(super) fn leaves_out_pod(&self, storage: &StorageName, wanted: &pods::WantedStorage) -> bool {
         if self.is_all() {
@@ -164,10 +201,22 @@ fn unknown_pattern(option: &str, pattern: &str, known: &[String]) -> Diagnostic 
     match nearest(pattern, known.iter().map(String::as_str)) {
         Some(near) => diagnostic.help(format!("Did you mean `{near}`?")),
         None => diagnostic.help(
-            "Addresses look like `assignment.heavy`, `storage.default`, `moves.default`, `weight.default` or \
-             `drain.default`; `*` stands for any text.",
+            "Addresses look like `assignment.heavy`, `storage.default`, `moves.default`, `weight.default`, \
+             `drain.default` or `hold.wave[\"sample\"]`; `*` stands for any text.",
         ),
     }
+}
+
+fn excluded_hold(pattern: &str) -> Diagnostic {
+    Diagnostic::error("plan/excluded-hold", "A hold cannot be left out")
+        .detail(format!(
+            "`--exclude {pattern}` names what is waited for before the next step or wave begins; without it, that would \
+             begin unwatched."
+        ))
+        .help(
+            "Change `gates` and `soak` of the `rollout` block, or of its wave, to wait for less. To leave out what comes \
+             after, exclude that: `moves.default[\"rest\"]`.",
+        )
 }
 
 /// Matches a text against a pattern in which `*` stands for any text and `?` for one character; all else is literal.
@@ -225,7 +274,7 @@ mod tests {
     fn a_pattern_that_names_nothing_is_refused_with_the_nearest_address() {
         let world = World::drain(&[1]);
         let options = Options { target: vec!["assignment.al".to_owned()], ..Options::default() };
-        let errors = Selection::new(&world.desired, &options).expect_err("nothing matches");
+        let errors = Selection::new(&world.desired, &world.state, &options).expect_err("nothing matches");
         assert_eq!(errors.items[0].help.as_deref(), Some("Did you mean `assignment.all`?"));
     }
 
@@ -237,7 +286,8 @@ mod tests {
         assert_eq!(world.plan_with(&Options { target, ..Options::default() }).moves.len(), 6);
         let world = World::drain(&[1]);
         let target = vec!["moves.old[\"rest-2\"]".to_owned()];
-        Selection::new(&world.desired, &Options { target, ..Options::default() }).expect_err("no such wave");
+        Selection::new(&world.desired, &world.state, &Options { target, ..Options::default() })
+            .expect_err("no such wave");
     }
 
     #[test]
@@ -254,16 +304,95 @@ mod tests {
             ("weight.old", false),
         ] {
             let target = Options { target: vec![pattern.to_owned()], ..Options::default() };
-            let selection = Selection::new(&world.desired, &target).expect("names something");
+            let selection = Selection::new(&world.desired, &world.state, &target).expect("names something");
             assert_eq!(selection.may_move(&name("old"), assignment), wanted, "{pattern}");
             assert_eq!(selection.wants_move(&name("old"), assignment, ["rest"]), wanted, "{pattern}");
             let exclude = Options { exclude: vec![pattern.to_owned()], ..Options::default() };
-            let selection = Selection::new(&world.desired, &exclude).expect("names something");
+            let selection = Selection::new(&world.desired, &world.state, &exclude).expect("names something");
             let stays = !wanted || pattern == "drain.old";
             assert_eq!(selection.wants_move(&name("old"), assignment, ["rest"]), stays, "{pattern}");
         }
         let exclude = Options { exclude: vec!["storage.new".to_owned()], ..Options::default() };
-        let selection = Selection::new(&world.desired, &exclude).expect("names something");
+        let selection = Selection::new(&world.desired, &world.state, &exclude).expect("names something");
         assert!(!selection.may_move(&name("old"), assignment));
+    }
+
+    /// What a plan of one target has.
+    fn targeted(world: &World, pattern: &str) -> Vec<String> {
+        let plan = world.plan_with(&Options { target: vec![pattern.to_owned()], ..Options::default() });
+        plan.actions.iter().map(|action| action.address.to_string()).collect()
+    }
+
+    #[test]
+    fn a_hold_that_was_begun_is_planned_by_its_name_alone() {
+        let mut world = World::drain(&[1; 9]);
+        world.desired.rollout.waves = vec![crate::plan::fixture::wave("first", Some(3))];
+        world.desired.rollout.ramp = vec![5, 50];
+        world.desired.rollout.soak_seconds = 60;
+        let wave = hold_address(&After::Wave { wave: "first".to_owned() });
+        let step = hold_address(&After::Ramp { percent: 25 });
+        assert!(targeted(&world, "hold.wave[\"first\"]").is_empty());
+        let record = world.state.hold_mut(&step);
+        record.storages.insert(name("new"));
+        record.rollback.insert(name("new"), crate::model::Weight::ZERO);
+        world.state.hold_mut(&wave).storages.insert(name("new"));
+        for (pattern, expected) in [
+            ("hold.wave[\"first\"]", vec!["hold.wave[\"first\"]"]),
+            ("hold.wave[\"rest\"]", vec![]),
+            ("hold.ramp[\"25\"]", vec!["hold.ramp[\"25\"]"]),
+            ("hold.ramp[\"100\"]", vec![]),
+            ("hold.*", vec!["hold.ramp[\"25\"]", "hold.wave[\"first\"]"]),
+        ] {
+            assert_eq!(targeted(&world, pattern), expected, "{pattern}");
+        }
+        let plan = world.plan_with(&Options { target: vec!["hold.*".to_owned()], ..Options::default() });
+        assert!(
+            matches!(&plan.actions[0].change, crate::plan::Change::Hold { rollback, .. } if rollback.contains_key(&name("new")))
+        );
+        // Passed, there is nothing left to wait for.
+        world.apply(&plan);
+        assert!(targeted(&world, "hold.*").is_empty());
+    }
+
+    #[test]
+    fn a_target_names_the_hold_of_a_batch_or_those_of_all() {
+        let mut world = World::drain(&[1; 50]);
+        world.desired.rollout.waves = vec![crate::plan::fixture::wave("first", None)];
+        world.desired.rollout.waves[0].batch = Some(4);
+        world.desired.rollout.soak_seconds = 60;
+        let hold = "hold.wave[\"first-1\"]";
+        world.state.hold_mut(&hold_address(&After::Wave { wave: "first-1".to_owned() })).storages.insert(name("new"));
+        assert_eq!([targeted(&world, hold), targeted(&world, "hold.wave[\"first\"]")], [[hold], [hold]]);
+        assert!(targeted(&world, "hold.wave[\"first-2\"]").is_empty());
+    }
+
+    #[test]
+    fn a_hold_is_not_excluded_and_its_name_is_known() {
+        let mut world = World::drain(&[1]);
+        world.desired.rollout.waves = vec![crate::plan::fixture::wave("first", Some(3))];
+        world.desired.rollout.ramp = vec![5];
+        let refused = |options: &Options| {
+            let found = Selection::new(&world.desired, &world.state, options);
+            found.err().map(|mut errors| errors.items.remove(0))
+        };
+        for (pattern, code) in [
+            ("hold.wave[\"first\"]", Some("plan/excluded-hold")),
+            ("hold.ramp[\"5\"]", Some("plan/excluded-hold")),
+            ("hold.wave[\"frist\"]", Some("plan/excluded-hold")),
+            ("h*", Some("plan/excluded-hold")),
+            ("moves.old[\"frist\"]", Some("plan/unknown-address")),
+            ("*[\"first\"]", None),
+        ] {
+            let options = Options { exclude: vec![pattern.to_owned()], ..Options::default() };
+            assert_eq!(refused(&options).map(|error| error.code), code, "{pattern}");
+        }
+        for (pattern, near) in [
+            ("hold.wave[\"frist\"]", Some("Did you mean `hold.wave[\"first\"]`?")),
+            ("hold.ramp[\"10\"]", Some("Did you mean `hold.ramp[\"100\"]`?")),
+            ("hold.ramp[\"5\"]", None),
+        ] {
+            let options = Options { target: vec![pattern.to_owned()], ..Options::default() };
+            assert_eq!(refused(&options).and_then(|error| error.help).as_deref(), near, "{pattern}");
+        }
     }
 }

@@ -3,9 +3,9 @@
 use annotate_snippets::{Annotation, AnnotationKind, Element, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 
+use super::Style;
 use super::text::{self, Paint};
-use super::{Style, text::is_unsafe};
-use crate::diag::{Diagnostic, Diagnostics, Severity, SourceId, SourceMap, Span};
+use crate::diag::{Diagnostic, Diagnostics, Severity, SourceId, SourceMap, Span, is_unsafe};
 
 /// Lines shown before and after the line at fault.
 const CONTEXT: usize = 1;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::samples::{address, drifted, empty, everything, first_move, pods, project, quarantined, storage, weight};
 use super::*;
 use crate::apply::event::{Event, Outcome, Summary};
-use crate::diag::{Diagnostic, Diagnostics, SourceMap, Span};
+use crate::diag::{Diagnostic, Diagnostics, SourceMap, Span, is_unsafe};
 use crate::model::{Bytes, Weight};
 use crate::state::{AssignmentRecord, QuarantineRecord, Record, State, StorageRecord, Tenths, WaveRecord};
 
@@ -329,7 +329,7 @@ proptest::proptest! {
         let shown = diagnostics(&found, &sources, PIPE);
         let place = sources.locate(span).expect("a place");
         proptest::prop_assert!(shown.contains(&place), "{place} not in {shown}");
-        proptest::prop_assert!(!shown.chars().any(|c| c != '\n' && text::is_unsafe(c)), "{shown:?}");
+        proptest::prop_assert!(!shown.chars().any(|c| c != '\n' && is_unsafe(c)), "{shown:?}");
         let json: Value = serde_json::from_str(&diagnostics_json(&found, &sources)).expect("JSON");
         let snippet = &json["diagnostics"][0]["snippet"];
         let code = snippet["code"].as_str().expect("code");
@@ -359,7 +359,7 @@ proptest::proptest! {
             }
         }
         for text in texts {
-            proptest::prop_assert!(!text.chars().any(|c| c != '\n' && text::is_unsafe(c)), "{text:?}");
+            proptest::prop_assert!(!text.chars().any(|c| c != '\n' && is_unsafe(c)), "{text:?}");
         }
     }
 }

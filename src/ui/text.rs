@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use console::measure_text_width;
 
 use super::Style;
+use crate::diag::is_unsafe;
 use crate::model::Bytes;
 
 /// Narrower than this nothing is wrapped: words would be torn apart for no gain.
@@ -27,14 +28,6 @@ pub(super) fn escape(text: &str) -> Cow<'_, str> {
 /// As [`escape`], but keeps line breaks: for texts that may have several lines.
 pub(super) fn escape_lines(text: &str) -> String {
     text.lines().map(escape).collect::<Vec<_>>().join("\n")
-}
-
-/// True for what must not reach a terminal as it is: control characters, bidirectional and invisible format
-/// characters, line and paragraph separators.
-pub(super) fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Colours, or none. Meaning is always in the words too.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::diag::is_unsafe;
 use crate::expr::Value;
 
 /// A value over as many lines as it takes.
@@ -21,7 +22,7 @@ pub fn value(value: &Value) -> String {
 
 /// True when a heredoc can hold it as it is.
 fn is_plain(text: &str) -> bool {
-    text.chars().all(|c| matches!(c, '\n' | '\t') || !super::text::is_unsafe(c))
+    text.chars().all(|c| matches!(c, '\n' | '\t') || !is_unsafe(c))
 }
 
 fn heredoc(out: &mut String, text: &str) {

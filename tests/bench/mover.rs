@@ -423,6 +423,7 @@ fn shared() {
         let bytes = |fleet: &Fleet| fleet.moves.iter().map(|one| one.bytes as f64).sum::<f64>();
         let mean = fleets.iter().map(bytes).sum::<f64>() / fleets.iter().map(|f| f.moves.len() as f64).sum::<f64>();
         let mut all: Vec<([f64; 4], bool)> = Vec::new();
+        let mut worst = (0.0, String::new());
         for fixed in [1.0, 3.0, 8.0] {
             for rate in [30e6, 60e6, 120e6] {
                 for bandwidth in [120e6, 400e6] {
@@ -430,7 +431,15 @@ fn shared() {
                         let costs = Costs { fixed, rate, bandwidth: Some(bandwidth), slots };
                         // So many moves at once, each of the mean size, copy as much as the bandwidth gives.
                         let saturating = bandwidth * costs.seconds(mean as u64) / mean;
-                        all.push((ratios(&fleets, &costs).map(|(mean, _)| mean), slots as f64 <= saturating));
+                        let row = ratios(&fleets, &costs).map(|(mean, _)| mean);
+                        if row[Rule::ALL.len() - 1] > worst.0 {
+                            let (rate, bandwidth) = (rate / 1e6, bandwidth / 1e6);
+                            let setting = format!(
+                                "a {fixed} s, r {rate} and B {bandwidth} MB/s, {slots} slots; {saturating:.1} would fill B"
+                            );
+                            worst = (row[Rule::ALL.len() - 1], setting);
+                        }
+                        all.push((row, slots as f64 <= saturating));
                     }
                 }
             }
@@ -450,6 +459,7 @@ fn shared() {
         line(&title, &|rule| most(&mut all.iter().filter(|(_, within)| *within).map(|(row, _)| row[rule])));
         line("mean", &|rule| format!("{:.3}", all.iter().map(|(row, _)| row[rule]).sum::<f64>() / all.len() as f64));
         line("settings at most 1.01", &|rule| all.iter().filter(|(row, _)| row[rule] <= 1.01).count().to_string());
+        println!("{:>10} {:>24} {}", "", "two-ended is worst at", worst.1);
         line("most above id order", &|rule| most(&mut all.iter().map(|(row, _)| row[rule] - row[0])));
     }
 }

@@ -39,8 +39,9 @@ fn clean(error: PortError) -> PortError {
     error
 }
 
-/// A CA and a certificate for 127.0.0.1, made by `openssl`; `None`, said loudly, without it.
+/// A CA and a certificate for 127.0.0.1, made by `openssl`; `None`, said loudly, without it. A server may use it at once.
 pub(crate) fn certificate() -> Option<(String, tonic::transport::Identity)> {
+    tranship::live::install_tls_provider();
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
     let run = |arguments: &str| {
@@ -190,7 +191,6 @@ async fn nobody_there_is_transient_and_says_so() {
 #[tokio::test]
 async fn tls_is_spoken_and_an_unknown_authority_told() {
     let Some((ca, identity)) = certificate() else { return };
-    tranship::live::install_tls_provider();
     let server = tonic::transport::Server::builder()
         .tls_config(tonic::transport::ServerTlsConfig::new().identity(identity))
         .expect("valid");

@@ -225,7 +225,6 @@ async fn tls_trouble_names_the_setting() {
 #[tokio::test]
 async fn an_unknown_authority_is_told_and_a_private_ca_helps() {
     let Some((ca, identity)) = crate::live_gitaly::certificate() else { return };
-    tranship::live::install_tls_provider();
     let server = tonic::transport::Server::builder()
         .tls_config(tonic::transport::ServerTlsConfig::new().identity(identity))
         .expect("valid");

@@ -52,7 +52,6 @@ impl RestGitLab {
     /// # Errors
     /// What is wrong with one of them; no error holds the token.
     pub fn new(url: &str, token: &SecretString, ca: Option<&str>) -> PortResult<Self> {
-        crate::live::install_tls_provider();
         Ok(Self { http: Http::new(url, token, ca)?, release: OnceLock::new() })
     }
 

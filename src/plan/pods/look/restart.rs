@@ -75,6 +75,31 @@ pub(super) fn hindrance(pod: &Value) -> Option<String> {
     }
 }
 
+/// Which template a pod started with, by the names that the controller gives to templates.
+struct Revision<'v> {
+    own: Option<&'v str>,
+    /// The StatefulSet's newest.
+    newest: Option<&'v str>,
+    /// The controller has seen the StatefulSet's last change: it has named what that gives.
+    seen: bool,
+}
+
+impl<'v> Revision<'v> {
+    fn of(set: &'v Value, pod: &'v Value) -> Self {
+        let number = |pointer: &str| set.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+        Self {
+            own: text(pod, "/metadata/labels/controller-revision-hash"),
+            newest: text(set, "/status/updateRevision"),
+            seen: number("/status/observedGeneration") >= number("/metadata/generation"),
+        }
+    }
+
+    /// True when a newest one is named and the pod's is another, or has no name.
+    fn is_old(&self) -> bool {
+        self.newest.is_some() && self.own != self.newest
+    }
+}
+
 impl<'a> One<'a, '_> {
     /// What an apply of the StatefulSet does to the pod, beyond what its own changes tell: a pod may be older than its
     /// StatefulSet, or have lost it.
@@ -111,10 +136,8 @@ impl<'a> One<'a, '_> {
     /// True for a pod of the live StatefulSet's newest template.
     fn is_of_its_set(&self, pod: &Value) -> bool {
         let Some(set) = self.set() else { return false };
-        let number = |pointer: &str| set.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-        let newest = text(set, "/status/updateRevision");
-        let seen = number("/status/observedGeneration") >= number("/metadata/generation");
-        seen && newest.is_some() && text(pod, "/metadata/labels/controller-revision-hash") == newest
+        let revision = Revision::of(set, pod);
+        revision.seen && revision.newest.is_some() && !revision.is_old()
     }
 
     /// Compares a pod with the server's answer to the dry run of a Pod of the template. What was not answered is taken for
@@ -132,9 +155,8 @@ impl<'a> One<'a, '_> {
         let Some(uid) = uid(pod) else { return false };
         let old = match self.set() {
             Some(set) => {
-                let newest = text(set, "/status/updateRevision");
-                let revision = text(pod, "/metadata/labels/controller-revision-hash");
-                revision.is_some() && newest.is_some() && revision != newest
+                let revision = Revision::of(set, pod);
+                revision.own.is_some() && revision.is_old()
             }
             None => found.set.is_some() && self.runs_otherwise(pod),
         };
@@ -164,16 +186,13 @@ impl<'a> One<'a, '_> {
     pub(super) fn unsettled(&self) -> bool {
         let Some(set) = self.set() else { return false };
         let Some(pod) = self.live(ObjectKind::Pod, &self.wanted.pod_name) else { return true };
-        let number = |pointer: &str| set.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-        let text = |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let conditions = pod.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
-        let ready = conditions.filter(|one| text(one, "/type").as_deref() == Some("Ready"));
-        let ready = ready.filter_map(|one| text(one, "/status")).any(|status| status == "True");
-        let (revision, newest) =
-            (text(pod, "/metadata/labels/controller-revision-hash"), text(set, "/status/updateRevision"));
-        let old = newest.is_some() && revision != newest && !waits_for_a_delete(set);
+        let mut ready = conditions.filter(|one| text(one, "/type") == Some("Ready"));
+        let ready = ready.any(|one| text(one, "/status") == Some("True"));
+        let revision = Revision::of(set, pod);
+        let old = revision.is_old() && !waits_for_a_delete(set);
         let going = pod.pointer("/metadata/deletionTimestamp").is_some();
-        !ready || going || old || number("/status/observedGeneration") < number("/metadata/generation")
+        !ready || going || old || !revision.seen
     }
 
     /// What admission said to a Pod of the template, where one is to be made from it.

@@ -11,3 +11,7 @@ sandbox "s" {
 storage "vm" {
   for_each = toset(["a\n\u202eb"])
 }
+
+storage "tag" {
+  for_each = toset(["a\U000e0062"])
+}
