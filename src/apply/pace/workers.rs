@@ -223,7 +223,7 @@ mod tests {
             for look in 0..40 {
                 let waiting = if overtaken { 0 } else { lost };
                 let doubtful = if look > 10 { waiting } else { 0 };
-                workers.look(Look { at_work, waiting, doubtful, outstanding: at_work + lost, pressed: false });
+                workers.look(Look { at_work, waiting, doubtful, outstanding: at_work + lost, ..Look::default() });
                 // One ends at each second look, and what may is scheduled and taken.
                 at_work = at_work.saturating_sub(usize::from(look % 2 == 0));
                 while at_work < 8 && at_work + lost < workers.slots() {
