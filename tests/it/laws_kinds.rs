@@ -7,6 +7,7 @@ use std::time::Duration;
 use tranship::apply::event::{Event, Outcome};
 use tranship::model::{ContainerKind, MoveState, SandboxConnection, SandboxFault};
 use tranship::plan::{Change, WaitingOn};
+use tranship::sandbox::content::Content as _;
 use tranship::sandbox::world::Presence;
 
 use crate::laws::{Tool, name, passed, spec};
@@ -166,6 +167,42 @@ async fn pools_are_waited_for_and_an_orphan_is_named() {
     let plan = tool.plan().await;
     assert_eq!(plan.actions.len(), 1, "the proof is tried again by the next apply");
     assert!(plan.report.iter().any(|r| r.reason == WaitingOn::Pools), "{:?}", plan.report);
+}
+
+#[tokio::test]
+async fn what_gitaly_keeps_for_itself_is_told_and_is_no_part_of_the_certificate() {
+    let certificate = |tool: &Tool| tool.state().storage(&name("default")).and_then(|record| record.drained.clone());
+    let own = |tool: &Tool| {
+        for path in ["+gitaly/tmp/a", "+gitaly/tmp/b"] {
+            tool.fleet.content().create(&name("default"), path, b"", false).expect("made");
+        }
+    };
+    let told = "Gitaly has 2 temporary folders of its own (+gitaly/tmp/a first), which it clears away itself";
+    let (mut clean, mut tool) = (Tool::new(&spec(6, &[])), Tool::new(&spec(6, &[])));
+    clean.apply().await;
+    own(&tool);
+    tool.apply().await;
+    let Some(Outcome::Done { detail }) = proof(&tool) else { panic!("{:?}", proof(&tool)) };
+    assert_eq!(detail, format!("found empty twice; {told}"));
+    assert_eq!(proof(&clean), Some(Outcome::Done { detail: "found empty twice".to_owned() }));
+    assert!(certificate(&tool).is_some() && certificate(&tool) == certificate(&clean), "the same was found");
+
+    // Of each class that is left, a line.
+    let mut tool =
+        Tool::new(&SandboxConnection { fork_networks: 1, ..spec(24, &[("cleanup_failed", 2), ("pool_stays", 1)]) });
+    own(&tool);
+    tool.fleet.content().create(&name("default"), "@hashed/00/00/orphan.git", b"", false).expect("made");
+    tool.apply().await;
+    let Some(Outcome::Refused { cause }) = proof(&tool) else { panic!("{:?}", proof(&tool)) };
+    for line in [
+        "that moves left (`cleanup failed`)",
+        "Gitaly has 1 repository (@hashed/00/00/orphan.git)",
+        "Gitaly has 1 object pool (@pools/",
+        told,
+    ] {
+        assert!(cause.contains(line), "{line} in {cause}");
+    }
+    assert_eq!(certificate(&tool), None);
 }
 
 #[tokio::test]
