@@ -171,9 +171,13 @@ async fn look_at(ports: &Ports, storage: &StorageName, known: &Known) -> PortRes
         }
     }
     let (live, failed, all_moves) = recent_moves(ports, storage).await?;
+    // What lies there of one of these comes or goes with it.
+    let mut passing = BTreeSet::new();
     for record in live {
         if record.source == storage.as_str() || record.destination == storage.as_str() {
             left.push(format!("move {} of {} is {}", record.id, record.container, record.state));
+            let roles = RepositoryRole::of(record.container.kind);
+            passing.extend(roles.iter().map(|role| relative_path(record.container, *role)));
         }
     }
     let (mut pools, mut own, mut others) = (Vec::new(), Vec::new(), Vec::new());
@@ -186,8 +190,9 @@ async fn look_at(ports: &Ports, storage: &StorageName, known: &Known) -> PortRes
     }
     // While GitLab lists a kind there, what Gitaly has of it is theirs as far as one look can tell.
     let lost = |path: &&String| !matches!(class_of(path), PathClass::Container(kind) if occupied.contains(&kind));
-    let others: Vec<&String> = others.iter().filter(lost).collect();
+    let others: Vec<&String> = others.iter().filter(lost).filter(|path| !passing.contains(*path)).collect();
     left.extend(known.leftovers(&failed, &others));
+    left.extend(known.held(&occupied));
     let filesystem_id = gitaly.server(storage).await?.filesystem_id;
     Ok(Look { left, pools, own, unlisted, all_moves, filesystem_id })
 }
@@ -213,6 +218,15 @@ impl Known {
             set_aside: set_aside.map(|(container, _)| container).collect(),
             left: state.storage(storage).map(|record| record.left.clone()).unwrap_or_default(),
         }
+    }
+
+    /// Says what was set aside on its way off the storage and lives elsewhere by now: what it lacks there may be left on
+    /// this disk. Of kinds that GitLab still lists here, any may be among those.
+    fn held(&self, occupied: &[ContainerKind]) -> Option<String> {
+        let mut gone = self.set_aside.iter().filter(|container| !occupied.contains(&container.kind));
+        let first = gone.next()?;
+        let what = some(1 + gone.count(), "repository", "repositories", &first.to_string());
+        Some(format!("{what} in quarantine on the way off it: `tranship quarantine list` says what to do"))
     }
 
     /// Says what repositories are that Gitaly has and GitLab does not list, by class: how many, the first, what to do.
@@ -241,7 +255,7 @@ impl Known {
         }
         if let Some(first) = held.first() {
             let what = some(held.len(), "repository", "repositories", first);
-            lines.push(format!("Gitaly has {what} of what was set aside: `tranship quarantine list` says what to do"));
+            lines.push(format!("Gitaly has {what} of what was set aside"));
         }
         if let Some(first) = orphans.first() {
             let what = some(orphans.len(), "repository", "repositories", first);
@@ -330,6 +344,11 @@ mod tests {
         for (line, begin) in lines.iter().zip(begins) {
             assert!(line.starts_with(&begin), "{line}");
         }
+        let held = |occupied: &[ContainerKind]| known.held(occupied);
+        let told =
+            "1 repository (project-2) in quarantine on the way off it: `tranship quarantine list` says what to do";
+        assert_eq!(held(&[ContainerKind::Snippet]).as_deref(), Some(told), "wherever it lives");
+        assert_eq!(held(&[ContainerKind::Project]), None, "it may be what GitLab lists");
         assert_eq!(Known::default().leftovers(&BTreeSet::new(), &[]), Vec::<String>::new());
     }
 }

@@ -8,7 +8,7 @@ use tranship::apply::event::{Event, Outcome};
 use tranship::model::{ContainerKind, MoveState, SandboxConnection, SandboxFault};
 use tranship::plan::{Change, WaitingOn};
 use tranship::sandbox::content::Content as _;
-use tranship::sandbox::world::Presence;
+use tranship::sandbox::world::{Presence, Project};
 
 use crate::laws::{Tool, name, passed, spec};
 
@@ -203,6 +203,42 @@ async fn what_gitaly_keeps_for_itself_is_told_and_is_no_part_of_the_certificate(
         assert!(cause.contains(line), "{line} in {cause}");
     }
     assert_eq!(certificate(&tool), None);
+}
+
+#[tokio::test]
+async fn a_storage_that_a_live_move_leads_to_is_not_proven_empty() {
+    for late in [false, true] {
+        let mut tool = Tool::new(&spec(6, &[]));
+        let plan = tool.plan().await;
+        assert!(plan.actions.iter().any(|a| matches!(a.change, Change::ProveEmpty { .. })));
+        let id = tool.fleet.add_project("big/one", &name("other"));
+        tool.fleet.world(|w| {
+            let project = w.project(id).expect("made").clone();
+            w.put_project(Project { repository_size: 500 << 30, ..project });
+        });
+        let (fleet, events) = (tool.fleet.clone(), tool.events_shared());
+        let begins = move || {
+            events.lock().expect("not poisoned").iter().any(|event| match event {
+                Event::ActionStarted { address, .. } => address.to_string() == "drain.default",
+                _ => false,
+            })
+        };
+        // Already under way, or asked for when the first look has found nothing.
+        let ordered = tokio::spawn(async move {
+            while late && !begins() {
+                tokio::task::yield_now().await;
+            }
+            fleet.foreign_move(id, &name("default")).expect("taken")
+        });
+        let summary = tool.run(&plan).await.summary;
+        let move_id = ordered.await.expect("ordered");
+        assert_eq!((passed(&summary), summary.refused), (6, 1), "{summary:?}");
+        let Some(Outcome::Refused { cause }) = proof(&tool) else { panic!("{:?}", proof(&tool)) };
+        assert_eq!(cause, format!("move {move_id} of project-{id} is started"));
+        assert_eq!(tool.state().storage(&name("default")).and_then(|record| record.drained.clone()), None);
+        let plan = tool.plan().await;
+        assert!(plan.drain_is_stuck(), "{:?}", plan.report);
+    }
 }
 
 #[tokio::test]
