@@ -349,6 +349,37 @@ async fn a_copy_that_could_not_be_compared_is_looked_into() {
 }
 
 #[tokio::test]
+async fn what_is_lost_behind_equal_tips_is_a_loss_only_if_the_source_was_seen_whole() {
+    // Every copy loses an object, and all compare equal: of these, one is looked into, by its id.
+    let lossy = faults(30, &[("lose_object", 1, 30)]);
+    let seen = |tool: &Tool| quarantined(&tool.state()).remove(0).0.id;
+    let mut blind = tool(&lossy);
+    let summary = blind.apply().await;
+    assert_eq!((summary.lost, summary.quarantined, passed(&summary)), (0, 1, 29), "{summary:?}");
+    let record = one(&blind.state());
+    assert_eq!((seen(&blind), record.cause.as_str(), record.urgent), (26, "destination not whole", true));
+    assert!(record.evidence.iter().any(|line| line.contains("missing commit")), "{record:?}");
+    let refused = blind.events().into_iter().find_map(|event| match event {
+        Event::ActionEnded { outcome: Outcome::Refused { cause }, .. } => Some(cause),
+        _ => None,
+    });
+    let held = "1 repository (project-26) in quarantine on the way off it: `tranship quarantine list` says what to do";
+    assert_eq!(refused.as_deref(), Some(held), "what it lacks may be left on its source's disk");
+    assert!(blind.plan().await.drain_is_stuck(), "the next plan says the same");
+
+    let mut seeing = tool(&lossy);
+    seeing.desired.source_fsck = SourceFsck::All;
+    let summary = seeing.apply().await;
+    assert_eq!((summary.lost, summary.quarantined), (1, 1), "{summary:?}");
+    let record = one(&seeing.state());
+    assert_eq!((seen(&seeing), record.cause.as_str(), record.urgent), (26, "missing objects", true));
+    let loss = seeing.events().into_iter().any(|e| matches!(e, Event::Quarantined { loss: true, .. }));
+    assert!(loss, "told as one");
+    let plan = seeing.plan().await;
+    assert!(plan.moves.is_empty() && plan.drain_is_stuck(), "nothing more leaves the source");
+}
+
+#[tokio::test]
 async fn arrivals_are_taken_up_in_rounds_until_two_looks_agree() {
     let mut tool = tool(&spec(8, &[]));
     let plan = tool.plan().await;
