@@ -30,6 +30,8 @@ struct Look {
     left: Vec<String>,
     /// Object pools, which go by themselves.
     pools: Vec<String>,
+    /// Gitaly's own temporary folders, which it clears away: told, and no part of the certificate.
+    own: Vec<String>,
     /// Kinds of which GitLab has no list.
     unlisted: Vec<ContainerKind>,
     /// Every move was looked at, not the newest alone.
@@ -54,7 +56,8 @@ pub(crate) async fn prove_empty(
             Err(e) => return (Outcome::Failed { cause: format!("unknown, which is not empty: {e}") }, None),
         };
         if !look.left.is_empty() {
-            return (Outcome::Refused { cause: look.left.join("; ") }, None);
+            let lines = look.left.iter().cloned().chain(look.passing());
+            return (Outcome::Refused { cause: lines.collect::<Vec<_>>().join("; ") }, None);
         }
         if let Some(pool) = look.pools.first() {
             let what = some(look.pools.len(), "object pool", "object pools", pool);
@@ -64,7 +67,8 @@ pub(crate) async fn prove_empty(
                     "only {what} left, which GitLab did not delete in {minutes} minutes: look for failed jobs \
                      `ObjectPool::Destroy` in Sidekiq; a pool that GitLab does not know any more is removed through Gitaly"
                 );
-                return (Outcome::Refused { cause }, None);
+                let lines: Vec<String> = std::iter::once(cause).chain(look.own()).collect();
+                return (Outcome::Refused { cause: lines.join("; ") }, None);
             }
             patience -= 1;
             waiting(format!("{storage}: for GitLab's background job to delete {what}"));
@@ -95,7 +99,28 @@ pub(crate) async fn prove_empty(
             let newest = u64::from(QUIET_PAGES) * 100;
             detail = format!("{detail}; moves were looked through until {newest} in a row had ended");
         }
+        if let Some(own) = look.own() {
+            detail = format!("{detail}; {own}");
+        }
         return (Outcome::Done { detail }, Some(digest));
+    }
+}
+
+impl Look {
+    /// Says what there is that a storage need not be rid of to count as empty, a line for each class.
+    fn passing(&self) -> impl Iterator<Item = String> {
+        let pools = self.pools.first().map(|first| {
+            let what = some(self.pools.len(), "object pool", "object pools", first);
+            format!("Gitaly has {what}, which GitLab deletes by a background job after the last member has left")
+        });
+        pools.into_iter().chain(self.own())
+    }
+
+    /// Says how many folders of its own Gitaly has there.
+    fn own(&self) -> Option<String> {
+        let first = self.own.first()?;
+        let what = some(self.own.len(), "temporary folder of its own", "temporary folders of its own", first);
+        Some(format!("Gitaly has {what}, which it clears away itself"))
     }
 }
 
@@ -146,22 +171,30 @@ async fn look_at(ports: &Ports, storage: &StorageName, known: &Known) -> PortRes
         }
     }
     let (live, failed, all_moves) = recent_moves(ports, storage).await?;
+    // What lies there of one of these comes or goes with it.
+    let mut passing = BTreeSet::new();
     for record in live {
         if record.source == storage.as_str() || record.destination == storage.as_str() {
             left.push(format!("move {} of {} is {}", record.id, record.container, record.state));
+            let roles = RepositoryRole::of(record.container.kind);
+            passing.extend(roles.iter().map(|role| relative_path(record.container, *role)));
         }
     }
-    let mut paths = gitaly.walk(storage).await?;
-    // Gitaly clears its own temporary copies away by itself.
-    paths.retain(|path| class_of(path) != PathClass::Own);
-    let (pools, others): (Vec<String>, Vec<String>) =
-        paths.into_iter().partition(|path| class_of(path) == PathClass::Pool);
+    let (mut pools, mut own, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for path in gitaly.walk(storage).await? {
+        match class_of(&path) {
+            PathClass::Pool => pools.push(path),
+            PathClass::Own => own.push(path),
+            PathClass::Container(_) | PathClass::Other => others.push(path),
+        }
+    }
     // While GitLab lists a kind there, what Gitaly has of it is theirs as far as one look can tell.
     let lost = |path: &&String| !matches!(class_of(path), PathClass::Container(kind) if occupied.contains(&kind));
-    let others: Vec<&String> = others.iter().filter(lost).collect();
+    let others: Vec<&String> = others.iter().filter(lost).filter(|path| !passing.contains(*path)).collect();
     left.extend(known.leftovers(&failed, &others));
+    left.extend(known.held(&occupied));
     let filesystem_id = gitaly.server(storage).await?.filesystem_id;
-    Ok(Look { left, pools, unlisted, all_moves, filesystem_id })
+    Ok(Look { left, pools, own, unlisted, all_moves, filesystem_id })
 }
 
 /// `3 object pools (@pools/… first)`.
@@ -185,6 +218,15 @@ impl Known {
             set_aside: set_aside.map(|(container, _)| container).collect(),
             left: state.storage(storage).map(|record| record.left.clone()).unwrap_or_default(),
         }
+    }
+
+    /// Says what was set aside on its way off the storage and lives elsewhere by now: what it lacks there may be left on
+    /// this disk. Of kinds that GitLab still lists here, any may be among those.
+    fn held(&self, occupied: &[ContainerKind]) -> Option<String> {
+        let mut gone = self.set_aside.iter().filter(|container| !occupied.contains(&container.kind));
+        let first = gone.next()?;
+        let what = some(1 + gone.count(), "repository", "repositories", &first.to_string());
+        Some(format!("{what} in quarantine on the way off it: `tranship quarantine list` says what to do"))
     }
 
     /// Says what repositories are that Gitaly has and GitLab does not list, by class: how many, the first, what to do.
@@ -213,7 +255,7 @@ impl Known {
         }
         if let Some(first) = held.first() {
             let what = some(held.len(), "repository", "repositories", first);
-            lines.push(format!("Gitaly has {what} of what was set aside: `tranship quarantine list` says what to do"));
+            lines.push(format!("Gitaly has {what} of what was set aside"));
         }
         if let Some(first) = orphans.first() {
             let what = some(orphans.len(), "repository", "repositories", first);
@@ -279,4 +321,34 @@ async fn recent_moves(
         }
     }
     Ok((live, left, all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_told_by_class() {
+        let project = |id| Container { kind: ContainerKind::Project, id };
+        let at = |id| relative_path(project(id), RepositoryRole::Main);
+        let known = Known { set_aside: BTreeSet::from([project(2)]), left: BTreeSet::from([project(1)]) };
+        let paths = [at(1), at(2), at(3), at(4), "web/odd.git".to_owned()];
+        let lines = known.leftovers(&BTreeSet::from([project(3)]), &paths.iter().collect::<Vec<_>>());
+        let orphans = format!("2 repositories ({} first)", at(4));
+        let begins = [
+            "Gitaly has 2 copies (project-1 first) that moves left (`cleanup failed`)".to_owned(),
+            "Gitaly has 1 repository (project-2) of what was set aside".to_owned(),
+            format!("Gitaly has {orphans}, and GitLab lists nothing of the kind there"),
+        ];
+        assert_eq!(lines.len(), begins.len());
+        for (line, begin) in lines.iter().zip(begins) {
+            assert!(line.starts_with(&begin), "{line}");
+        }
+        let held = |occupied: &[ContainerKind]| known.held(occupied);
+        let told =
+            "1 repository (project-2) in quarantine on the way off it: `tranship quarantine list` says what to do";
+        assert_eq!(held(&[ContainerKind::Snippet]).as_deref(), Some(told), "wherever it lives");
+        assert_eq!(held(&[ContainerKind::Project]), None, "it may be what GitLab lists");
+        assert_eq!(Known::default().leftovers(&BTreeSet::new(), &[]), Vec::<String>::new());
+    }
 }

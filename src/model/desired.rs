@@ -204,6 +204,10 @@ impl SandboxFault {
     pub const KINDS: &'static [(&'static str, &'static str)] = &[
         ("corrupt_copy", "the nth move loses a reference and its objects on the destination, after GitLab's own check"),
         ("lose_reference", "the nth move loses a reference on the destination, but not its objects"),
+        (
+            "lose_object",
+            "the nth move loses an object on the destination that no reference names and one needs, after GitLab's own check",
+        ),
         ("fail_move", "the nth move ends `failed`, with a checksum mismatch as its message"),
         ("push_timeout", "the nth move ends `failed` because pushes are in progress"),
         ("refuse_move", "the nth POST of a move is answered 400 `is read-only`"),

@@ -43,6 +43,8 @@ pub enum Tamper {
     LoseObjects,
     /// A branch with a tip of its own goes.
     LoseReference,
+    /// An object goes that no reference names and one needs: all references compare equal.
+    LoseObject,
     /// Somebody pushes to the default branch.
     Push,
 }
@@ -134,6 +136,11 @@ pub trait Content: Send + Sync {
     /// # Errors
     /// No repository is there, or git failed.
     fn lose(&self, storage: &StorageName, path: &str, with_objects: bool) -> ContentResult<bool>;
+    /// Loses an object that no reference names and one needs. True when there was one.
+    ///
+    /// # Errors
+    /// No repository is there, or git failed.
+    fn lose_object(&self, storage: &StorageName, path: &str) -> ContentResult<bool>;
     /// The object pool that a repository borrows from, by its path on the same storage.
     ///
     /// # Errors

@@ -399,6 +399,16 @@ impl Content for Synthetic {
         })
     }
 
+    fn lose_object(&self, storage: &StorageName, path: &str) -> ContentResult<bool> {
+        self.update(storage, path, |r| {
+            let there = !r.names().is_empty();
+            if there {
+                r.lost.push("parent".to_owned());
+            }
+            there
+        })
+    }
+
     fn changes(&self) -> Vec<Change> {
         std::mem::take(&mut lock(&self.inner).changes)
     }

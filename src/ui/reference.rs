@@ -387,7 +387,8 @@ pub fn reference_markdown(reference: &Reference) -> String {
         &["field", "type", ""],
         plan.iter().map(|f| vec![code(&f.path), f.kind.to_owned(), f.doc.to_owned()]),
     );
-    out.push_str("\n## Faults\n\nThe kinds of `fault` blocks of a sandbox.\n\n");
+    out.push_str("\n## Faults\n\nThe kinds of `fault` blocks of a sandbox. How long each lasts goes by the fleet's clock (`speed`); only \
+         `request_budget` and `Retry-After` count a client's own seconds.\n\n");
     table(&mut out, &["kind", ""], faults.iter().map(|f| vec![code(f.kind), sentence(f.doc)]));
     out.push_str(
         "\n## Functions\n\nTheir names and meaning are Terraform's. They are pure: no clock, no randomness.\n\n",

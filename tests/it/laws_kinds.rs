@@ -7,7 +7,8 @@ use std::time::Duration;
 use tranship::apply::event::{Event, Outcome};
 use tranship::model::{ContainerKind, MoveState, SandboxConnection, SandboxFault};
 use tranship::plan::{Change, WaitingOn};
-use tranship::sandbox::world::Presence;
+use tranship::sandbox::content::Content as _;
+use tranship::sandbox::world::{Presence, Project};
 
 use crate::laws::{Tool, name, passed, spec};
 
@@ -166,6 +167,78 @@ async fn pools_are_waited_for_and_an_orphan_is_named() {
     let plan = tool.plan().await;
     assert_eq!(plan.actions.len(), 1, "the proof is tried again by the next apply");
     assert!(plan.report.iter().any(|r| r.reason == WaitingOn::Pools), "{:?}", plan.report);
+}
+
+#[tokio::test]
+async fn what_gitaly_keeps_for_itself_is_told_and_is_no_part_of_the_certificate() {
+    let certificate = |tool: &Tool| tool.state().storage(&name("default")).and_then(|record| record.drained.clone());
+    let own = |tool: &Tool| {
+        for path in ["+gitaly/tmp/a", "+gitaly/tmp/b"] {
+            tool.fleet.content().create(&name("default"), path, b"", false).expect("made");
+        }
+    };
+    let told = "Gitaly has 2 temporary folders of its own (+gitaly/tmp/a first), which it clears away itself";
+    let (mut clean, mut tool) = (Tool::new(&spec(6, &[])), Tool::new(&spec(6, &[])));
+    clean.apply().await;
+    own(&tool);
+    tool.apply().await;
+    let Some(Outcome::Done { detail }) = proof(&tool) else { panic!("{:?}", proof(&tool)) };
+    assert_eq!(detail, format!("found empty twice; {told}"));
+    assert_eq!(proof(&clean), Some(Outcome::Done { detail: "found empty twice".to_owned() }));
+    assert!(certificate(&tool).is_some() && certificate(&tool) == certificate(&clean), "the same was found");
+
+    // Of each class that is left, a line.
+    let mut tool =
+        Tool::new(&SandboxConnection { fork_networks: 1, ..spec(24, &[("cleanup_failed", 2), ("pool_stays", 1)]) });
+    own(&tool);
+    tool.fleet.content().create(&name("default"), "@hashed/00/00/orphan.git", b"", false).expect("made");
+    tool.apply().await;
+    let Some(Outcome::Refused { cause }) = proof(&tool) else { panic!("{:?}", proof(&tool)) };
+    for line in [
+        "that moves left (`cleanup failed`)",
+        "Gitaly has 1 repository (@hashed/00/00/orphan.git)",
+        "Gitaly has 1 object pool (@pools/",
+        told,
+    ] {
+        assert!(cause.contains(line), "{line} in {cause}");
+    }
+    assert_eq!(certificate(&tool), None);
+}
+
+#[tokio::test]
+async fn a_storage_that_a_live_move_leads_to_is_not_proven_empty() {
+    for late in [false, true] {
+        let mut tool = Tool::new(&spec(6, &[]));
+        let plan = tool.plan().await;
+        assert!(plan.actions.iter().any(|a| matches!(a.change, Change::ProveEmpty { .. })));
+        let id = tool.fleet.add_project("big/one", &name("other"));
+        tool.fleet.world(|w| {
+            let project = w.project(id).expect("made").clone();
+            w.put_project(Project { repository_size: 500 << 30, ..project });
+        });
+        let (fleet, events) = (tool.fleet.clone(), tool.events_shared());
+        let begins = move || {
+            events.lock().expect("not poisoned").iter().any(|event| match event {
+                Event::ActionStarted { address, .. } => address.to_string() == "drain.default",
+                _ => false,
+            })
+        };
+        // Already under way, or asked for when the first look has found nothing.
+        let ordered = tokio::spawn(async move {
+            while late && !begins() {
+                tokio::task::yield_now().await;
+            }
+            fleet.foreign_move(id, &name("default")).expect("taken")
+        });
+        let summary = tool.run(&plan).await.summary;
+        let move_id = ordered.await.expect("ordered");
+        assert_eq!((passed(&summary), summary.refused), (6, 1), "{summary:?}");
+        let Some(Outcome::Refused { cause }) = proof(&tool) else { panic!("{:?}", proof(&tool)) };
+        assert_eq!(cause, format!("move {move_id} of project-{id} is started"));
+        assert_eq!(tool.state().storage(&name("default")).and_then(|record| record.drained.clone()), None);
+        let plan = tool.plan().await;
+        assert!(plan.drain_is_stuck(), "{:?}", plan.report);
+    }
 }
 
 #[tokio::test]

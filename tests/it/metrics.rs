@@ -71,7 +71,104 @@ fn promtool_has_nothing_to_say_about_them() {
 #[cfg(feature = "sandbox")]
 mod served {
     use super::*;
+    use tranship::apply::event::Summary;
+
     use crate::common::home::Home;
+    use crate::laws::{Tool, spec};
+
+    /// The sum of a family's values whose labels have that text.
+    fn sum(text: &str, family: &str, labels: &str) -> f64 {
+        let of = |line: &&str| line.split(['{', ' ']).next() == Some(family) && line.contains(labels);
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a number");
+        text.lines().filter(of).map(value).sum()
+    }
+
+    #[tokio::test]
+    async fn what_is_counted_is_what_the_summary_says() {
+        let faults = [
+            ("cleanup_failed", 2),
+            ("push_after_move", 4),
+            ("fail_move", 6),
+            ("fast_move", 8),
+            ("lose_reference", 10),
+            ("dead_end_b", 12),
+            ("push_timeout", 14),
+            ("corrupt_copy", 30),
+        ];
+        let mut tool = Tool::new(&spec(40, &faults));
+        let plan = tool.plan().await;
+        tool.fleet.delete(plan.moves[0].container.id);
+        let result = tool.run(&plan).await.summary;
+        let mut metrics = Metrics::new().expect("made");
+        let (at, events) = (tool.fleet.now(), tool.events());
+        events.iter().for_each(|event| metrics.event(event, at));
+        let text = metrics.text(at, &[].into()).expect("written");
+        let Summary {
+            done,
+            failed,
+            skipped,
+            stale,
+            not_started,
+            refused,
+            gates_closed,
+            paused,
+            attested,
+            advanced,
+            bracketed,
+            unknown,
+            moves_skipped,
+            moves_moot,
+            quarantined,
+            lost,
+            bytes,
+            ..
+        } = result.clone();
+        let verdicts = [("attested", attested), ("advanced", advanced), ("bracketed", bracketed), ("unknown", unknown)];
+        for (verdict, number) in verdicts {
+            assert!(number > 0, "{verdict}: {result:?}");
+            let counted = sum(&text, "tranship_moves_total", &format!("verdict=\"{verdict}\""));
+            assert_eq!(counted, number as f64, "{verdict}\n{text}");
+        }
+        let outcomes = [
+            ("done", done),
+            ("failed", failed),
+            ("skipped", skipped),
+            ("stale", stale),
+            ("not_started", not_started),
+            ("refused", refused),
+            ("gate_closed", gates_closed),
+            ("paused", paused),
+        ];
+        for (outcome, number) in outcomes {
+            let counted = sum(&text, "tranship_actions_total", &format!("outcome=\"{outcome}\""));
+            assert_eq!(counted, number as f64, "{outcome}\n{text}");
+        }
+        assert!(moves_moot > 0 && quarantined > 1 && lost == 1, "{result:?}");
+        let retries = events.iter().filter(|event| matches!(event, Event::MoveRetried { .. })).count();
+        for (family, labels, number) in [
+            ("tranship_bytes_total", "", bytes.0),
+            ("tranship_moves_skipped_total", "", moves_skipped),
+            ("tranship_moves_skipped_total", "done=\"true\"", moves_moot),
+            ("tranship_quarantined", "", quarantined),
+            ("tranship_possible_losses", "", lost),
+            ("tranship_move_frozen_seconds_count", "", attested + advanced + bracketed + unknown),
+            ("tranship_move_retries_total", "", retries as u64),
+            ("tranship_moves_planned", "", plan.moves.len() as u64),
+            ("tranship_moves_in_flight", "", 0),
+            ("tranship_held", "", 0),
+        ] {
+            assert_eq!(sum(&text, family, labels), number as f64, "{family} {labels}\n{text}");
+        }
+
+        // Without attempts that failed, the freeze that is counted is all that was borne.
+        let mut tool = Tool::new(&spec(20, &[]));
+        let summary = tool.apply().await;
+        let mut metrics = Metrics::new().expect("made");
+        tool.events().iter().for_each(|event| metrics.event(event, tool.fleet.now()));
+        let text = metrics.text(tool.fleet.now(), &[].into()).expect("written");
+        let frozen = sum(&text, "tranship_move_frozen_seconds_sum", "");
+        assert!((frozen * 1000.0 - summary.time.frozen_ms as f64).abs() < 1.0, "{frozen} s, {:?}", summary.time);
+    }
 
     fn free_port() -> u16 {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

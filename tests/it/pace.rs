@@ -1,5 +1,6 @@
 //! How many moves run at once: found, vetoed, bounded by GitLab's workers and told; and how little GitLab is asked.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -274,6 +275,86 @@ async fn gitlabs_workers_are_found_and_not_flooded() {
     let (known, _) = run(3, 3).await;
     let (found, known) = (frozen(&few), frozen(&known));
     assert!(found * 100 <= known * 125, "read-only for {found} ms in all, {known} ms with the number known");
+}
+
+/// How often each reason was told, as it stands.
+fn told_of(tool: &Tool) -> BTreeMap<String, usize> {
+    let mut told = BTreeMap::new();
+    let held = holds(tool);
+    assert!(held.windows(2).all(|pair| pair[0] != pair[1]), "only changes are told: {held:?}");
+    held.into_iter().flatten().for_each(|by| *told.entry(by).or_default() += 1);
+    told
+}
+
+#[tokio::test]
+async fn what_holds_a_run_is_told_when_it_begins_and_not_at_every_turn() {
+    // Somebody's moves of hundreds of gigabytes take more slots than GitLab's workers are said to have.
+    let mut tool = Tool::new(&SandboxConnection { workers: 16, ..spec(40, &[]) });
+    let plan = tool.plan().await;
+    for n in 0..6 {
+        let id = tool.fleet.add_project(&format!("big/{n}"), &name("other"));
+        tool.fleet.world(|w| {
+            let project = w.project(id).expect("made").clone();
+            w.put_project(tranship::sandbox::world::Project { repository_size: 100 << 30, ..project });
+        });
+        tool.fleet.foreign_move(id, &name("pod-b")).expect("taken");
+    }
+    let summary = tool.run(&plan).await.summary;
+    assert_eq!(passed(&summary), 40, "{summary:?}");
+    let others = "moves of others take up slots of the 4 that GitLab's workers have";
+    let told = told_of(&tool);
+    // Of others nothing is known while nothing of ours is followed: it may begin anew.
+    assert!(told.len() == 1 && (1..=5).contains(&told[others]), "not with each of 40 moves: {told:?}");
+    assert_eq!(holds(&tool).last(), Some(&None), "and that it is over");
+
+    // Room on a destination, which something else has filled since the plan.
+    let mut tool = Tool::new(&spec(8, &[]));
+    tool.desired.rollout.waves.clear();
+    tool.desired.assignments[0].to = vec![name("pod-a")];
+    for project in tool.fleet.projects() {
+        let large = tranship::sandbox::world::Project { repository_size: 20 << 30, empty: false, ..project };
+        tool.fleet.world(|w| w.put_project(large));
+    }
+    let plan = tool.plan().await;
+    assert_eq!(plan.moves.len(), 8);
+    let id = tool.fleet.add_project("big/one", &name("pod-a"));
+    tool.fleet.world(|w| {
+        let project = w.project(id).expect("made").clone();
+        // 85 % of 2000 GiB, less room for two and a half moves.
+        w.put_project(tranship::sandbox::world::Project { repository_size: (1700 - 55) << 30, ..project });
+    });
+    let summary = tool.run(&plan).await.summary;
+    assert_eq!((passed(&summary), summary.moves_skipped), (2, 6), "{summary:?}");
+    let room = "room on pod-a: what flies there must end first".to_owned();
+    assert_eq!(told_of(&tool), BTreeMap::from([(room, 1)]));
+}
+
+#[tokio::test]
+async fn a_repository_that_is_frozen_for_too_long_stops_both_its_ends_where_slots_are_found() {
+    for profile in [Profile::Balanced, Profile::Fixed] {
+        let mut tool = Tool::new(&SandboxConnection { workers: 16, ..spec(24, &[("dead_end_b", 5)]) });
+        slots(&mut tool, 8);
+        tool.desired.concurrency = Concurrency { profile, interval_seconds: Some(15), ..Concurrency::default() };
+        let plan = tool.plan().await;
+        let summary = tool.run(&plan).await.summary;
+        assert_eq!((passed(&summary), summary.quarantined), (23, 1), "{summary:?}");
+        let dead = tool.state().quarantined().next().map(|(_, record)| record.destination.clone()).expect("set aside");
+        let stopped: BTreeSet<String> = throttles(&tool)
+            .into_iter()
+            .filter(|(what, _, to, why)| {
+                *what != "GitLab's workers" && *to == 0 && why.contains("has been read-only for")
+            })
+            .map(|(what, ..)| what)
+            .collect();
+        let ends = match profile {
+            Profile::Fixed => BTreeSet::new(),
+            _ => BTreeSet::from(["default as source".to_owned(), format!("{dead} as destination")]),
+        };
+        assert_eq!(stopped, ends, "{profile:?}: {:?}", throttles(&tool));
+        if profile == Profile::Fixed {
+            assert!(throttles(&tool).iter().all(|turn| turn.0 == "GitLab's workers"), "{:?}", throttles(&tool));
+        }
+    }
 }
 
 #[tokio::test]

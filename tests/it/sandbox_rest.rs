@@ -217,6 +217,19 @@ fn limits_answer_in_their_own_forms() {
     }
 }
 
+#[test]
+fn trouble_lasts_by_the_fleets_clock() {
+    let world = World::new();
+    let mut wanted = synthetic(with_fault("server_errors", 1, 1));
+    // Its ten minutes are a second of whoever asks.
+    wanted.speed = 600;
+    let fleet = world.ensure(&wanted).expect("up");
+    let asked = || (0..6).filter(|_| get(&fleet, "/version").status == 500).count();
+    assert_eq!(asked(), 2, "every third");
+    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    assert_eq!(asked(), 0, "over");
+}
+
 /// The states of a fleet's first moves of projects.
 fn states(fleet: &Endpoints) -> Vec<String> {
     let moves = get(fleet, "/project_repository_storage_moves").json();

@@ -165,6 +165,68 @@ async fn no_move_is_frozen_before_a_worker_can_take_it() {
 }
 
 #[tokio::test]
+async fn what_waits_for_a_worker_is_read_only_since_its_post() {
+    // The POST of the only move finds GitLab without workers, for ten minutes.
+    let mut tool = Tool::new(&spec(1, &[("worker_shortage", 1)]));
+    let summary = tool.apply().await;
+    assert_eq!((passed(&summary), summary.failed), (1, 0), "{summary:?}");
+    let made = tool.fleet.moves().remove(0);
+    let queued = made.started_at.expect("taken").duration_since(made.created_at);
+    assert!(queued >= SignedDuration::from_mins(10), "{queued}");
+    let mut since = None;
+    let mut frozen = None;
+    for event in tool.events() {
+        match event {
+            Event::MoveScheduled { since: at, .. } => since = Some(at),
+            Event::MoveVerified { frozen_ms, .. } => frozen = Some(frozen_ms),
+            _ => {}
+        }
+    }
+    let (since, frozen) = (since.expect("told"), frozen.expect("told"));
+    assert!(since <= made.created_at, "from just before the POST: {since}, {}", made.created_at);
+    let taken = made.started_at.expect("taken").duration_since(since).as_millis();
+    assert!(i128::from(frozen) > taken, "{frozen} ms told, a worker took it after {taken} ms");
+    assert_eq!((summary.time.frozen_ms, summary.time.longest_ms), (frozen, frozen));
+}
+
+#[tokio::test]
+async fn when_to_come_back_is_told_by_the_clock_on_the_windows_wall() {
+    for (at, back) in [
+        ("2026-03-28T10:00:00Z", "come back at 2026-03-29 01:00:00 +01:00"),
+        // Its clock has jumped from 02:00 to 03:00, past the end of the window.
+        ("2026-03-29T01:00:00Z", "come back at 2026-03-30 01:00:00 +02:00"),
+        ("2026-10-24T10:00:00Z", "come back at 2026-10-25 01:00:00 +02:00"),
+        // It shows 02:30 for the second time an hour after the window has closed.
+        ("2026-10-25T00:30:00Z", "come back at 2026-10-26 01:00:00 +01:00"),
+    ] {
+        let mut tool = tool(60, 2 * 60 + 30, "Europe/Berlin");
+        // The days of the budget are those of another window's clock.
+        let mut other = tool.desired.windows["hours"].clone();
+        (other.name, other.hours.timezone) = ("tokyo".to_owned(), "Asia/Tokyo".to_owned());
+        tool.desired.windows.insert("tokyo".to_owned(), other);
+        tool.desired.freeze = Freeze { per_day: Some(3_600), window: Some("tokyo".to_owned()), ..Freeze::default() };
+        tool.max_wait = Some(Duration::from_secs(600));
+        tool.fleet.advance(time(at).duration_since(tool.fleet.now()).unsigned_abs());
+        let summary = tool.apply().await;
+        assert_eq!((passed(&summary), summary.paused, posts(&tool).len()), (0, 1, 0), "{at}: {summary:?}");
+        let until = tool.events().into_iter().find_map(|event| match event {
+            Event::ActionEnded { outcome: Outcome::Paused { until }, .. } => Some(until),
+            _ => None,
+        });
+        let until = until.expect("told");
+        assert!(until.contains(back), "{at}: {until}");
+        // Who comes back then finds it open.
+        let (_, when) = back.split_once("at ").expect("a time");
+        let (local, offset) = when.rsplit_once(' ').expect("an offset");
+        let then = time(&format!("{}{offset}", local.replace(' ', "T")));
+        tool.fleet.advance(then.duration_since(tool.fleet.now()).unsigned_abs());
+        let summary = tool.apply().await;
+        assert_eq!((passed(&summary), summary.paused), (30, 0), "{at}: {summary:?}");
+        assert!(posts(&tool).iter().all(|post| *post >= then && *post < then + SignedDuration::from_mins(90)), "{at}");
+    }
+}
+
+#[tokio::test]
 async fn the_probe_moves_inside_the_window_too() {
     let mut tool = tool(12 * 60, 13 * 60, "UTC");
     tool.fleet.add_project("tranship/canary", &super::laws::name("other"));

@@ -12,7 +12,7 @@ use super::window::{MoveEnd, Window};
 use super::{End, Role};
 use crate::model::{Bytes, StorageName};
 use crate::plan::durations::Fit;
-use crate::plan::{Plan, Verdict};
+use crate::plan::{ConcurrencyPlan, Plan, Verdict};
 
 /// A repository that is read-only for longer than this, and ten times its prediction, is a matter of safety: whatever
 /// keeps it must not be given more.
@@ -33,29 +33,34 @@ pub(crate) struct Pace {
 
 impl Pace {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let mut ends: BTreeSet<(&StorageName, Role)> = BTreeSet::new();
+        let most = |storage: &StorageName| {
+            plan.storages.get(storage).map_or(plan.max_moves, |s| s.max_moves).min(plan.max_moves)
+        };
+        let mut ends: BTreeMap<End, u32> = BTreeMap::new();
         let mut last = None;
         for planned in &plan.moves {
             let pair = (&planned.source, &planned.destination);
             if last != Some(pair) {
-                ends.extend([(pair.0, Role::Source), (pair.1, Role::Destination)]);
+                let both = [(pair.0, Role::Source), (pair.1, Role::Destination)];
+                ends.extend(both.map(|(storage, role)| (End { storage: storage.clone(), role }, most(storage))));
                 last = Some(pair);
             }
         }
-        let tuning = Tuning::of(&plan.concurrency);
-        let controllers = tuning.into_iter().flat_map(|tuning| {
-            ends.iter().map(move |(storage, role)| {
-                let most = plan.storages.get(*storage).map_or(plan.max_moves, |s| s.max_moves);
-                let end = End { storage: (*storage).clone(), role: *role };
-                (end, Controller::new(most.min(plan.max_moves), tuning))
-            })
-        });
+        Self::of(&plan.concurrency, &ends)
+    }
+
+    /// For ends, each with the moves that it may have at most.
+    fn of(concurrency: &ConcurrencyPlan, ends: &BTreeMap<End, u32>) -> Self {
+        let tuning = Tuning::of(concurrency);
+        let controllers = tuning
+            .into_iter()
+            .flat_map(|tuning| ends.iter().map(move |(end, most)| (end.clone(), Controller::new(*most, tuning))));
         Self {
-            interval: Tuning::interval_of(&plan.concurrency).filter(|_| !plan.moves.is_empty()),
+            interval: Tuning::interval_of(concurrency).filter(|_| !ends.is_empty()),
             controllers: controllers.collect(),
             windows: BTreeMap::new(),
             since: None,
-            vetoes: plan.concurrency.vetoes.iter().map(|veto| (veto.name.clone(), None)).collect(),
+            vetoes: concurrency.vetoes.iter().map(|veto| (veto.name.clone(), None)).collect(),
         }
     }
 
@@ -189,5 +194,70 @@ impl Pace {
             turns.extend(controller.decide(&interval).map(|turn| (end.clone(), turn)));
         }
         turns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Profile;
+
+    /// `a` is both source and destination, `b` a destination.
+    fn pace(profile: Profile) -> Pace {
+        let end = |name: &str, role| End { storage: StorageName::new(name).expect("valid"), role };
+        let ends = [end("a", Role::Source), end("a", Role::Destination), end("b", Role::Destination)];
+        let concurrency = ConcurrencyPlan { profile, ..ConcurrencyPlan::default() };
+        Pace::of(&concurrency, &ends.into_iter().map(|end| (end, 8)).collect())
+    }
+
+    fn signals(what: u8) -> Vec<Signal> {
+        match what {
+            0 => vec![Signal::safety(Verdict::Fail, "stop")],
+            1 => vec![Signal::new(Verdict::Fail, "slow")],
+            2 => vec![Signal::new(Verdict::Unknown, "no data")],
+            _ => vec![Signal::new(Verdict::Pass, "well")],
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_safety_signal_stops_all_ends_of_its_storage_and_those_alone_and_a_fixed_profile_has_none(
+            story in proptest::collection::vec((0u8..6, 0u8..6, 0u8..6, any::<bool>()), 1..60),
+        ) {
+            let (mut fixed, mut found) = (pace(Profile::Fixed), pace(Profile::Balanced));
+            let all: Vec<End> = found.limits().map(|(end, _)| end.clone()).collect();
+            // Within the deadline of what is unknown, which shuts an end by itself.
+            for (second, (a, b, into_a, full)) in (0i64..).zip(story) {
+                let at = Timestamp::from_second(second).expect("a time");
+                let name = |text: &str| StorageName::new(text).expect("valid");
+                let of = BTreeMap::from([(name("a"), signals(a)), (name("b"), signals(b))]);
+                let alone = BTreeMap::from([(End { storage: name("a"), role: Role::Destination }, signals(into_a))]);
+                let before: BTreeMap<End, u32> = found.limits().map(|(end, limit)| (end.clone(), limit)).collect();
+                if full {
+                    all.iter().for_each(|end| found.full(end.clone()));
+                    all.iter().for_each(|end| fixed.full(end.clone()));
+                }
+                prop_assert_eq!(fixed.decide(at, &of, &alone), vec![]);
+                prop_assert_eq!(fixed.limits().count(), 0);
+                let turns = found.decide(at, &of, &alone);
+                for (end, limit) in found.limits() {
+                    let into = end.storage == name("a") && end.role == Role::Destination;
+                    let word = if end.storage == name("a") { a } else { b };
+                    let stops = word == 0 || (into && into_a == 0);
+                    let doubts = word == 2 || (into && into_a == 2);
+                    if stops {
+                        prop_assert_eq!(limit, 0, "{}", end);
+                    } else if before[end] > 0 {
+                        prop_assert!(limit > 0, "{} was stopped by another's signal", end);
+                    } else {
+                        prop_assert!(limit > 0 || doubts, "{} goes on once it is answered", end);
+                    }
+                    let turned = turns.iter().find(|(of, _)| of == end).map(|(_, turn)| (turn.from, turn.to));
+                    prop_assert_eq!(turned, (before[end] != limit).then_some((before[end], limit)));
+                }
+            }
+        }
     }
 }

@@ -384,6 +384,28 @@ impl Content for Git {
         }
         Ok(false)
     }
+
+    fn lose_object(&self, storage: &StorageName, path: &str) -> ContentResult<bool> {
+        let folder = self.there(storage, path)?;
+        let lines = |arguments: &[&str]| -> ContentResult<Vec<String>> {
+            let mut command = git(&folder);
+            command.args(arguments);
+            let text = output(command, b"")?;
+            Ok(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
+        };
+        // An annotated tag names two: itself, and what it is of.
+        let named = lines(&["for-each-ref", "--format=%(objectname)%0a%(*objectname)"])?;
+        let needed = lines(&["rev-list", "--objects", "--no-object-names", "--all"])?;
+        for id in needed.iter().filter(|id| !named.contains(id)) {
+            let Some(object) = files::loose_object(&folder, id.as_bytes()) else { continue };
+            // What can be borrowed cannot be lost.
+            if !self.borrows(&folder, id)? {
+                fs::remove_file(object).map_err(failed)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 #[cfg(test)]
@@ -495,6 +517,23 @@ mod tests {
                 assert_eq!(content.objects_exist(&to, path, &asked), Ok(vec![false]));
             }
             assert_eq!(after.len() + usize::from(lost), before.len());
+        }
+    }
+
+    #[test]
+    fn a_copy_that_lost_an_object_behind_its_tips_compares_equal() {
+        let (_keep, world, content) = world(&[]);
+        let (from, to) = (StorageName::new("default").expect("valid"), StorageName::new("second").expect("valid"));
+        for project in world.projects_after(None, 0) {
+            let path = &project.repositories()[0];
+            content.replicate(&from, &to, path).expect("copied");
+            let before = content.references(&to, path).expect("read");
+            assert_eq!(content.lose_object(&to, path), Ok(!project.empty), "{}", project.path);
+            assert_eq!(content.references(&to, path).expect("read"), before);
+            let tips: Vec<Vec<u8>> = before.iter().map(|r| r.target.clone().into_bytes()).collect();
+            assert_eq!(content.objects_exist(&to, path, &tips), Ok(vec![true; tips.len()]), "{}", project.path);
+            assert_eq!(content.fsck(&to, path).expect("checked").is_empty(), project.empty, "{}", project.path);
+            assert_eq!(content.fsck(&from, path), Ok(Vec::new()), "the source is as it was: {}", project.path);
         }
     }
 

@@ -143,7 +143,7 @@ fn refusal(inner: &mut Inner, call: &str) -> Option<(PortError, bool)> {
     let path = path.split_once('?').map_or(path, |(path, _)| path);
     let now = inner.now;
     let limited = |message: &str| answered(429, call, message);
-    Some(match inner.world.admit(method, path, now).refused? {
+    Some(match inner.world.admit(method, path, now, now).refused? {
         Refusal::Error => (answered(500, call, "500 Internal Server Error"), false),
         Refusal::Endpoint => (limited("This endpoint has been requested too many times. Try again later."), false),
         Refusal::Middleware(quota) => {

@@ -124,6 +124,11 @@ fn faults_on_copies_do_what_they_say() {
         let ids = [lost.target.clone().into_bytes()];
         assert_eq!(handle.content().objects_exist(&name("second"), &path, &ids), Ok(vec![objects]), "{kind}");
     }
+    let (handle, m, before, after) = struck("lose_object");
+    assert!(m.state == MoveState::Finished && before == after, "nothing is seen of it");
+    let path = relative_path(project(1), RepositoryRole::Main);
+    let clean = |storage| handle.content().fsck(&name(storage), &path).map(|said| said.is_empty());
+    assert_eq!(clean("second"), Ok(false));
     let (_, m, before, after) = struck("push_after_move");
     assert_eq!((m.state, before.len()), (MoveState::Finished, after.len()));
     assert_ne!(before, after);

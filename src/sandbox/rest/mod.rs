@@ -198,9 +198,9 @@ async fn own(State(app): State<App>, request: Request, next: Next) -> Response {
 /// What stands before every request: limits and ordered faults, then the token.
 async fn admit(State(app): State<App>, mut request: Request, next: Next) -> Response {
     // A client counts its own seconds, whatever the fleet's clock does.
-    let now = jiff::Timestamp::now();
+    let (asked, now) = (jiff::Timestamp::now(), app.fleet.now());
     let Admission { refused, quota } =
-        app.fleet.world(|w| w.admit(request.method().as_str(), request.uri().path(), now));
+        app.fleet.world(|w| w.admit(request.method().as_str(), request.uri().path(), asked, now));
     let mut response = match (refused, presented(request.headers())) {
         (Some(refused), _) => refusal(refused),
         (None, Some(token)) if token == app.fleet.gitlab_token => {

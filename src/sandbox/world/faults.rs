@@ -71,7 +71,7 @@ impl World {
             "stays_replicated",
         ];
         // An empty repository has nothing to lose: such a move is no occasion for these.
-        let full = ["corrupt_copy", "lose_reference", "push_after_move"];
+        let full = ["corrupt_copy", "lose_reference", "lose_object", "push_after_move"];
         let kinds = anybody.into_iter().chain(full.into_iter().filter(|_| !housed.empty));
         let strikes = kinds.filter(|kind| self.strikes(kind)).map(str::to_owned).collect();
         let until = |span| now.checked_add(span).unwrap_or(now);

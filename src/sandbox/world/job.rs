@@ -24,8 +24,8 @@ pub enum Job {
         paths: Vec<String>,
         /// The pool that the main one joins on the destination.
         pool: Option<String>,
-        /// A fault's work.
-        tamper: Option<Tamper>,
+        /// Faults' work, in order.
+        tamper: Vec<Tamper>,
     },
     /// Remove the source's copies.
     Remove {
@@ -101,13 +101,13 @@ pub fn carry_out(content: &dyn Content, job: &Job) -> Result<(), String> {
                 }
                 content.link(destination, path, pool).map_err(told)?;
             }
-            let done = match tamper {
-                None => Ok(()),
-                Some(Tamper::LoseObjects) => content.lose(destination, path, true).map(drop),
-                Some(Tamper::LoseReference) => content.lose(destination, path, false).map(drop),
-                Some(Tamper::Push) => content.push(destination, path, None, "Pushed as soon as it could be").map(drop),
-            };
-            done.map_err(told)
+            let mut done = tamper.iter().map(|tamper| match tamper {
+                Tamper::LoseObjects => content.lose(destination, path, true).map(drop),
+                Tamper::LoseReference => content.lose(destination, path, false).map(drop),
+                Tamper::LoseObject => content.lose_object(destination, path).map(drop),
+                Tamper::Push => content.push(destination, path, None, "Pushed as soon as it could be").map(drop),
+            });
+            done.try_for_each(|one| one).map_err(told)
         }
         Job::Remove { spare: true, .. } => Ok(()),
         Job::Remove { source, paths, .. } => {

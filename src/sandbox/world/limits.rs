@@ -56,13 +56,14 @@ pub(super) struct Tally {
     troubled: u64,
 }
 
-/// How long `server_errors` lasts.
+/// How long `server_errors` lasts, by the fleet's clock.
 const TROUBLE: SignedDuration = SignedDuration::from_mins(10);
 
 impl World {
-    /// Counts a request (`path` without `/api/v4`) at `now` by the clock of whoever asks.
-    pub fn admit(&mut self, method: &str, path: &str, now: Timestamp) -> Admission {
-        let quota = self.quota(now);
+    /// Counts a request (`path` without `/api/v4`). Limits go by `asked`, the clock of whoever asks, who waits the seconds
+    /// that he is told; trouble lasts by `now`, the fleet's.
+    pub fn admit(&mut self, method: &str, path: &str, asked: Timestamp, now: Timestamp) -> Admission {
+        let quota = self.quota(asked);
         let spent = quota.filter(|(_, spent)| *spent);
         let told = quota.map(|(quota, _)| quota).filter(|_| self.release.can(Ability::LimitsTold));
         // Each counts every request that could meet it, also one that another has already struck.
@@ -80,7 +81,7 @@ impl World {
         let refused = if error {
             Some(Refusal::Error)
         } else if limited {
-            let reset = now.checked_add(SignedDuration::from_secs(1)).unwrap_or(now);
+            let reset = asked.checked_add(SignedDuration::from_secs(1)).unwrap_or(asked);
             Some(Refusal::Middleware(Quota { limit: 120, observed: 121, remaining: 0, reset, retry_after: 1 }))
         } else if let Some((quota, _)) = spent {
             Some(Refusal::Middleware(quota))
@@ -108,5 +109,47 @@ impl World {
             retry_after: (reset.as_second() - now.as_second()).max(1).unsigned_abs(),
         };
         Some((quota, self.tally.seen > allowed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{SandboxConnection, SandboxFault, SandboxPods};
+
+    #[test]
+    fn trouble_ends_by_the_fleets_clock_and_a_budget_is_spent_by_the_clients() {
+        let fault = |kind: &str, nth, count| SandboxFault { kind: kind.to_owned(), nth, count };
+        let world = |faults| {
+            let spec = SandboxConnection {
+                name: "test".to_owned(),
+                repositories: 0,
+                snippets: 0,
+                group_wikis: 0,
+                fork_networks: 0,
+                real_limit: 0,
+                seed: 7,
+                speed: 60,
+                workers: 1,
+                gitlab_version: "18.2.0-ee".to_owned(),
+                gitaly_version: "18.2.0".to_owned(),
+                storages: Vec::new(),
+                pods: SandboxPods::default(),
+                faults,
+            };
+            World::new(spec, Timestamp::UNIX_EPOCH)
+        };
+        let at = |minutes: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes);
+        let refused = |world: &mut World, asked, now| {
+            (0..3).filter(|_| world.admit("GET", "/version", at(asked), at(now)).refused.is_some()).count()
+        };
+        let mut troubled = world(vec![fault("server_errors", 1, 1)]);
+        assert_eq!(refused(&mut troubled, 0, 0), 1);
+        assert_eq!(refused(&mut troubled, 60, 9), 1, "an hour of the client's is nothing to the fleet");
+        assert_eq!(refused(&mut troubled, 60, 10), 0);
+        let mut short = world(vec![fault("request_budget", 1, 60)]);
+        assert_eq!(refused(&mut short, 0, 0), 2);
+        assert_eq!(refused(&mut short, 0, 60), 3, "an hour of the fleet's is nothing to the client");
+        assert_eq!(refused(&mut short, 1, 60), 2);
     }
 }

@@ -283,9 +283,10 @@ impl World {
                 let tamper = [
                     ("corrupt_copy", Tamper::LoseObjects),
                     ("lose_reference", Tamper::LoseReference),
+                    ("lose_object", Tamper::LoseObject),
                     ("push_after_move", Tamper::Push),
                 ];
-                let tamper = tamper.into_iter().find(|(kind, _)| m.struck_by(kind)).map(|(_, t)| t);
+                let tamper = tamper.into_iter().filter(|(kind, _)| m.struck_by(kind)).map(|(_, t)| t).collect();
                 let pool = housed.pool.filter(|_| self.release.can(Ability::PoolsTravel)).map(Pool::path_of);
                 let (what, destination) = (word(m.container.kind), m.destination.clone());
                 jobs.push(Job::Copy { queued: *queued, what, source, destination, paths, pool, tamper });
