@@ -56,9 +56,7 @@ pub(crate) fn set_aside(
 pub(crate) async fn run(ports: &Ports, hook: &Hook, input: &Value) -> PortResult<HookEnd> {
     match &ports.operator {
         Some(operator) => operator.run_hook(hook, input).await,
-        None => {
-            Err(PortError::new(PortErrorKind::Protocol, format!("hook {}", hook.name), "it cannot be run here"))
-        }
+        None => Err(PortError::new(PortErrorKind::Protocol, format!("hook {}", hook.name), "it cannot be run here")),
     }
 }
 

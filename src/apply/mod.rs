@@ -131,8 +131,7 @@ pub async fn run(plan: &Plan, state: State, context: Context) -> RunResult {
     let version = gitlab_version(&context.ports, !plan.moves.is_empty()).await;
     let learned = learned::Learned::new(plan.durations.clone(), context.seen);
     let rules = mover::Rules::new(&run, version, plan.hooks.clone(), learned, plan.source_fsck);
-    let mover =
-        mover::Mover::new(context.ports, journal.clone(), context.events.clone(), context.stop.clone(), rules);
+    let mover = mover::Mover::new(context.ports, journal.clone(), context.events.clone(), context.stop.clone(), rules);
     let patience = engine::Patience::new(&carried, context.max_wait);
     let engine = engine::Engine::new(plan, state, mover, context.store, context.stop, patience);
     let (result, in_doubt) = engine.waiting(runs, context.max_wait).leaving(doubted).tried(carried.tries).run().await;

@@ -437,8 +437,11 @@ async fn poll(
     let ids: Vec<u64> = lock(inner).watched.keys().filter(|k| k.0 == kind).map(|k| k.1).collect();
     let lowest = ids.first().copied();
     if lowest.is_none() && !around {
-        // Nothing is asked, so nothing is known of others.
-        lock(inner).foreign.remove(&kind);
+        // Nothing is asked: what was seen last stands while nothing flies, and counts for nothing beside other families.
+        let mut inner = lock(inner);
+        if !inner.watched.is_empty() {
+            inner.foreign.remove(&kind);
+        }
         return;
     }
     let pages = if lowest.is_some() { PAGES } else { PAGES_AROUND };

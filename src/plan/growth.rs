@@ -63,7 +63,11 @@ fn lasts_ms(desired: &Desired, durations: &Durations, names: &Names<'_>, items: 
     let all = work.values().fold(0u64, |sum, ms| sum.saturating_add(*ms)) / u64::from(desired.max_moves.max(1));
     let longest = work.iter().map(|(storage, ms)| ms / u64::from(slots(*storage).max(1))).fold(all, u64::max);
     let rollout = &desired.rollout;
-    let open = rollout.window.as_ref().and_then(|name| desired.windows.get(name)).map_or(WEEK, |window| open_minutes(&window.hours));
+    let open = rollout
+        .window
+        .as_ref()
+        .and_then(|name| desired.windows.get(name))
+        .map_or(WEEK, |window| open_minutes(&window.hours));
     let stretched = u128::from(longest) * u128::from(WEEK) / u128::from(open.clamp(1, WEEK));
     let holds = (rollout.waves.len() + 1 + rollout.ramp.len()) as u64;
     let soaks = holds.saturating_mul(rollout.soak_seconds).saturating_mul(1000);

@@ -289,17 +289,21 @@ impl<'a> Planner<'a, '_> {
     /// Says which storages lost something on the way off: nothing more leaves them before a person released it.
     fn losses(&mut self) {
         let mut losses: BTreeMap<&'a StorageName, Vec<(Container, &str)>> = BTreeMap::new();
+        let mut causes: BTreeMap<&'a StorageName, BTreeSet<&str>> = BTreeMap::new();
         for (container, record) in self.state.quarantined().filter(|(_, record)| is_possible_loss(&record.cause)) {
             losses.entry(&record.source).or_default().push((container, &record.path));
+            causes.entry(&record.source).or_default().insert(&record.cause);
         }
         for (source, lost) in &losses {
             let named: Vec<String> =
                 lost.iter().take(5).map(|(container, path)| format!("{container} {path}")).collect();
             let more = if lost.len() > named.len() { ", …" } else { "" };
             let lack = if lost.len() == 1 { "lacks" } else { "lack" };
+            let causes: Vec<&str> = causes.get(source).into_iter().flatten().copied().collect();
             let message = format!(
-                "{}{more} {lack} a reference tip that {source} had when it was frozen. Nothing more moves off {source}.",
-                named.join(", ")
+                "{}{more} {lack} something that {source} had when it was frozen ({}). Nothing more moves off {source}.",
+                named.join(", "),
+                causes.join(", ")
             );
             let ids: Vec<String> = lost.iter().map(|(container, _)| container.to_string()).collect();
             let help = format!(

@@ -385,7 +385,8 @@ mod tests {
             }
         }
         for wave in begun {
-            let record = crate::state::WaveRecord { sample_threshold: Some(plan.samples[*wave].clone()), ends_due: false };
+            let record =
+                crate::state::WaveRecord { sample_threshold: Some(plan.samples[*wave].clone()), ends_due: false };
             let address = crate::model::Address::new("wave", *wave);
             world.state.records.insert(address, crate::state::Record::Wave(record));
         }
@@ -506,7 +507,8 @@ mod tests {
     fn the_threshold_of_an_older_state_holds_for_all() {
         let mut world = World::drain(&[1, 1 << 21, 1 << 26]);
         world.desired.rollout.waves = vec![wave("sample", Some(1))];
-        let record = crate::state::WaveRecord { sample_threshold: Some("ffffffffffffffff".to_owned()), ends_due: false };
+        let record =
+            crate::state::WaveRecord { sample_threshold: Some("ffffffffffffffff".to_owned()), ends_due: false };
         world.state.records.insert(crate::model::Address::new("wave", "sample"), crate::state::Record::Wave(record));
         assert_eq!(waves(&world), [("sample".to_owned(), 0, 3)]);
     }

@@ -121,7 +121,10 @@ impl Families {
             declared: gauges("tranship_slots_declared", "Moves that may be in flight, as declared.", &["storage"])?,
             held: gauge("tranship_held", "1 while something other than declared limits keeps moves from beginning.")?,
             quarantined: gauge("tranship_quarantined", "Repositories that were set aside.")?,
-            losses: gauge("tranship_possible_losses", "Of those, repositories that lack a reference tip.")?,
+            losses: gauge(
+                "tranship_possible_losses",
+                "Of those, repositories that lack a reference tip or an object.",
+            )?,
             retries,
             skipped: counters("tranship_moves_skipped_total", "Moves that were not made.", &["done"])?,
             actions: counters("tranship_actions_total", "Actions that ended, by how.", &["outcome"])?,

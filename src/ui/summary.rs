@@ -167,7 +167,7 @@ pub fn summary(summary: &Summary, style: Style) -> String {
         "Set aside",
         &[
             (quarantined.saturating_sub(*lost), "quarantined", "not tried again until a person releases them"),
-            (*lost, "quarantined", "POSSIBLE LOSS: a reference tip is missing on the destination"),
+            (*lost, "quarantined", "POSSIBLE LOSS: a reference tip or an object is missing on the destination"),
         ],
     );
     out.push_str(&table.render(2));

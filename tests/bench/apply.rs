@@ -215,7 +215,16 @@ impl Bench {
                 }
             }
         });
-        Context { ports: self.ports.clone(), store: self.store.clone(), folder, events, stop, max_wait: None, seen: Default::default(), hooks: Vec::new() }
+        Context {
+            ports: self.ports.clone(),
+            store: self.store.clone(),
+            folder,
+            events,
+            stop,
+            max_wait: None,
+            seen: Default::default(),
+            hooks: Vec::new(),
+        }
     }
 
     async fn run(&self, plan: &Plan, stop: CancellationToken) -> RunResult {

@@ -152,8 +152,7 @@ async fn a_program_before_a_wave_waits_for_its_window() {
 async fn a_veto_that_was_raised_between_waves_holds_the_next_from_its_first_move() {
     let mut tool = Tool::new(&spec(12, &[]));
     tool.desired.rollout.soak_seconds = 3600;
-    tool.desired.concurrency.vetoes =
-        vec![Veto { name: "incident".into(), source: VetoSource::File("STOP".into()) }];
+    tool.desired.concurrency.vetoes = vec![Veto { name: "incident".into(), source: VetoSource::File("STOP".into()) }];
     at(&tool, 1800, |fleet| fleet.set_veto("STOP", Some("an incident")));
     let lifted = at(&tool, 7200, |fleet| fleet.set_veto("STOP", None));
     let began = tool.fleet.now();

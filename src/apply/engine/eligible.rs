@@ -295,9 +295,9 @@ fn inside(opening: Opening, now: Timestamp, length_ms: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Address, Bytes, Container, ContainerKind, Hours, StorageName};
     use crate::plan::Observations;
     use crate::plan::durations::Durations;
-    use crate::model::{Address, Bytes, Container, ContainerKind, Hours, StorageName};
 
     fn time(text: &str) -> Timestamp {
         text.parse().expect("a time")

@@ -229,7 +229,8 @@ impl Engine<'_> {
             self.quarantined(ended).await;
             return;
         }
-        let (container, said) = (planned.container, wave.tries.get(&at).map(|(said, _)| said.clone()).unwrap_or_default());
+        let (container, said) =
+            (planned.container, wave.tries.get(&at).map(|(said, _)| said.clone()).unwrap_or_default());
         let tried = Tried { attempts: attempt, said };
         self.mover.journal.note(vec![Entry::Tried { container, tried }]);
         self.tries.insert(container, Tried { attempts: attempt, said: Vec::new() });
@@ -295,7 +296,7 @@ impl Engine<'_> {
 
     /// Schedules nothing towards a destination before its Gitaly answers, and measures its disk on that occasion. One that
     /// does not answer for long has its pairs paused.
-    fn await_destination(&mut self, destination: &StorageName) {
+    pub(super) fn await_destination(&mut self, destination: &StorageName) {
         if !self.measuring.insert(destination.clone()) {
             return;
         }

@@ -14,15 +14,22 @@ use crate::model::{DiskSpace, StorageName, Veto, VetoSource};
 use crate::plan::{Check, Verdict};
 use crate::state::journal::Record as Entry;
 
+/// A source that does not answer for so long ends its waves: a node's restart takes minutes, and who looks after it has been
+/// paged by then.
+const SILENT: jiff::SignedDuration = jiff::SignedDuration::from_mins(30);
+
 /// A disk this full, thousandths, is a matter of safety.
 const PANIC_PERMILLE: u64 = 920;
 
 /// What one round of questions brought.
+#[derive(Default)]
 pub(crate) struct Answers {
     signals: BTreeMap<StorageName, Vec<Signal>>,
     /// How full disks are: of destinations only, as leaving a full disk is what moves are for.
     disks: BTreeMap<StorageName, Signal>,
     vetoes: BTreeMap<String, Answer>,
+    /// Storages whose Gitaly does not answer.
+    silent: BTreeSet<StorageName>,
 }
 
 /// What keeps new moves from beginning, as it was told last, and the round of questions that is under way.
@@ -32,6 +39,8 @@ pub(super) struct Pacing {
     /// Since when nothing begins and nothing flies, because of what was told.
     idle: Option<jiff::Timestamp>,
     asking: bool,
+    /// Since when storages do not answer.
+    silent: BTreeMap<StorageName, jiff::Timestamp>,
     /// Ends the questions with the run.
     end: CancellationToken,
 }
@@ -92,6 +101,14 @@ impl Engine<'_> {
                 }
             }
         }
+        let full = answers.disks.iter().filter(|(_, signal)| signal.verdict == Verdict::Fail);
+        for storage in full.map(|(storage, _)| storage.clone()).collect::<Vec<_>>() {
+            // What its waves do about it goes by their own figures.
+            if self.room.knows(&storage) && !self.measuring.contains(&storage) {
+                self.measure(&storage);
+            }
+        }
+        self.hear_silence(at, &answers.silent);
         for (storage, signal) in answers.disks {
             ends.entry(End { storage, role: Role::Destination }).or_default().push(signal);
         }
@@ -103,6 +120,23 @@ impl Engine<'_> {
             self.throttled(end.to_string(), Some(end.storage), turn).await;
         }
         self.keep_pace(false);
+    }
+
+    /// Storages whose Gitaly does not answer: a destination is asked until it does, and what goes there is paused when that
+    /// takes long; waves off a source end then.
+    fn hear_silence(&mut self, at: jiff::Timestamp, silent: &BTreeSet<StorageName>) {
+        self.pacing.silent.retain(|storage, _| silent.contains(storage));
+        for storage in silent {
+            let since = *self.pacing.silent.entry(storage.clone()).or_insert(at);
+            if self.waves.values().any(|wave| wave.goes_to(storage)) {
+                self.await_destination(storage);
+            }
+            if at.duration_since(since) < SILENT {
+                continue;
+            }
+            let cause = format!("{storage} has not answered for {} minutes", SILENT.as_secs() / 60);
+            self.waves.values_mut().filter(|wave| wave.source == *storage).for_each(|wave| wave.close(cause.clone()));
+        }
     }
 
     /// Takes what the moves table said of GitLab's workers.
@@ -169,7 +203,11 @@ impl Engine<'_> {
                     }
                 }
                 Binding::Found(end) => {
-                    reasons.insert(format!("the slots found for {end} so far are taken: {}", self.pace.why(&end)));
+                    let why = self.pace.why(&end);
+                    reasons.insert(match self.pace.limit(&end) {
+                        0 => format!("{end} is stopped: {why}"),
+                        _ => format!("the slots found for {end} so far are taken: {why}"),
+                    });
                     self.pace.full(end);
                 }
             }
@@ -216,18 +254,19 @@ async fn ask(
     );
     let signals = futures::future::join_all(storages.into_iter().map(|storage| async move {
         let (answers, disk) = disk(&storage, ports.gitaly.disk(&storage).await.map_err(|e| e.to_string()));
+        let is_silent = answers.is_some();
         let mut all: Vec<Signal> = answers.into_iter().collect();
         // What is only tried decides nothing.
         for check in signals.get(&storage).into_iter().flatten().filter(|check| !check.dry_run) {
             let judged = gate::ask(ports, check, at).await;
             all.push(Signal::new(judged.verdict, judged.why));
         }
-        (storage, all, disk)
+        (storage, all, disk, is_silent)
     }));
     let (vetoes, signals) = futures::future::join(vetoes, signals).await;
-    let mut answers =
-        Answers { signals: BTreeMap::new(), disks: BTreeMap::new(), vetoes: vetoes.into_iter().collect() };
-    for (storage, signals, disk) in signals {
+    let mut answers = Answers { vetoes: vetoes.into_iter().collect(), ..Answers::default() };
+    for (storage, signals, disk, is_silent) in signals {
+        answers.silent.extend(is_silent.then(|| storage.clone()));
         answers.disks.extend(disk.map(|disk| (storage.clone(), disk)));
         answers.signals.insert(storage, signals);
     }

@@ -242,7 +242,8 @@ impl Probe {
             if attempt > 1 {
                 self.may_move().await?;
             }
-            let task = Task { planned: planned.clone(), wave: "probe".to_owned(), attempt, disks_differ: true, until: None };
+            let task =
+                Task { planned: planned.clone(), wave: "probe".to_owned(), attempt, disks_differ: true, until: None };
             let attempted = self.mover.attempt(task).await;
             ended.frozen.extend(self.mover.thawed().remove(&self.container));
             match attempted {

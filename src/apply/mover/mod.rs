@@ -230,7 +230,9 @@ impl Mover {
     /// True when GitLab answers the same question about another repository, and a source's Gitaly answers: what failed just
     /// now concerns one repository.
     async fn others_are_answered(&self, source: &StorageName) -> bool {
-        let Some(other) = *self.answered.lock().unwrap_or_else(std::sync::PoisonError::into_inner) else { return false };
+        let Some(other) = *self.answered.lock().unwrap_or_else(std::sync::PoisonError::into_inner) else {
+            return false;
+        };
         let (gitlab, gitaly) = (self.ports.gitlab.moves_of(other, 1), self.ports.gitaly.server(source));
         let (gitlab, gitaly) = tokio::join!(gitlab, gitaly);
         gitlab.is_ok() && gitaly.is_ok()

@@ -133,6 +133,11 @@ impl Controller {
         if self.gate == Gate::Open { self.slots } else { 0 }
     }
 
+    /// True when its slots are found, not fixed.
+    pub(crate) fn adapts(&self) -> bool {
+        self.tuning.adapts
+    }
+
     /// Why it is what it is.
     pub(crate) fn why(&self) -> &str {
         match &self.gate {
@@ -144,13 +149,18 @@ impl Controller {
     /// Decides once. Returns what changed.
     pub(crate) fn decide(&mut self, interval: &Interval<'_>) -> Option<Turn> {
         let from = self.limit();
+        if !self.tuning.adapts {
+            self.guard(interval.signals);
+            let to = self.limit();
+            return (from != to).then(|| Turn { from, to, why: self.why().to_owned() });
+        }
         self.measured.add(interval.moved);
         let of = |verdict, safety: Option<bool>| {
             interval.signals.iter().find(|s| s.verdict == verdict && safety.is_none_or(|safety| s.safety == safety))
         };
         if let Some(bad) = of(Verdict::Fail, Some(true)) {
             self.unknown_since = None;
-            self.to(1, String::new());
+            self.to(1, bad.why.clone());
             self.gate = Gate::Shut(bad.why.clone());
             self.calm = self.tuning.calm;
         } else if let Some(bad) = of(Verdict::Fail, None) {
@@ -173,6 +183,19 @@ impl Controller {
         }
         let to = self.limit();
         (from != to).then(|| Turn { from, to, why: self.why().to_owned() })
+    }
+
+    /// Slots as declared, or none while safety says so.
+    fn guard(&mut self, signals: &[Signal]) {
+        let bad = signals.iter().find(|signal| signal.safety && signal.verdict == Verdict::Fail);
+        match bad {
+            Some(bad) => self.gate = Gate::Shut(bad.why.clone()),
+            None if self.gate != Gate::Open => {
+                self.gate = Gate::Open;
+                "all is well again".clone_into(&mut self.why);
+            }
+            None => {}
+        }
     }
 
     fn good(&mut self, interval: &Interval<'_>) {
@@ -218,8 +241,8 @@ impl Controller {
     fn to(&mut self, slots: u32, why: String) {
         if slots != self.slots {
             self.measured = Throughput::default();
-            self.why = why;
         }
+        self.why = why;
         self.trial = None;
         self.slots = slots.clamp(1, self.most);
     }
@@ -232,7 +255,7 @@ mod tests {
     use super::*;
     use crate::apply::pace::profile::Start;
 
-    const TUNING: Tuning = Tuning { interval: 60, deadline: 600, start: Start::One, calm: 2 };
+    const TUNING: Tuning = Tuning { interval: 60, deadline: 600, start: Start::One, calm: 2, adapts: true };
 
     fn at(minute: i64) -> Timestamp {
         Timestamp::from_second(minute * 60).expect("a time")

@@ -52,11 +52,9 @@ impl Pace {
     /// For ends, each with the moves that it may have at most.
     fn of(concurrency: &ConcurrencyPlan, ends: &BTreeMap<End, u32>) -> Self {
         let tuning = Tuning::of(concurrency);
-        let controllers = tuning
-            .into_iter()
-            .flat_map(|tuning| ends.iter().map(move |(end, most)| (end.clone(), Controller::new(*most, tuning))));
+        let controllers = ends.iter().map(|(end, most)| (end.clone(), Controller::new(*most, tuning)));
         Self {
-            interval: Tuning::interval_of(concurrency).filter(|_| !ends.is_empty()),
+            interval: (!ends.is_empty()).then(|| Tuning::interval_of(concurrency)),
             controllers: controllers.collect(),
             windows: BTreeMap::new(),
             since: None,
@@ -76,12 +74,17 @@ impl Pace {
 
     /// True when slots are found, not fixed.
     pub(crate) fn adapts(&self) -> bool {
-        !self.controllers.is_empty()
+        self.controllers.values().any(Controller::adapts)
     }
 
     /// Moves that each end may have now.
     pub(crate) fn limits(&self) -> impl Iterator<Item = (&End, u32)> {
         self.controllers.iter().map(|(end, controller)| (end, controller.limit()))
+    }
+
+    /// Moves that an end may have now.
+    pub(crate) fn limit(&self, end: &End) -> u32 {
+        self.controllers.get(end).map_or(u32::MAX, Controller::limit)
     }
 
     /// Why an end has the slots that it has.
@@ -157,11 +160,7 @@ impl Pace {
     }
 
     /// What a repository that has been read-only for so long says of its ends; `None`: nothing.
-    pub(crate) fn frozen(
-        fit: &Fit,
-        bytes: Bytes,
-        ms: u64,
-    ) -> Option<Signal> {
+    pub(crate) fn frozen(fit: &Fit, bytes: Bytes, ms: u64) -> Option<Signal> {
         let predicted = fit.expected_ms(bytes);
         let long = ms > FROZEN && ms > predicted.saturating_mul(FROZEN_TIMES);
         let why =
@@ -181,9 +180,11 @@ impl Pace {
         let mut turns = Vec::new();
         for (end, controller) in &mut self.controllers {
             let window = self.windows.remove(end).unwrap_or_default();
-            let mut all: Vec<Signal> = signals.get(&end.storage).cloned().unwrap_or_default();
-            all.extend(ends.get(end).into_iter().flatten().cloned());
-            all.extend(window.signals());
+            let mut all: Vec<Signal> = ends.get(end).into_iter().flatten().cloned().collect();
+            if controller.adapts() {
+                all.extend(signals.get(&end.storage).into_iter().flatten().cloned());
+                all.extend(window.signals());
+            }
             let interval = Interval {
                 at,
                 signals: &all,
@@ -223,7 +224,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_safety_signal_stops_all_ends_of_its_storage_and_those_alone_and_a_fixed_profile_has_none(
+        fn a_safety_signal_stops_all_ends_of_its_storage_and_those_alone_and_fixed_slots_know_no_other(
             story in proptest::collection::vec((0u8..6, 0u8..6, 0u8..6, any::<bool>()), 1..60),
         ) {
             let (mut fixed, mut found) = (pace(Profile::Fixed), pace(Profile::Balanced));
@@ -239,8 +240,11 @@ mod tests {
                     all.iter().for_each(|end| found.full(end.clone()));
                     all.iter().for_each(|end| fixed.full(end.clone()));
                 }
-                prop_assert_eq!(fixed.decide(at, &of, &alone), vec![]);
-                prop_assert_eq!(fixed.limits().count(), 0);
+                fixed.decide(at, &of, &alone);
+                for (end, limit) in fixed.limits() {
+                    let stops = end.storage == name("a") && end.role == Role::Destination && into_a == 0;
+                    prop_assert_eq!(limit, if stops { 0 } else { 8 }, "{}: as declared, or none", end);
+                }
                 let turns = found.decide(at, &of, &alone);
                 for (end, limit) in found.limits() {
                     let into = end.storage == name("a") && end.role == Role::Destination;

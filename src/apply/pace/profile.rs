@@ -7,6 +7,9 @@ use crate::plan::ConcurrencyPlan;
 /// at a tenth, an incident tool would be asked forty times a minute.
 const VETO_INTERVAL: u64 = 15;
 
+/// Between two looks at what stops fixed slots. A disk that something else fills by a gigabyte a second gains thirty in it.
+const SAFETY_INTERVAL: u64 = 30;
+
 /// How a controller behaves. Seconds are of the fleet's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tuning {
@@ -18,6 +21,8 @@ pub(crate) struct Tuning {
     pub(crate) start: Start,
     /// Decisions after a cut in which nothing is raised: what was cut must show first.
     pub(crate) calm: u32,
+    /// Slots are found; else they are as declared, and only what is a matter of safety stops them.
+    pub(crate) adapts: bool,
 }
 
 /// Where slots begin.
@@ -40,32 +45,35 @@ impl Start {
 }
 
 impl Tuning {
-    /// Of a plan; `None`: its limits are fixed.
+    /// Of a plan.
     ///
     /// An interval must be longer than what a signal needs to show a change: rates over a minute or two with scrapes of
     /// 15 s move within one. A controller that decides faster than its signals answers to its own past; one ten times as
     /// slow spends a night on finding its slots. Deadlines outlast a restart of Prometheus (minutes), not its loss.
-    pub(crate) fn of(plan: &ConcurrencyPlan) -> Option<Self> {
+    pub(crate) fn of(plan: &ConcurrencyPlan) -> Self {
         let tuning = match plan.profile {
-            Profile::Fixed => return None,
+            Profile::Fixed => {
+                Self { interval: SAFETY_INTERVAL, deadline: u64::MAX, start: Start::All, calm: 0, adapts: false }
+            }
             // People work on the fleet: ten decisions from one slot to ten take ten minutes, a cut rests for three.
-            Profile::Gentle => Self { interval: 60, deadline: 600, start: Start::One, calm: 3 },
+            Profile::Gentle => Self { interval: 60, deadline: 600, start: Start::One, calm: 3, adapts: true },
             // Half of what was declared is a guess that is wrong by a factor of two at most, either way.
-            Profile::Balanced => Self { interval: 30, deadline: 600, start: Start::Half, calm: 2 },
+            Profile::Balanced => Self { interval: 30, deadline: 600, start: Start::Half, calm: 2, adapts: true },
             // Nobody works, and the hours are few: all at once, back within two decisions, and given up on sooner when
             // nobody can say how it goes.
-            Profile::Window => Self { interval: 15, deadline: 300, start: Start::All, calm: 1 },
+            Profile::Window => Self { interval: 15, deadline: 300, start: Start::All, calm: 1, adapts: true },
         };
-        Some(Self {
+        Self {
             interval: plan.interval_seconds.unwrap_or(tuning.interval).max(1),
             deadline: plan.deadline_seconds.unwrap_or(tuning.deadline),
             ..tuning
-        })
+        }
     }
 
-    /// Seconds between two rounds of questions; `None`: there is nothing to ask.
-    pub(crate) fn interval_of(plan: &ConcurrencyPlan) -> Option<u64> {
-        let vetoes = (!plan.vetoes.is_empty()).then(|| plan.interval_seconds.unwrap_or(VETO_INTERVAL).max(1));
-        Self::of(plan).map(|tuning| tuning.interval).or(vetoes)
+    /// Seconds between two rounds of questions.
+    pub(crate) fn interval_of(plan: &ConcurrencyPlan) -> u64 {
+        let tuning = Self::of(plan);
+        let vetoed = !tuning.adapts && !plan.vetoes.is_empty();
+        if vetoed { plan.interval_seconds.unwrap_or(VETO_INTERVAL).max(1) } else { tuning.interval }
     }
 }

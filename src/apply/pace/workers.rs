@@ -127,7 +127,7 @@ impl Workers {
                 self.slots = self.slots.saturating_mul(2).min(known);
             } else if !self.found {
                 // Where many have only just been scheduled, the next look tells whether they wait.
-                if look.fresh.saturating_mul(2) <= look.at_work {
+                if look.fresh.saturating_mul(4) <= look.at_work {
                     self.slots = self.slots.saturating_mul(2);
                 }
             } else if self.quiet >= self.try_after {

@@ -340,7 +340,7 @@ pub(super) const CONCURRENCY: BlockSpec = BlockSpec {
             "profile",
             OneOf(crate::model::Profile::NAMES),
             Default("\"fixed\""),
-            "How many moves run at once: the declared limits, or what the signals allow below them.",
+            "How many moves run at once: the declared limits, or what the signals allow below them. A disk that is nearly full, and a repository that is read-only for too long, stop moves with each.",
             "profile = \"balanced\"",
         ),
         attribute(

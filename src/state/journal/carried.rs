@@ -61,7 +61,8 @@ impl Carried {
     /// All of it, as a run writes it down once more.
     pub fn records(&self) -> impl Iterator<Item = Record> {
         let soak = |(hold, since): (&Address, &Timestamp)| Record::Soak { hold: hold.clone(), since: Some(*since) };
-        let tried = |(container, tried): (&Container, &Tried)| Record::Tried { container: *container, tried: tried.clone() };
+        let tried =
+            |(container, tried): (&Container, &Tried)| Record::Tried { container: *container, tried: tried.clone() };
         self.soaks.iter().map(soak).chain(self.tries.iter().map(tried)).chain([Record::Carried])
     }
 }

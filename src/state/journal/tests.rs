@@ -276,7 +276,18 @@ fn the_clock_of_a_hold_outlives_its_run_and_ends_when_it_was_passed() {
     };
     assert_eq!(Carried::read(&runs.join("none")), Carried::default());
     write("1", &[soak("old", Some(1)), tried(9, 1), Record::Ended]);
-    write("2", &[Record::Carried, soak("a", Some(10)), intent(1), soak("b", Some(20)), tried(1, 1), tried(2, 1), Record::Ended]);
+    write(
+        "2",
+        &[
+            Record::Carried,
+            soak("a", Some(10)),
+            intent(1),
+            soak("b", Some(20)),
+            tried(1, 1),
+            tried(2, 1),
+            Record::Ended,
+        ],
+    );
     pack(runs, "2", 5, Timestamp::MIN).expect("packed");
     write("3", &[soak("b", None), soak("c", Some(30)), tried(1, 2), tried(2, 0)]);
     let found = Carried::read(runs);
