@@ -108,8 +108,8 @@ struct Inner {
     /// Containers of which a move is dead: it keeps no worker busy, whatever its state.
     dead: BTreeSet<Container>,
     workers: Workers,
-    /// A worker was at work at the last look, on anybody's move.
-    at_work: bool,
+    /// Moves at work at the last look, anybody's.
+    at_work: usize,
     /// More would be scheduled, were more known to be taken; until the next look.
     pressed: bool,
     /// Since when moves of others alone keep ours from beginning, while nothing of ours is followed.
@@ -337,7 +337,7 @@ impl Poller {
 
     /// True when a worker was at work at the last look, on anybody's move.
     pub(crate) fn is_at_work(&self) -> bool {
-        lock(&self.inner).at_work
+        lock(&self.inner).at_work > 0
     }
 
     /// Moves that are followed now.
@@ -377,8 +377,8 @@ impl Poller {
         if lock(&self.inner).watched.is_empty() {
             round(&self.ports, &self.inner, Some(&KINDS[..1])).await;
             let mut inner = lock(&self.inner);
-            let others = inner.foreign.values().sum();
-            inner.workers.begin_beside(others);
+            let (at_work, others) = (inner.at_work, inner.foreign.values().sum());
+            inner.workers.begin_beside(at_work, others);
         }
     }
 
@@ -419,7 +419,8 @@ async fn round(ports: &Ports, inner: &Mutex<Inner>, around: Option<&[ContainerKi
     inner.scheduled = scheduled;
     // Whoever waits for others goes on asking for more.
     look.pressed = std::mem::take(&mut inner.pressed) || inner.kept.is_some();
-    inner.at_work = look.at_work > 0;
+    look.alone = inner.watched.is_empty();
+    inner.at_work = look.at_work;
     let turn = inner.workers.look(look);
     let news = turn.is_some() || !inner.taken.is_empty() || inner.foreign != before;
     inner.turns.extend(turn);

@@ -300,6 +300,51 @@ async fn a_pair_that_fails_is_paused_and_the_other_goes_on() {
     assert_eq!(record.evidence.len(), 2, "the same words twice are enough: {record:?}");
 }
 
+/// What GitLab says, or does, of one project's moves, and what becomes of it.
+#[tokio::test]
+async fn each_thing_that_gitlab_says_has_its_cause_and_its_number_of_attempts() {
+    use tranship::sandbox::world::Odd;
+    let fails = |words: &str| Odd::Fails(words.to_owned());
+    for (odd, cause, attempts) in [
+        (fails("Validation failed: Name is too long"), "GitLab's record of it is not valid", 1),
+        (fails("Couldn't find PoolRepository"), "its object pool is not on the destination", 1),
+        (fails("4:something nobody knows"), "move failed", 2),
+        (fails("14:failed to connect to all addresses."), "a Gitaly could not be reached", 3),
+        (Odd::NeverQueued, "GitLab never queued its move", 1),
+        (Odd::Astray(name("other")), "moved elsewhere", 1),
+    ] {
+        let mut tool = tool(&spec(5, &[]));
+        let container = tool.plan().await.moves[2].container;
+        tool.fleet.world(|w| w.odd.insert(container, odd));
+        let summary = tool.apply().await;
+        assert_eq!((passed(&summary), summary.quarantined, summary.lost), (4, 1, 0), "{cause}: {summary:?}");
+        assert_eq!(one(&tool.state()).cause, cause);
+        assert_eq!(posts(&tool, container), attempts, "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_gitaly_has_not_or_cannot_read_is_set_aside_before_anything_is_frozen() {
+    let mut gone = tool(&spec(5, &[]));
+    let plan = gone.plan().await;
+    let container = plan.moves.iter().find(|one| !one.empty).expect("one with content").container;
+    let path = tranship::model::relative_path(container, tranship::model::RepositoryRole::Main);
+    use tranship::sandbox::content::Content as _;
+    gone.fleet.content().remove(&name("default"), &path).expect("removed");
+    let summary = gone.run(&plan).await.summary;
+    assert_eq!((passed(&summary), summary.quarantined), (4, 1), "{summary:?}");
+    assert_eq!(one(&gone.state()).cause, "not found on its source");
+    assert_eq!(posts(&gone, container), 0);
+
+    let mut broken = tool(&spec(1, &[]));
+    broken.fleet.fail_next("references", 1000, PortErrorKind::Refused);
+    let summary = broken.apply().await;
+    assert_eq!((passed(&summary), summary.quarantined), (0, 1), "{summary:?}");
+    let record = one(&broken.state());
+    assert_eq!((record.cause.as_str(), record.urgent), ("its source cannot be read", false), "{record:?}");
+    assert_eq!(broken.scheduled(), Vec::<u64>::new());
+}
+
 #[tokio::test]
 async fn pushes_in_progress_are_left_until_the_projects_quiet_hour() {
     let mut tool = tool(&faults(1, &[("push_timeout", 1, 1)]));

@@ -369,6 +369,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_read_and_checked_for_too_long_is_not_asked_for_any_more() {
+        let mut calendar =
+            calendar(FreezePlan { per_repository: Some(60), window: Some("late".into()), ..FreezePlan::default() });
+        let small = planned(1, "a/b", 0);
+        assert_eq!(calendar.eligible(&small, Some("nights"), time("2026-01-05T22:10:00Z")), Eligible::Yes);
+        let latest = |calendar: &Calendar, one: &PlannedMove, window| calendar.latest(one, window);
+        assert_eq!(latest(&calendar, &small, None), None);
+        let closes = latest(&calendar, &small, Some("nights"));
+        assert_eq!(closes, Some(time("2026-01-05T22:59:52Z")), "8 s before it closes");
+        // 6 GB: 208 s at p95, over `per_repository`: within both windows.
+        let large = planned(2, "a/c", 6_000_000_000);
+        assert_eq!(calendar.eligible(&large, Some("nights"), time("2026-01-05T22:30:00Z")), Eligible::Yes);
+        let closes = latest(&calendar, &large, Some("nights"));
+        assert_eq!(closes, Some(time("2026-01-05T22:56:32Z")), "the earlier of both");
+    }
+
+    #[test]
     fn what_exceeds_per_repository_needs_both_windows() {
         let freeze = FreezePlan { per_repository: Some(60), window: Some("late".into()), ..FreezePlan::default() };
         let mut both = calendar(freeze);

@@ -24,13 +24,16 @@ impl Engine<'_> {
         if !self.waves.is_empty() {
             self.ask_version();
         }
-        let (outside, veto) = (self.outside(), self.pace.veto());
+        // What is looked into is bounded as what moves is.
+        let checked = self.looked_into.len();
+        let checks = (checked >= self.plan.max_moves as usize)
+            .then(|| format!("the destinations of {checked} moves are being checked"));
+        let (outside, veto) = (self.outside(), self.pace.veto().or(checks));
         // Workers that restart leave dead ends behind; without workers, what is scheduled only waits read-only.
         let sick = self.watch.holds() || !lock(&self.mover.short).is_empty();
         let held = !self.waves.is_empty() && (sick || veto.is_some());
         self.mover.held.store(held, Ordering::Relaxed);
-        // What is looked into is bounded as what moves is.
-        if sick || self.looked_into.len() >= self.plan.max_moves as usize {
+        if sick {
             return;
         }
         let (mut bindings, mut full, mut away) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());

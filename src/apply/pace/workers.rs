@@ -26,6 +26,8 @@ pub(crate) struct Look {
     pub(crate) doubtful: usize,
     /// Scheduled since the look before: perhaps they wait.
     pub(crate) fresh: usize,
+    /// All of them are others'.
+    pub(crate) alone: bool,
     /// All that have not ended.
     pub(crate) outstanding: usize,
     /// Since the look before, more would have been scheduled, had more been known to be taken.
@@ -75,10 +77,11 @@ impl Default for Workers {
 }
 
 impl Workers {
-    /// Others have so many moves under way, and nothing of ours is: whether another worker is free, one move of ours tells.
-    pub(crate) fn begin_beside(&mut self, others: usize) {
+    /// Others have so many moves under way, some of them at work, and nothing of ours is. Where none waits, one move of ours
+    /// tells whether another worker is free; it may wait for as long as theirs take.
+    pub(crate) fn begin_beside(&mut self, at_work: usize, others: usize) {
         if !self.found && others > 0 {
-            self.slots = self.slots.min(others + 1);
+            self.slots = (at_work + usize::from(others <= at_work)).max(1);
         }
     }
 
@@ -127,7 +130,9 @@ impl Workers {
                 self.slots = self.slots.saturating_mul(2).min(known);
             } else if !self.found {
                 // Where many have only just been scheduled, the next look tells whether they wait.
-                if look.fresh.saturating_mul(4) <= look.at_work {
+                if look.alone {
+                    self.slots += 1;
+                } else if look.fresh.saturating_mul(4) <= look.at_work {
                     self.slots = self.slots.saturating_mul(2);
                 }
             } else if self.quiet >= self.try_after {
@@ -172,6 +177,33 @@ mod tests {
         let mut workers = Workers::default();
         assert_eq!(looks(&mut workers, 100, 64, 20), 0);
         assert!(workers.slots() >= 64 && !workers.found());
+    }
+
+    #[test]
+    fn beside_others_one_move_tells_and_behind_those_that_wait_none_is_scheduled() {
+        let mut workers = Workers::default();
+        workers.begin_beside(2, 2);
+        assert_eq!(workers.slots(), 3, "two are at work, none waits");
+        let look = Look { at_work: 2, fresh: 1, outstanding: 3, pressed: true, ..Look::default() };
+        workers.look(look);
+        assert_eq!(workers.slots(), 3, "ours may be waiting");
+        workers.look(Look { fresh: 0, waiting: 1, ..look });
+        assert_eq!((workers.slots(), workers.found()), (2, true));
+
+        let mut workers = Workers::default();
+        workers.begin_beside(2, 500);
+        assert_eq!(workers.slots(), 2, "some of theirs wait, or are about to be taken");
+        let bulk = Look { at_work: 2, waiting: 498, outstanding: 500, pressed: true, alone: true, ..Look::default() };
+        (0..50).for_each(|_| drop(workers.look(bulk)));
+        assert!(workers.slots() <= 500, "none of ours before theirs are through: {}", workers.slots());
+
+        let mut workers = Workers::default();
+        workers.begin_beside(40, 40);
+        let busy = Look { at_work: 41, outstanding: 41, pressed: true, alone: true, ..Look::default() };
+        workers.look(busy);
+        assert_eq!(workers.slots(), 42, "one more at a time while only others tell");
+        workers.begin_beside(0, 0);
+        assert_eq!(workers.slots(), 42);
     }
 
     /// Of all slots, half are at GitLab at any moment; the others read and compare.

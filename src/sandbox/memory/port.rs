@@ -18,10 +18,9 @@ use crate::model::{
     TokenFacts, Weight,
 };
 
-/// A jump of the clock that is longer than this is a far one.
-const FAR: SignedDuration = SignedDuration::from_secs(70);
-/// Rounds of a millisecond without any call before a far jump: a journal's fsync on a busy disk takes that long.
-const QUIET: u32 = 60;
+/// Rounds of a millisecond without any call before the clock jumps by more than so many seconds: a journal's fsync on a busy
+/// disk takes that long, and what comes after it must not be late.
+const QUIET: [(SignedDuration, u32); 2] = [(SignedDuration::from_secs(70), 60), (SignedDuration::from_secs(8), 15)];
 
 pub(super) struct Port {
     pub(super) shared: Arc<Shared>,
@@ -462,8 +461,8 @@ impl Clock for Port {
             let first = inner.sleepers.iter().min_by_key(|(id, at)| (**at, **id)).map(|(id, _)| *id);
             quiet = if seen == inner.activity { quiet + 1 } else { 0 };
             // Far jumps pass over what real work outside would still begin: they wait until that has had its time.
-            let far = deadline.duration_since(inner.now) > FAR;
-            let enough = if far { QUIET } else { 1 };
+            let jump = deadline.duration_since(inner.now);
+            let enough = QUIET.iter().find(|(far, _)| jump > *far).map_or(1, |(_, rounds)| *rounds);
             if first == Some(sleeper.id) && quiet >= enough && !inner.killed {
                 self.shared.advance(&mut inner, deadline);
                 break;

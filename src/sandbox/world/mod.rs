@@ -26,7 +26,7 @@ pub use edition::{Ability, Release};
 pub use job::{Job, carry_out};
 pub use limits::{Admission, Quota, Refusal};
 pub use metrics::Spoiled;
-pub use moves::{Move, ScheduleError};
+pub use moves::{Move, Odd, ScheduleError};
 pub use pods::PodStorage;
 pub use pools::{Chore, Errand};
 pub use record::{Change, Outages};
@@ -57,6 +57,8 @@ pub struct World {
     pub courteous: bool,
     /// Copies to this storage have another checksum than their source, always the same.
     pub sick: Option<StorageName>,
+    /// Containers of which every move goes wrong in a way of its own.
+    pub odd: BTreeMap<Container, Odd>,
     /// What its version and edition make of it.
     pub release: Release,
     /// Prometheus labels of storages' servers, as the configuration that asks declares them; not written down.
@@ -107,6 +109,7 @@ impl World {
             floor: SignedDuration::ZERO,
             courteous: false,
             sick: None,
+            odd: BTreeMap::new(),
             release: Release::new(&spec.gitlab_version),
             labels: BTreeMap::new(),
             store: Store::new(spec.seed, epoch),

@@ -72,12 +72,24 @@ impl Move {
     /// True when GitLab will never go on with it.
     fn stuck(&self) -> bool {
         match self.state {
+            MoveState::Initial => true,
             MoveState::Scheduled => self.struck_by("stuck_scheduled"),
             MoveState::Started => self.struck_by("dead_end_b"),
             MoveState::Replicated => self.struck_by("stays_replicated"),
             _ => false,
         }
     }
+}
+
+/// How the moves of one container go wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Odd {
+    /// They fail, with these words of GitLab's.
+    Fails(String),
+    /// GitLab makes the record and never queues it.
+    NeverQueued,
+    /// They end on another storage than they were asked for.
+    Astray(StorageName),
 }
 
 /// Why a move was not scheduled.
@@ -200,7 +212,8 @@ impl World {
         if self.courteous && !strikes.iter().any(|s| s == "fast_move") {
             self.unread.insert(container, housed.paths.first().cloned().unwrap_or_default());
         }
-        self.rehouse(container, source.clone(), true);
+        let is_queued = self.odd.get(&container) != Some(&Odd::NeverQueued);
+        self.rehouse(container, source.clone(), is_queued);
         let id = self.move_count(container.kind) + 1;
         self.put_move(Move {
             id,
@@ -208,7 +221,7 @@ impl World {
             container,
             source,
             destination: to,
-            state: MoveState::Scheduled,
+            state: if is_queued { MoveState::Scheduled } else { MoveState::Initial },
             created_at: now,
             error: None,
             strikes,
@@ -368,6 +381,8 @@ impl World {
             let (ours, theirs) = (sum(m.queued), sum(m.queued + 1));
             let message = format!("Failed to verify {what} repository checksum from {ours:040x} to {theirs:040x}");
             fails(&mut m, BASE, message);
+        } else if let Some(Odd::Fails(message)) = self.odd.get(&m.container) {
+            fails(&mut m, BASE, message.clone());
         } else if self.sick.as_ref() == Some(&m.destination) {
             fails(&mut m, BASE, format!("Failed to verify {what} repository checksum from {:040x} to {:040x}", 1, 2));
         } else if self.is_down(&m.source, now) || self.is_down(&m.destination, now) {
@@ -397,7 +412,11 @@ impl World {
             return self.fail(m, message);
         };
         let pool_bytes = self.pool_bytes(housed.pool, &m.source);
-        self.rehouse(m.container, m.destination.clone(), false);
+        let ends_on = match self.odd.get(&m.container) {
+            Some(Odd::Astray(elsewhere)) => elsewhere.clone(),
+            _ => m.destination.clone(),
+        };
+        self.rehouse(m.container, ends_on, false);
         if let (Some(pool), false) = (housed.pool, m.same_disk) {
             let travels = self.release.can(Ability::PoolsTravel);
             if travels && self.pool(pool, &m.destination).is_none() {
