@@ -144,6 +144,7 @@ impl Engine<'_> {
         self.hours.calendar.begin(at, planned, now);
         self.eta.begin(now);
         self.launched.insert(at);
+        self.keep_pace(false);
         let fit = self.mover.rules.learned.of(source, destination);
         self.predicted.insert(at, fit.interval_ms(planned.copied()));
         self.slots.take(source, destination);

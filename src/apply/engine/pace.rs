@@ -58,6 +58,10 @@ impl Engine<'_> {
         if self.pacing.asking || self.waves.is_empty() {
             return;
         }
+        // Fixed slots are stopped for the sake of what flies: while nothing does, as between windows, nothing is asked.
+        if !self.pace.adapts() && self.plan.concurrency.vetoes.is_empty() && self.launched.is_empty() {
+            return;
+        }
         if at_once && self.waves.len() == 1 {
             // Nothing was asked while no wave was open: what was answered before that is old.
             self.pace.forget_vetoes();

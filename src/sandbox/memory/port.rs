@@ -20,7 +20,7 @@ use crate::model::{
 
 /// Rounds of a millisecond without any call before the clock jumps by more than so many seconds: a journal's fsync on a busy
 /// disk takes that long, and what comes after it must not be late.
-const QUIET: [(SignedDuration, u32); 2] = [(SignedDuration::from_secs(70), 60), (SignedDuration::from_secs(8), 15)];
+const QUIET: [(SignedDuration, u32); 2] = [(SignedDuration::from_secs(70), 60), (SignedDuration::from_secs(8), 4)];
 
 pub(super) struct Port {
     pub(super) shared: Arc<Shared>,
