@@ -18,7 +18,13 @@ struct Inner {
     /// Moves of this run, and those since the last fit.
     moves: u64,
     since: u64,
+    /// The most that one of them took of what was assumed, thousandths: until they are enough for a fit, an assumption that
+    /// they show wrong is not gone by.
+    worst_permille: u64,
 }
+
+/// No single move makes an assumption worse than this, thousandths: one that hung says nothing of others.
+const WORST: u64 = 5_000;
 
 /// What is known of durations. Shared by all that predict.
 pub(crate) struct Learned(Mutex<Inner>);
@@ -32,7 +38,7 @@ impl fmt::Debug for Learned {
 impl Learned {
     /// Begins with what the plan went by. `seen`: the moves of earlier runs.
     pub(crate) fn new(durations: Durations, seen: Observations) -> Self {
-        Self(Mutex::new(Inner { durations, seen, moves: 0, since: 0 }))
+        Self(Mutex::new(Inner { durations, seen, moves: 0, since: 0, worst_permille: 0 }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -41,12 +47,20 @@ impl Learned {
 
     /// The fit for moves from one storage to another, as of now.
     pub(crate) fn of(&self, source: &StorageName, destination: &StorageName) -> Fit {
-        *self.lock().durations.of(source, destination)
+        let inner = self.lock();
+        let fit = *inner.durations.of(source, destination);
+        match fit.samples {
+            0 => Fit { p95_permille: fit.p95_permille.max(inner.worst_permille), ..fit },
+            _ => fit,
+        }
     }
 
     /// Takes in how long a move kept its repository read-only.
     pub(crate) fn took(&self, source: &StorageName, destination: &StorageName, bytes: Bytes, ms: u64) {
         let mut inner = self.lock();
+        let expected = inner.durations.of(source, destination).expected_ms(bytes).max(1);
+        let ratio = u64::try_from(u128::from(ms) * 1000 / u128::from(expected)).unwrap_or(u64::MAX);
+        inner.worst_permille = inner.worst_permille.max(ratio.min(WORST));
         inner.seen.add(source, destination, bytes, ms);
         inner.moves += 1;
         inner.since += 1;
@@ -80,6 +94,17 @@ mod tests {
         let fit = learned.of(&a, &b);
         assert!((8900..=9100).contains(&fit.expected_ms(Bytes(1000))), "{fit:?}");
         assert!((8900..=9100).contains(&learned.of(&b, &a).expected_ms(Bytes(1000))), "others go by all together");
+    }
+
+    #[test]
+    fn an_assumption_that_the_first_moves_show_wrong_is_not_gone_by() {
+        let learned = Learned::new(Durations::default(), Observations::default());
+        let (a, b) = (name("a"), name("b"));
+        assert_eq!(learned.of(&a, &b).p95_ms(Bytes(0)), 8000);
+        learned.took(&a, &b, Bytes(0), 13_000);
+        assert_eq!(learned.of(&a, &b).p95_ms(Bytes(0)), 13_000);
+        learned.took(&a, &b, Bytes(0), 4_000_000);
+        assert_eq!(learned.of(&a, &b).p95_ms(Bytes(0)), 20_000, "one that hung");
     }
 
     #[test]

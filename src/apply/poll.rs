@@ -105,6 +105,8 @@ struct Inner {
     latencies: Vec<u64>,
     /// Scheduled as of the last page read, and for how many looks each has been so.
     scheduled: BTreeMap<Key, u32>,
+    /// Containers whose moves are `replicated`: they can be written to again.
+    writable: BTreeSet<Container>,
     /// Containers of which a move is dead: it keeps no worker busy, whatever its state.
     dead: BTreeSet<Container>,
     workers: Workers,
@@ -183,6 +185,7 @@ impl Inner {
                 let (sender, began) = (watched.sender.take(), watched.began);
                 let (started, ours) = (watched.started, watched.is_ours());
                 self.watched.remove(&key);
+                self.writable.remove(&record.container);
                 self.ends.saw(now, now.duration_since(began).unsigned_abs());
                 if queued && ours && record.state != MoveState::Failed {
                     // It came and went between two looks.
@@ -199,6 +202,9 @@ impl Inner {
                 watched.since = now;
                 watched.started |= matches!(record.state, MoveState::Started | MoveState::Replicated);
                 let (began, ours) = (watched.began, watched.is_ours());
+                if record.state == MoveState::Replicated {
+                    self.writable.insert(record.container);
+                }
                 if queued && ours && !matches!(record.state, MoveState::Initial | MoveState::Scheduled) {
                     self.waited(between(began, now));
                 }
@@ -338,6 +344,11 @@ impl Poller {
     /// True when a worker was at work at the last look, on anybody's move.
     pub(crate) fn is_at_work(&self) -> bool {
         lock(&self.inner).at_work > 0
+    }
+
+    /// True of a container that is followed and can be written to again, though its move has not ended.
+    pub(crate) fn is_writable(&self, container: Container) -> bool {
+        lock(&self.inner).writable.contains(&container)
     }
 
     /// Moves that are followed now.

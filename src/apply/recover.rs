@@ -16,6 +16,8 @@ use crate::state::{ProbeRecord, QuarantineRecord, Record, State};
 
 /// Moves followed at once: they are in flight in GitLab already, only our reads are bounded by this.
 const AT_ONCE: usize = 16;
+/// Of those, so many are named.
+const NAMED: usize = 5;
 
 /// Recovers all unfinished runs below `runs`, except `own`.
 pub(crate) async fn recover(mut state: State, context: &Context, runs: &camino::Utf8Path) -> RunResult {
@@ -99,6 +101,11 @@ async fn one(
     let run = folder.file_name().unwrap_or("run");
     let rules = Rules::new(run, version, context.hooks.clone(), learned, SourceFsck::None);
     let mover = Mover::new(ports.clone(), journal.clone(), events.clone(), stop.clone(), rules);
+    for doubt in folded.doubts.values().take(NAMED) {
+        let Intent { path, source, destination, .. } = &doubt.intent;
+        let what = format!("{path}: its move from {source} to {destination} is followed to its end");
+        let _ = context.events.send(Event::Waiting { what });
+    }
     let mut ends = futures::stream::iter(std::mem::take(&mut folded.doubts).into_values())
         .map(|doubt| {
             let (mover, intent) = (mover.clone(), doubt.intent.clone());
@@ -209,6 +216,11 @@ async fn set_aside(
 ) {
     summary.quarantined += 1;
     summary.lost += u64::from(loss);
+    if record.urgent {
+        let QuarantineRecord { path, cause, .. } = &record;
+        let what = format!("URGENT: {container} {path}: {cause}; `tranship quarantine list` says what to do");
+        summary.remarks.push(what);
+    }
     let _ = context.events.send(Event::Quarantined {
         container,
         path: record.path.clone(),

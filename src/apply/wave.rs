@@ -24,10 +24,6 @@ const UNKNOWN_LEAST: u64 = 10;
 const UNREACHABLE_IN_A_ROW: u32 = 30;
 /// So often nobody answers about one repository, while others are answered, until it is set aside: at least ten minutes.
 const ALONE: u32 = 5;
-/// Seconds per move and bytes per second for saying how long what is in flight may take.
-const EXPECT_SECONDS: u64 = 10;
-const EXPECT_BYTES_PER_SECOND: u64 = 30_000_000;
-
 /// What a wave learned of its storages before its first move.
 #[derive(Debug)]
 pub(crate) struct Prepared {
@@ -413,11 +409,5 @@ impl Wave {
             None if self.failed > 0 => Outcome::Done { detail: format!("{} set aside", self.failed) },
             None => Outcome::Done { detail: String::new() },
         }
-    }
-
-    /// Seconds of the fleet's clock that what is in flight may take, at a pessimist's rate.
-    pub(crate) fn longest_in_flight(&self, plan: &Plan) -> u64 {
-        let longest = self.flying.iter().filter_map(|at| plan.moves.get(*at)).map(|m| m.bytes.0).max();
-        longest.map_or(0, |bytes| EXPECT_SECONDS + bytes / EXPECT_BYTES_PER_SECOND)
     }
 }

@@ -142,6 +142,7 @@ impl<'a> Apply<'a> {
         if let Some(exit) = self.forbidden(&plan) {
             return Ok(exit);
         }
+        self.use_up_approvals(&plan).await;
         if plan.is_empty() {
             return Ok(self.exit.and(Exit::of_plan(&plan)));
         }
@@ -189,7 +190,33 @@ impl<'a> Apply<'a> {
         if refused > 0 {
             self.exit = self.exit.and(Exit::Partial);
         }
+        if plan.drain_is_stuck() {
+            self.talk("\nA drain cannot end yet, so this ends with 7: the plan's part \"Not planned\" and `tranship quarantine list` say why.\n");
+        }
         Ok(self.exit.and(Exit::of_plan(&plan)))
+    }
+
+    /// An approval that nothing of the whole plan waits for is of no later plan either: who gave it has not seen that one.
+    async fn use_up_approvals(&self, plan: &Plan) {
+        let Some(operator) = &self.session.ports.operator else { return };
+        let selection = &self.args.selection;
+        if self.args.file.is_some() || !selection.target.is_empty() || !selection.exclude.is_empty() {
+            return;
+        }
+        let waited = |gate: &Address| {
+            let waits = |change: &Change| matches!(change, Change::Hold { approvals, .. } if approvals.contains(gate));
+            plan.actions.iter().any(|action| waits(&action.change))
+        };
+        for gate in self.session.project.desired.gates.keys().filter(|gate| !waited(gate)) {
+            if let Ok(Some(approval)) = operator.approval(gate).await {
+                let end = operator.approval_used(gate).await;
+                let how = end.map_or_else(|error| error.to_string(), |()| "it is used up".to_owned());
+                self.talk(&format!(
+                    "Warning: {gate} was approved by {}, and nothing waits for that: {how}\n",
+                    approval.by
+                ));
+            }
+        }
     }
 
     /// Carries out one plan in a run of its own.

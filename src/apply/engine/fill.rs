@@ -129,6 +129,7 @@ impl Engine<'_> {
         }
         self.wait_for_hours(now);
         self.mover.poller.kept(bindings.contains(&Binding::Workers) || bindings.contains(&Binding::Foreign));
+        let veto = veto.or_else(|| self.hours.all_wait(self.waves.keys()));
         self.tell_held(veto, bindings, full, away);
     }
 

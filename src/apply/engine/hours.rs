@@ -1,7 +1,7 @@
 //! Moves that wait for their hour: held back while their window is closed or the day's freeze is spent, taken up again when
 //! the clock says so, left to a later run when that is too long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +89,13 @@ impl Hours {
         }
         due.sort_unstable_by(|a, b| b.cmp(a));
         due
+    }
+
+    /// Why nothing of these waves may begin, where that is the clock.
+    pub(super) fn all_wait<'w>(&self, waves: impl Iterator<Item = &'w ActionId>) -> Option<String> {
+        let reasons: Option<BTreeSet<String>> =
+            waves.map(|id| self.held.get(id).map(|(_, why)| why.to_string())).collect();
+        reasons.filter(|all| !all.is_empty()).map(|all| all.into_iter().collect::<Vec<_>>().join("; "))
     }
 
     /// When anything of a wave may begin again, and why not before.

@@ -343,8 +343,25 @@ impl<'a> Engine<'a> {
     fn begin_stop(&mut self) {
         self.stopping = true;
         let in_flight = self.waves.values().map(|w| w.in_flight as u64).sum();
-        let expected_seconds = self.waves.values().map(|w| w.longest_in_flight(self.plan)).max().unwrap_or(0);
+        let expected_seconds = self.longest_in_flight();
         self.tell(Event::Stopping { in_flight, expected_seconds });
+    }
+
+    /// Seconds until what flies has ended or is set aside: at p95, or, for what has taken longer already, until it counts as
+    /// stuck and its bytes were looked at.
+    fn longest_in_flight(&self) -> u64 {
+        let now = self.ports().clock.now();
+        let freezing = lock(&self.mover.freezing);
+        let of = |at: &usize| {
+            let planned = self.plan.moves.get(*at)?;
+            let since = freezing.get(&planned.container)?;
+            let took = now.duration_since(*since).unsigned_abs().as_secs();
+            let fit = self.mover.rules.learned.of(&planned.source, &planned.destination);
+            let usual = fit.p95_ms(planned.copied()).div_ceil(1000);
+            let most = if took < usual { usual } else { super::mover::longest_stuck(&fit, planned.copied()).max(took) };
+            Some(most - took)
+        };
+        self.launched.iter().filter_map(of).max().unwrap_or(0)
     }
 
     async fn finish(mut self, began: jiff::Timestamp) -> (RunResult, bool) {

@@ -419,6 +419,11 @@ impl Engine<'_> {
             remedy: record.remedy.clone(),
             loss,
         });
+        if record.urgent {
+            let what =
+                format!("URGENT: {container} {path}: {}; `tranship quarantine list` says what to do", record.cause);
+            self.summary.remarks.push(what);
+        }
         self.mover.poller.dead(container);
         self.set_aside_hooks(container, &path, class, &record);
         self.state.records.insert(State::quarantine_address(container), Record::Quarantine(record));

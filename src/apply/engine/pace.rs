@@ -96,10 +96,13 @@ impl Engine<'_> {
             let Some(planned) = self.plan.moves.get(*index) else { continue };
             // What has not been asked for yet is not frozen, however long it waits.
             let Some(since) = freezing.get(&planned.container) else { continue };
+            if self.mover.poller.is_writable(planned.container) {
+                continue;
+            }
             let ms = u64::try_from(at.duration_since(*since).as_millis()).unwrap_or(0);
             let (source, destination) = (&planned.source, &planned.destination);
             let fit = self.mover.rules.learned.of(source, destination);
-            if let Some(signal) = Pace::frozen(&fit, planned.copied(), ms) {
+            if let Some(signal) = Pace::frozen(&fit, &planned.path, planned.copied(), ms) {
                 for (storage, role) in [(source, Role::Source), (destination, Role::Destination)] {
                     ends.entry(End { storage: storage.clone(), role }).or_default().push(signal.clone());
                 }
@@ -223,7 +226,9 @@ impl Engine<'_> {
             reasons.insert(format!("Gitaly of {destination} must answer first"));
         }
         let by = (!reasons.is_empty()).then(|| reasons.into_iter().collect::<Vec<_>>().join("; "));
-        if by != self.pacing.told {
+        // A figure that has changed is no news.
+        let gist = |by: &Option<String>| by.as_ref().map(|by| by.replace(|c: char| c.is_ascii_digit(), ""));
+        if gist(&by) != gist(&self.pacing.told) {
             self.pacing.told.clone_from(&by);
             self.tell(Event::Held { by });
         }

@@ -12,6 +12,7 @@ use super::eligible::Eligible;
 use super::pace::ask_veto;
 use super::{Engine, Message, guarded};
 use crate::apply::event::{Event, Outcome};
+use crate::apply::failure::remedy;
 use crate::apply::mover::{self, Mover, Task};
 use crate::apply::port::{PortError, PortErrorKind, PortResult};
 use crate::apply::verify::Verdict;
@@ -251,6 +252,11 @@ impl Probe {
                     if verified.verdict == Verdict::Unknown {
                         let lines = verified.lines.join("; ");
                         ended.remarks.push(format!("{} {}: unknown: {lines}", self.address, self.path));
+                    }
+                    if let Some(class) = verified.left {
+                        let case = remedy::Case::of(&verified.intent, Some(verified.move_id));
+                        let (cause, what) = (class.row().cause, remedy::remedy(class, case));
+                        ended.remarks.push(format!("{} {}: {cause}: {what}", self.container, self.path));
                     }
                     return Ok(());
                 }

@@ -6,6 +6,7 @@ mod places;
 mod stuck;
 
 pub(crate) use places::Places;
+pub(crate) use stuck::longest_stuck;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};

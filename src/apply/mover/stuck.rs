@@ -91,6 +91,11 @@ pub(super) fn longest(fit: &Fit, bytes: Bytes) -> u64 {
     seconds.max(SHORTEST)
 }
 
+/// Seconds after which a move in flight has ended or is set aside, as far as that is up to this tool.
+pub(crate) fn longest_stuck(fit: &Fit, bytes: Bytes) -> u64 {
+    longest(fit, bytes) + u64::from(LOOKS) * BETWEEN_LOOKS.as_secs()
+}
+
 impl Mover {
     /// Seconds that a move may be `started` before its bytes are looked at.
     pub(super) fn started_limit(&self, intent: &Intent) -> u64 {

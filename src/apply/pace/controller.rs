@@ -192,7 +192,7 @@ impl Controller {
             Some(bad) => self.gate = Gate::Shut(bad.why.clone()),
             None if self.gate != Gate::Open => {
                 self.gate = Gate::Open;
-                "all is well again".clone_into(&mut self.why);
+                "nothing stops it any more".clone_into(&mut self.why);
             }
             None => {}
         }

@@ -160,11 +160,13 @@ impl Pace {
     }
 
     /// What a repository that has been read-only for so long says of its ends; `None`: nothing.
-    pub(crate) fn frozen(fit: &Fit, bytes: Bytes, ms: u64) -> Option<Signal> {
+    pub(crate) fn frozen(fit: &Fit, path: &str, bytes: Bytes, ms: u64) -> Option<Signal> {
         let predicted = fit.expected_ms(bytes);
         let long = ms > FROZEN && ms > predicted.saturating_mul(FROZEN_TIMES);
-        let why =
-            || format!("a repository has been read-only for {} min, predicted {} s", ms / 60_000, predicted / 1000);
+        let why = || {
+            let minutes = FROZEN / 60_000;
+            format!("{path} has been read-only for more than {minutes} min, predicted {} s", predicted / 1000)
+        };
         long.then(|| Signal::safety(Verdict::Fail, why()))
     }
 
