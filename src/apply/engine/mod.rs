@@ -11,6 +11,7 @@ mod moved;
 mod pace;
 mod probe;
 mod ramp;
+mod start;
 
 pub(crate) use eligible::day_of;
 
@@ -32,11 +33,11 @@ use super::pools::Pools;
 use super::port::{PortResult, Ports};
 use super::room::{Room, Slots};
 use super::version;
-use super::wave::{Prepared, Wave, prepare};
-use super::{RunResult, action, cluster, proof, tally};
+use super::wave::{Prepared, Wave};
+use super::{RunResult, cluster, tally};
 use crate::model::{Container, DiskSpace, HookEvent, MoveRecord, StorageName};
 use crate::plan::ready::Queue;
-use crate::plan::{Action, ActionId, Change, Plan, WeightChange};
+use crate::plan::{Action, ActionId, Change, Plan};
 use crate::state::journal::{Record as Entry, Tried};
 use crate::state::store::Store;
 use crate::state::{Record, State, WaveRecord};
@@ -381,80 +382,6 @@ impl<'a> Engine<'a> {
         self.account_for_time();
         let result = RunResult { state: self.state, summary: self.summary, fatal: self.fatal };
         (result, self.in_doubt)
-    }
-
-    fn start(&mut self, id: ActionId) {
-        let Some(action) = self.action(id) else { return };
-        self.tell(Event::ActionStarted { address: action.address.clone(), what: action.reason.clone() });
-        self.running += 1;
-        let (ports, sender) = (self.ports().clone(), self.sender.clone());
-        match &action.change {
-            Change::SetWeight { storage, from, to } => {
-                let (storage, from, to) = (storage.clone(), *from, *to);
-                let settings = self.settings.clone();
-                let work = async move {
-                    let _one = settings.lock().await;
-                    let change = WeightChange { before: from, after: to };
-                    action::set_weights(&ports, &BTreeMap::from([(storage, change)])).await
-                };
-                guarded(
-                    work,
-                    |fault| (Outcome::Failed { cause: fault }, Vec::new()),
-                    move |(outcome, remarks)| {
-                        let _ = sender.send(Message::Weight(id, outcome, remarks));
-                    },
-                );
-            }
-            Change::ProveEmpty { storage } => {
-                let storage = storage.clone();
-                let events = self.mover.events.clone();
-                let waiting = move |what| drop(events.send(Event::Waiting { what }));
-                let (known, stop) = (proof::Known::of(&self.state, &storage), self.stop.clone());
-                let work = async move { proof::prove_empty(&ports, &storage, &known, &stop, waiting).await };
-                guarded(
-                    work,
-                    |fault| (Outcome::Failed { cause: fault }, None),
-                    move |(outcome, digest)| {
-                        let _ = sender.send(Message::Proof(id, outcome, digest));
-                    },
-                );
-            }
-            Change::ApplyObject { .. }
-            | Change::RecreateStatefulSet { .. }
-            | Change::GrowDisk { .. }
-            | Change::ReplacePod { .. }
-            | Change::AwaitReady { .. }
-            | Change::AwaitKnown { .. }
-            | Change::Forget { .. } => self.work_on_cluster(id, action),
-            Change::Probe { .. } => self.probe(id, action),
-            Change::Ramp { weights, .. } => self.ramp(id, weights.clone()),
-            Change::Hold { .. } => self.hold(id, action),
-            Change::RunHook { hook, on, wave } => {
-                let input = self.told(*on, &action.address, [("wave", serde_json::json!(wave))]);
-                self.run_hook_of(id, hook.clone(), *on, wave, input);
-            }
-            Change::Moves { source, .. } => {
-                let source = source.clone();
-                let destinations: BTreeSet<_> =
-                    self.plan.moves_of(action).iter().map(|m| m.destination.clone()).collect();
-                let ids = self.disks_of(&destinations);
-                let (events, stop) = (self.mover.events.clone(), self.stop.clone());
-                let told = move |what| drop(events.send(Event::Waiting { what }));
-                let poller = self.mover.poller.clone();
-                let work = async move {
-                    // What others keep workers busy with is known before the first move is scheduled behind it.
-                    poller.look_around().await;
-                    prepare(&ports, &source, destinations, &ids, &stop, told).await
-                };
-                guarded(
-                    work,
-                    |fault| Err(Outcome::Failed { cause: fault }),
-                    move |prepared| {
-                        let _ = sender.send(Message::Prepared(id, prepared));
-                    },
-                );
-            }
-        }
     }
 
     async fn take(&mut self, message: Message) {

@@ -120,7 +120,7 @@ impl Graph {
         for node in self.graph.node_indices() {
             match self.graph.node_weight(node).map(|action| &action.change) {
                 Some(Change::RunHook { on: HookEvent::WaveStart, wave, .. }) => {
-                    starts.entry(wave).or_default().push(node)
+                    starts.entry(wave).or_default().push(node);
                 }
                 Some(Change::Moves { wave, .. }) => moves.entry(wave).or_default().push(node),
                 _ => {}
