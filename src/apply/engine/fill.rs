@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::eligible::Eligible;
 use super::{Engine, Message, guarded, lock};
@@ -17,6 +18,11 @@ use crate::model::{Bytes, StorageName};
 use crate::plan::order::May;
 use crate::plan::room::RoomLevel;
 use crate::plan::{ActionId, need};
+
+/// A disk that something else has filled above its ceiling is measured again so often, and waited for so long: a cleanup or
+/// a rotated backup takes minutes; what takes longer is a person's matter, and a later apply's.
+const MEASURED_AGAIN: Duration = Duration::from_secs(60);
+const FILLED_FOR: Duration = Duration::from_secs(30 * 60);
 
 impl Engine<'_> {
     /// Starts moves while slots, tokens and room allow.
@@ -56,7 +62,7 @@ impl Engine<'_> {
             }
             let source = wave.source.clone();
             let (slots, room, pools, measuring) = (&self.slots, &self.room, &self.pools, &self.measuring);
-            let silent = &self.away;
+            let (silent, filled) = (&self.away, &self.filled);
             let (hours, plan) = (&mut self.hours, self.plan);
             // Sets: the last of a queue is asked about from both its ends.
             let (mut short, mut doubtful, mut parked) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -67,6 +73,7 @@ impl Engine<'_> {
                 if binding.is_some() || measuring.contains(destination) {
                     bindings.extend(binding);
                     away.extend(silent.get(destination).cloned());
+                    full.extend(filled.get_key_value(destination).map(|(name, _)| name.clone()));
                     return May::NotThere;
                 }
                 match pools.token(planned) {
@@ -201,6 +208,12 @@ impl Engine<'_> {
     /// A move does not fit. Measures the disk anew, or, when that was just done and nothing is in flight, gives it up.
     /// True: it was given up, and the next may be tried.
     fn no_room(&mut self, id: ActionId, at: usize, destination: &StorageName) -> bool {
+        if self.fresh.contains(destination) && self.room.free(destination) == 0 && self.is_filled_lately(destination) {
+            self.measuring.insert(destination.clone());
+            self.fresh.remove(destination);
+            self.measure_in(destination, MEASURED_AGAIN);
+            return false;
+        }
         let idle = self.towards.get(destination).is_none_or(|t| t.1 == 0);
         let why = match (self.fresh.contains(destination), self.unmeasured.get(destination)) {
             (true, _) => Some(format!("{destination} has {} below its ceiling", Bytes(self.room.free(destination)))),
@@ -225,8 +238,20 @@ impl Engine<'_> {
         false
     }
 
+    /// True while a disk that something else has filled above its ceiling is waited for.
+    fn is_filled_lately(&mut self, destination: &StorageName) -> bool {
+        let now = self.ports().clock.now();
+        let since = *self.filled.entry(destination.clone()).or_insert(now);
+        now.duration_since(since).unsigned_abs() < FILLED_FOR
+    }
+
     /// Asks how full a disk is.
     pub(super) fn measure(&mut self, destination: &StorageName) {
+        self.measure_in(destination, Duration::ZERO);
+    }
+
+    /// The same, after a while.
+    fn measure_in(&mut self, destination: &StorageName, after: Duration) {
         let (ports, sender, name) = (self.ports().clone(), self.sender.clone(), destination.clone());
         // Counted as running, so that the loop waits for its answer.
         self.running += 1;
@@ -235,7 +260,15 @@ impl Engine<'_> {
         let asked = name.clone();
         let fault = |cause| Err(PortError::new(PortErrorKind::Protocol, "DiskStatistics", cause));
         let stop = self.stop.clone();
-        let work = async move { patiently(&ports, &stop, |_| {}, || ports.gitaly.disk(&asked)).await };
+        let work = async move {
+            if !after.is_zero() {
+                tokio::select! {
+                    () = ports.clock.sleep(after) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+            patiently(&ports, &stop, |_| {}, || ports.gitaly.disk(&asked)).await
+        };
         guarded(work, fault, move |measured| {
             let _ = sender.send(Message::Measured(name, measured));
         });

@@ -124,6 +124,8 @@ pub(crate) struct Engine<'a> {
     away: BTreeSet<StorageName>,
     /// When each disk was asked for last.
     measured_at: BTreeMap<StorageName, jiff::Timestamp>,
+    /// Since when disks are above their ceilings though nothing of ours goes there: they are waited for.
+    filled: BTreeMap<StorageName, jiff::Timestamp>,
     /// Measured with nothing in flight since: what does not fit now never will.
     fresh: BTreeSet<StorageName>,
     /// Whose disk could not be measured: what does not fit by the last figures is left.
@@ -202,6 +204,7 @@ impl<'a> Engine<'a> {
             measuring: BTreeSet::new(),
             away: BTreeSet::new(),
             measured_at: BTreeMap::new(),
+            filled: BTreeMap::new(),
             fresh: BTreeSet::new(),
             unmeasured: BTreeMap::new(),
             suspects: BTreeSet::new(),
@@ -434,6 +437,9 @@ impl<'a> Engine<'a> {
                         self.room.measured(&name, space, in_flight.0);
                         self.unmeasured.remove(&name);
                         self.full.remove(&name);
+                        if self.room.free(&name) > 0 {
+                            self.filled.remove(&name);
+                        }
                         self.alarm(&name);
                         if in_flight.1 == 0 {
                             self.fresh.insert(name);

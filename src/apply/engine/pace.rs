@@ -20,6 +20,8 @@ const SILENT: jiff::SignedDuration = jiff::SignedDuration::from_mins(30);
 
 /// A disk this full, thousandths, is a matter of safety.
 const PANIC_PERMILLE: u64 = 920;
+/// And so far above its ceiling, thousandths: the panic level of the plan.
+const ABOVE_CEILING: u64 = 70;
 
 /// What one round of questions brought.
 #[derive(Default)]
@@ -51,6 +53,12 @@ impl Drop for Pacing {
     }
 }
 
+/// A text with its numbers left out; names keep theirs.
+fn without_figures(text: &str) -> String {
+    let figure = |word: &&str| word.trim_matches(|c: char| !c.is_alphanumeric()).parse::<f64>().is_err();
+    text.split(' ').filter(figure).collect::<Vec<_>>().join(" ")
+}
+
 impl Engine<'_> {
     /// Keeps the questions going while there are moves.
     pub(super) fn keep_pace(&mut self, at_once: bool) {
@@ -59,7 +67,8 @@ impl Engine<'_> {
             return;
         }
         // Fixed slots are stopped for the sake of what flies: while nothing does, as between windows, nothing is asked.
-        if !self.pace.adapts() && self.plan.concurrency.vetoes.is_empty() && self.launched.is_empty() {
+        let idle = self.launched.is_empty() && self.pace.limits().all(|(_, slots)| slots > 0);
+        if idle && !self.pace.adapts() && self.plan.concurrency.vetoes.is_empty() {
             return;
         }
         if at_once && self.waves.len() == 1 {
@@ -69,7 +78,13 @@ impl Engine<'_> {
         self.pacing.asking = true;
         let (ports, sender, end) = (self.ports().clone(), self.sender.clone(), self.pacing.end.clone());
         let concurrency = &self.plan.concurrency;
-        let storages = self.pace.storages();
+        // Above 92 %, and where a higher ceiling was declared, seven points above that.
+        let panic = |name: &StorageName| {
+            let ceiling = self.plan.storages.get(name).map_or(850, |s| u64::from(s.disk_ceiling_permille));
+            PANIC_PERMILLE.max(ceiling + ABOVE_CEILING)
+        };
+        let storages: Vec<(StorageName, u64)> =
+            self.pace.storages().into_iter().map(|name| (name.clone(), panic(&name))).collect();
         let (signals, vetoes) = (concurrency.signals.clone(), concurrency.vetoes.clone());
         tokio::spawn(async move {
             let work = async {
@@ -220,15 +235,20 @@ impl Engine<'_> {
             }
         }
         for destination in room {
-            reasons.insert(format!("room on {destination}: what flies there must end first"));
+            reasons.insert(if self.filled.contains_key(&destination) {
+                format!(
+                    "{destination} is above its ceiling: something else fills it; it is measured again every minute"
+                )
+            } else {
+                format!("room on {destination}: what flies there must end first")
+            });
         }
         for destination in away {
             reasons.insert(format!("Gitaly of {destination} must answer first"));
         }
         let by = (!reasons.is_empty()).then(|| reasons.into_iter().collect::<Vec<_>>().join("; "));
         // A figure that has changed is no news.
-        let gist = |by: &Option<String>| by.as_ref().map(|by| by.replace(|c: char| c.is_ascii_digit(), ""));
-        if gist(&by) != gist(&self.pacing.told) {
+        if by.as_deref().map(without_figures) != self.pacing.told.as_deref().map(without_figures) {
             self.pacing.told.clone_from(&by);
             self.tell(Event::Held { by });
         }
@@ -253,7 +273,7 @@ impl Engine<'_> {
 
 async fn ask(
     ports: &Ports,
-    storages: BTreeSet<StorageName>,
+    storages: Vec<(StorageName, u64)>,
     signals: &BTreeMap<StorageName, Vec<Check>>,
     vetoes: &[Veto],
 ) -> Answers {
@@ -261,8 +281,8 @@ async fn ask(
     let vetoes = futures::future::join_all(
         vetoes.iter().map(|veto| async move { (veto.name.clone(), ask_veto(ports, &veto.source, at).await) }),
     );
-    let signals = futures::future::join_all(storages.into_iter().map(|storage| async move {
-        let (answers, disk) = disk(&storage, ports.gitaly.disk(&storage).await.map_err(|e| e.to_string()));
+    let signals = futures::future::join_all(storages.into_iter().map(|(storage, panic)| async move {
+        let (answers, disk) = disk(&storage, panic, ports.gitaly.disk(&storage).await.map_err(|e| e.to_string()));
         let is_silent = answers.is_some();
         let mut all: Vec<Signal> = answers.into_iter().collect();
         // What is only tried decides nothing.
@@ -283,7 +303,11 @@ async fn ask(
 }
 
 /// Whether its Gitaly answers, and whether its disk is about to be full.
-fn disk(storage: &StorageName, found: Result<Option<DiskSpace>, String>) -> (Option<Signal>, Option<Signal>) {
+fn disk(
+    storage: &StorageName,
+    panic: u64,
+    found: Result<Option<DiskSpace>, String>,
+) -> (Option<Signal>, Option<Signal>) {
     match found {
         Err(cause) => (Some(Signal::safety(Verdict::Fail, format!("{storage} does not answer: {cause}"))), None),
         Ok(None) => {
@@ -293,7 +317,7 @@ fn disk(storage: &StorageName, found: Result<Option<DiskSpace>, String>) -> (Opt
         Ok(Some(space)) => {
             let all = space.used.0.saturating_add(space.available.0).max(1);
             let permille = u64::try_from(u128::from(space.used.0) * 1000 / u128::from(all)).unwrap_or(1000);
-            let verdict = if permille >= PANIC_PERMILLE { Verdict::Fail } else { Verdict::Pass };
+            let verdict = if permille >= panic { Verdict::Fail } else { Verdict::Pass };
             (None, Some(Signal::safety(verdict, format!("the disk of {storage} is full to {} %", permille / 10))))
         }
     }

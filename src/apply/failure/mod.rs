@@ -238,7 +238,7 @@ pub(crate) const TABLE: &[Row] = &[
     row!(SourceUnreadable, "Gitaly of the source cannot read its references", [], RetryUnlessSame, Repository, false,
         "its source cannot be read",
         "`git fsck` on {source} tells what is broken: repair it, or restore it from a backup; then: tranship quarantine release"),
-    row!(Unanswered, "GitLab or Gitaly fails for it alone, 5 times", [], SetAside, Repository, false,
+    row!(Unanswered, "GitLab or Gitaly fails for it alone, 5 times", [], SetAside, Pair, false,
         "nobody answers about it",
         "GitLab and Gitaly answer about others. Look for the exception in GitLab's log, by {container}; then: tranship \
          quarantine release"),
