@@ -32,7 +32,7 @@ mod wave;
 mod whole;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::sync::mpsc::UnboundedSender;
@@ -50,6 +50,11 @@ use port::Ports;
 pub(crate) const KEEP_RUNS: usize = 50;
 /// So long a run counts for a day's freeze, whatever the time zone.
 const RECENT: jiff::SignedDuration = jiff::SignedDuration::from_hours(48);
+
+/// What is shared, also after a task that held it has ended by a fault.
+pub(crate) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Since when the journals of runs are kept whatever their number.
 pub(crate) fn recent(now: jiff::Timestamp) -> jiff::Timestamp {

@@ -3,13 +3,14 @@
 //! longer in a state than they should.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::lock;
 use super::pace::{Look, Turn, Workers};
 use super::port::Ports;
 use crate::model::{Container, ContainerKind, MoveRecord, MoveState};
@@ -241,10 +242,6 @@ pub(crate) struct Poller {
     wake: Arc<Notify>,
     news: Arc<Notify>,
     _end: Arc<DropGuard>,
-}
-
-fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
-    inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl Poller {

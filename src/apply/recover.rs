@@ -216,11 +216,7 @@ async fn set_aside(
 ) {
     summary.quarantined += 1;
     summary.lost += u64::from(loss);
-    if record.urgent {
-        let QuarantineRecord { path, cause, .. } = &record;
-        let what = format!("URGENT: {container} {path}: {cause}; `tranship quarantine list` says what to do");
-        summary.remarks.push(what);
-    }
+    summary.remarks.extend(remedy::urgent(container, &record));
     let _ = context.events.send(Event::Quarantined {
         container,
         path: record.path.clone(),

@@ -142,13 +142,14 @@ impl<'a> Apply<'a> {
         if let Some(exit) = self.forbidden(&plan) {
             return Ok(exit);
         }
-        self.use_up_approvals(&plan).await;
         if plan.is_empty() {
+            self.use_up_approvals(&plan).await;
             return Ok(self.exit.and(Exit::of_plan(&plan)));
         }
         if asks && !self.approved(&plan).await? {
             return Err(Failure::new("not approved; nothing was done", ""));
         }
+        self.use_up_approvals(&plan).await;
         let scope = Scope::of(&plan);
         let mut refused = 0;
         for round in 1..=ROUNDS {

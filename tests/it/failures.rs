@@ -734,10 +734,7 @@ async fn what_a_move_in_doubt_would_bring_stays_kept_on_its_destination() {
     assert_eq!(plan.moves.len(), 2);
     // Since then something else came: either of the two has room there, and not both.
     let id = tool.fleet.add_project("big/one", &name("pod-a"));
-    tool.fleet.world(|w| {
-        let project = w.project(id).expect("made").clone();
-        w.put_project(tranship::sandbox::world::Project { repository_size: (1700 - 35) << 30, ..project });
-    });
+    tool.fleet.set_size(id, (1700 - 35) << 30);
     // GitLab never gets the first POST, and does not say so: as far as is known, its copy may come yet.
     tool.fleet.fail_next("schedule", 1, PortErrorKind::Ambiguous);
     let (fleet, events) = (tool.fleet.clone(), tool.events_shared());

@@ -293,10 +293,7 @@ async fn what_holds_a_run_is_told_when_it_begins_and_not_at_every_turn() {
     let plan = tool.plan().await;
     for n in 0..6 {
         let id = tool.fleet.add_project(&format!("big/{n}"), &name("other"));
-        tool.fleet.world(|w| {
-            let project = w.project(id).expect("made").clone();
-            w.put_project(tranship::sandbox::world::Project { repository_size: 100 << 30, ..project });
-        });
+        tool.fleet.set_size(id, 100 << 30);
         tool.fleet.foreign_move(id, &name("pod-b")).expect("taken");
     }
     let summary = tool.run(&plan).await.summary;
@@ -318,11 +315,8 @@ async fn what_holds_a_run_is_told_when_it_begins_and_not_at_every_turn() {
     let plan = tool.plan().await;
     assert_eq!(plan.moves.len(), 8);
     let id = tool.fleet.add_project("big/one", &name("pod-a"));
-    tool.fleet.world(|w| {
-        let project = w.project(id).expect("made").clone();
-        // 85 % of 2000 GiB, less room for two and a half moves.
-        w.put_project(tranship::sandbox::world::Project { repository_size: (1700 - 55) << 30, ..project });
-    });
+    // 85 % of 2000 GiB, less room for two and a half moves.
+    tool.fleet.set_size(id, (1700 - 55) << 30);
     let summary = tool.run(&plan).await.summary;
     assert_eq!((passed(&summary), summary.moves_skipped), (2, 6), "{summary:?}");
     let room = "room on pod-a: what flies there must end first".to_owned();

@@ -1,9 +1,8 @@
 //! Programs of the operator's: as actions around waves, and on what happens.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
+use super::hours::reached;
 use super::{Engine, Message, guarded};
 use crate::apply::event::{Event, Outcome};
 use crate::apply::failure::Class;
@@ -13,9 +12,6 @@ use crate::model::{Address, Container, Hook, HookEvent};
 use crate::plan::{ActionId, Change, Plan};
 use crate::state::QuarantineRecord;
 use crate::state::journal::Record as Entry;
-
-/// The clock is looked at again after at most so long, as for moves that wait for their hour.
-const LOOK_AGAIN: Duration = Duration::from_secs(600);
 
 /// How a program ended, or why it did not begin.
 pub(super) enum Ended {
@@ -56,23 +52,15 @@ impl Engine<'_> {
         }
         let (ports, sender, stop) = (self.ports().clone(), self.sender.clone(), self.stop.clone());
         tokio::spawn(async move {
-            let mut ended = None;
-            while ended.is_none() {
-                let left = until.duration_since(ports.clock.now());
-                if !left.is_positive() {
+            let ended = tokio::select! {
+                biased;
+                () = stop.cancelled() => Ended::Not(Outcome::NotStarted),
+                () = reached(&ports, until) => {
                     let result = hooks::run(&ports, &hook, &input).await;
-                    ended = Some(Ended::Ran { hook: hook.clone(), on, result });
-                    continue;
+                    Ended::Ran { hook, on, result }
                 }
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => ended = Some(Ended::Not(Outcome::NotStarted)),
-                    () = ports.clock.sleep(left.unsigned_abs().min(LOOK_AGAIN)) => {}
-                }
-            }
-            if let Some(ended) = ended {
-                let _ = sender.send(Message::Hooked(Some(id), ended));
-            }
+            };
+            let _ = sender.send(Message::Hooked(Some(id), ended));
         });
     }
 

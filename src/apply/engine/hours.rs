@@ -11,6 +11,7 @@ use super::eligible::{Calendar, Eligible, Why};
 use super::{Engine, Message};
 use crate::apply::event::{Event, Spent};
 use crate::apply::learned::Learned;
+use crate::apply::port::Ports;
 use crate::model::Container;
 use crate::plan::freeze::group_of;
 use crate::plan::{ActionId, Change, Plan, PlannedMove};
@@ -20,6 +21,17 @@ use crate::state::frozen;
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
 /// Groups that the summary names with what they spent.
 const GROUPS: usize = 5;
+
+/// Returns when the fleet's clock shows a time.
+pub(super) async fn reached(ports: &Ports, at: Timestamp) {
+    loop {
+        let left = at.duration_since(ports.clock.now());
+        if !left.is_positive() {
+            return;
+        }
+        ports.clock.sleep(left.unsigned_abs().min(LOOK_AGAIN)).await;
+    }
+}
 
 /// What waits, of all waves.
 #[derive(Debug)]
@@ -244,18 +256,11 @@ impl Engine<'_> {
         self.hours.rings = Some(at);
         let (ports, sender, stop) = (self.ports().clone(), self.sender.clone(), self.stop.clone());
         tokio::spawn(async move {
-            loop {
-                let left = at.duration_since(ports.clock.now());
-                if !left.is_positive() {
-                    break;
-                }
-                tokio::select! {
-                    () = ports.clock.sleep(left.unsigned_abs().min(LOOK_AGAIN)) => {}
-                    () = stop.cancelled() => return,
-                    () = sender.closed() => return,
-                }
+            tokio::select! {
+                () = reached(&ports, at) => drop(sender.send(Message::Hour(at))),
+                () = stop.cancelled() => {}
+                () = sender.closed() => {}
             }
-            let _ = sender.send(Message::Hour(at));
         });
     }
 

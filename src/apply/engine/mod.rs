@@ -16,8 +16,8 @@ mod start;
 pub(crate) use eligible::day_of;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -34,7 +34,7 @@ use super::port::{PortResult, Ports};
 use super::room::{Room, Slots};
 use super::version;
 use super::wave::{Prepared, Wave};
-use super::{RunResult, cluster, tally};
+use super::{RunResult, cluster, lock, tally};
 use crate::model::{Container, DiskSpace, HookEvent, MoveRecord, StorageName};
 use crate::plan::ready::Queue;
 use crate::plan::{Action, ActionId, Change, Plan};
@@ -65,10 +65,6 @@ enum Message {
     Held(ActionId, Box<hold::Ended>),
     Probed(ActionId, Box<probe::Ended>),
     Hooked(Option<ActionId>, hook::Ended),
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs something as a task of its own and hands on its result. A task that ends by a fault of ours is told too: the loop

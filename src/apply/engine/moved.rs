@@ -122,9 +122,7 @@ impl Engine<'_> {
                     self.summary.remarks.push(format!("unknown: {} {}: {lines}", planned.container, planned.path));
                 }
                 if let Some(class) = verified.left {
-                    let case = remedy::Case::of(&verified.intent, Some(verified.move_id));
-                    let (cause, what) = (class.row().cause, remedy::remedy(class, case));
-                    let message = format!("{} {}: {cause}: {what}", planned.container, planned.path);
+                    let message = remedy::left(class, &verified.intent, verified.move_id);
                     self.summary.remarks.push(message.clone());
                     self.tell(Event::Warning { message });
                 }
@@ -419,11 +417,7 @@ impl Engine<'_> {
             remedy: record.remedy.clone(),
             loss,
         });
-        if record.urgent {
-            let what =
-                format!("URGENT: {container} {path}: {}; `tranship quarantine list` says what to do", record.cause);
-            self.summary.remarks.push(what);
-        }
+        self.summary.remarks.extend(remedy::urgent(container, &record));
         self.mover.poller.dead(container);
         self.set_aside_hooks(container, &path, class, &record);
         self.state.records.insert(State::quarantine_address(container), Record::Quarantine(record));

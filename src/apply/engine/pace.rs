@@ -11,6 +11,7 @@ use crate::apply::pace::{Answer, End, Pace, Role, Signal, Turn, of_series};
 use crate::apply::port::Ports;
 use crate::apply::room::{Binding, Outside};
 use crate::model::{DiskSpace, StorageName, Veto, VetoSource};
+use crate::plan::room::PANIC_ABOVE;
 use crate::plan::{Check, Verdict};
 use crate::state::journal::Record as Entry;
 
@@ -20,8 +21,6 @@ const SILENT: jiff::SignedDuration = jiff::SignedDuration::from_mins(30);
 
 /// A disk this full, thousandths, is a matter of safety.
 const PANIC_PERMILLE: u64 = 920;
-/// And so far above its ceiling, thousandths: the panic level of the plan.
-const ABOVE_CEILING: u64 = 70;
 
 /// What one round of questions brought.
 #[derive(Default)]
@@ -55,8 +54,8 @@ impl Drop for Pacing {
 
 /// A text with its numbers left out; names keep theirs.
 fn without_figures(text: &str) -> String {
-    let figure = |word: &&str| word.trim_matches(|c: char| !c.is_alphanumeric()).parse::<f64>().is_err();
-    text.split(' ').filter(figure).collect::<Vec<_>>().join(" ")
+    let is_word = |word: &&str| word.trim_matches(|c: char| !c.is_alphanumeric()).parse::<f64>().is_err();
+    text.split(' ').filter(is_word).collect::<Vec<_>>().join(" ")
 }
 
 impl Engine<'_> {
@@ -81,7 +80,7 @@ impl Engine<'_> {
         // Above 92 %, and where a higher ceiling was declared, seven points above that.
         let panic = |name: &StorageName| {
             let ceiling = self.plan.storages.get(name).map_or(850, |s| u64::from(s.disk_ceiling_permille));
-            PANIC_PERMILLE.max(ceiling + ABOVE_CEILING)
+            PANIC_PERMILLE.max(ceiling + u64::from(PANIC_ABOVE))
         };
         let storages: Vec<(StorageName, u64)> =
             self.pace.storages().into_iter().map(|name| (name.clone(), panic(&name))).collect();
@@ -248,9 +247,11 @@ impl Engine<'_> {
         }
         let by = (!reasons.is_empty()).then(|| reasons.into_iter().collect::<Vec<_>>().join("; "));
         // A figure that has changed is no news.
-        if by.as_deref().map(without_figures) != self.pacing.told.as_deref().map(without_figures) {
-            self.pacing.told.clone_from(&by);
-            self.tell(Event::Held { by });
+        if by != self.pacing.told {
+            let before = std::mem::replace(&mut self.pacing.told, by.clone());
+            if by.as_deref().map(without_figures) != before.as_deref().map(without_figures) {
+                self.tell(Event::Held { by });
+            }
         }
         self.leave_what_is_held();
     }

@@ -254,9 +254,7 @@ impl Probe {
                         ended.remarks.push(format!("{} {}: unknown: {lines}", self.address, self.path));
                     }
                     if let Some(class) = verified.left {
-                        let case = remedy::Case::of(&verified.intent, Some(verified.move_id));
-                        let (cause, what) = (class.row().cause, remedy::remedy(class, case));
-                        ended.remarks.push(format!("{} {}: {cause}: {what}", self.container, self.path));
+                        ended.remarks.push(remedy::left(class, &verified.intent, verified.move_id));
                     }
                     return Ok(());
                 }

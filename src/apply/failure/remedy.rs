@@ -9,6 +9,7 @@
 
 use super::Class;
 use crate::model::{Container, ContainerKind, StorageName};
+use crate::state::QuarantineRecord;
 use crate::state::journal::Intent;
 
 /// What a remedy is filled in with.
@@ -25,6 +26,18 @@ impl<'a> Case<'a> {
     pub(crate) fn of(intent: &'a Intent, move_id: Option<u64>) -> Self {
         Self { container: intent.container, source: &intent.source, destination: &intent.destination, move_id }
     }
+}
+
+/// What the end of a run says of a repository that was set aside and cannot wait.
+pub(crate) fn urgent(container: Container, record: &QuarantineRecord) -> Option<String> {
+    let QuarantineRecord { path, cause, urgent, .. } = record;
+    urgent.then(|| format!("URGENT: {container} {path}: {cause}; `tranship quarantine list` says what to do"))
+}
+
+/// What is said of a move whose copy GitLab left on its source.
+pub(crate) fn left(class: Class, intent: &Intent, move_id: u64) -> String {
+    let what = remedy(class, Case::of(intent, Some(move_id)));
+    format!("{} {}: {}: {what}", intent.container, intent.path, class.row().cause)
 }
 
 /// What is said of a repository of which only another attempt would tell whether it can be written to.

@@ -1,7 +1,7 @@
 //! From a move that GitLab took to its verdict, and how a repository is set aside.
 
 use std::collections::BTreeMap;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use super::stuck::Fate;
@@ -9,6 +9,7 @@ use super::{Ended, Mover, READ_AGAIN, Step, VerifiedMove};
 use crate::apply::event::Event;
 use crate::apply::failure::remedy::{Case, remedy};
 use crate::apply::failure::{self, Class};
+use crate::apply::lock;
 use crate::apply::poll::Seen;
 use crate::apply::port::PortResult;
 use crate::apply::verify::{self, Judgement, Verdict};
@@ -151,7 +152,7 @@ impl Mover {
     }
 
     pub(crate) fn thawed(&self) -> MutexGuard<'_, BTreeMap<Container, u64>> {
-        self.thawed.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.thawed)
     }
 
     /// The freeze is over, as far as is seen: what was borne is accounted, before it is known what came of the move.
@@ -160,7 +161,7 @@ impl Mover {
     }
 
     fn thaw_after(&self, intent: &Intent, frozen_ms: u64) {
-        self.freezing.lock().unwrap_or_else(PoisonError::into_inner).remove(&intent.container);
+        lock(&self.freezing).remove(&intent.container);
         let (container, path, at) = (intent.container, intent.path.clone(), intent.at);
         self.journal.note(vec![Record::Thawed { container, path, at, frozen_ms }]);
         self.thawed().insert(container, frozen_ms);

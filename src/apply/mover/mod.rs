@@ -22,6 +22,7 @@ use super::event::Event;
 use super::failure::Class;
 use super::journal::{Journal, JournalError};
 use super::learned::Learned;
+use super::lock;
 use super::poll::Poller;
 use super::port::{Cursor, PortError, PortErrorKind, PortResult, Ports};
 use super::verify::{self, Verdict};
@@ -232,7 +233,7 @@ impl Mover {
     /// True when GitLab answers the same question about another repository, and a source's Gitaly answers: what failed just
     /// now concerns one repository.
     async fn others_are_answered(&self, source: &StorageName) -> bool {
-        let Some(other) = *self.answered.lock().unwrap_or_else(std::sync::PoisonError::into_inner) else {
+        let Some(other) = *lock(&self.answered) else {
             return false;
         };
         let (gitlab, gitaly) = (self.ports.gitlab.moves_of(other, 1), self.ports.gitaly.server(source));
@@ -249,9 +250,9 @@ impl Mover {
     }
 
     fn settle(&self, container: Container, ended: Step<Ended>) -> Ended {
-        self.freezing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&container);
+        lock(&self.freezing).remove(&container);
         // However it ended, it waits for no worker any more.
-        self.short.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&container);
+        lock(&self.short).remove(&container);
         match ended {
             Ok(ended) => ended,
             Err(Stop::Journal(e)) => Ended::Fatal { cause: e.to_string() },
@@ -277,7 +278,7 @@ impl Mover {
         };
         let (before_id, live) = newest.as_ref().map_or((0, false), |m| (m.id, !m.state.is_terminal()));
         self.places.saw(container, before_id);
-        *self.answered.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(container);
+        *lock(&self.answered) = Some(container);
         let lists = &*self.ports.gitlab;
         let on_source = !live && self.places.is_on(lists, &planned.source, container, newest.as_ref()).await;
         let now = match on_source {
@@ -345,7 +346,7 @@ impl Mover {
             return Ok(None);
         }
         let seen: Vec<Option<RefDigest>> = sides.iter().map(|side| side.digest).collect();
-        let lock = || self.whole.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let lock = || lock(&self.whole);
         if lock().get(&planned.container) == Some(&seen) {
             return Ok(Some(whole::Check { verdict: plan::Verdict::Pass, lines: Vec::new() }));
         }
@@ -434,7 +435,7 @@ impl Mover {
     }
 
     fn is_closed(&self, source: &StorageName) -> bool {
-        self.closed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains_key(source)
+        lock(&self.closed).contains_key(source)
     }
 
     async fn try_take_up(&self, intent: Intent, move_id: Option<u64>, frozen: Option<Vec<Side>>) -> Step<Ended> {

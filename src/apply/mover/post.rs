@@ -1,11 +1,11 @@
 //! The POST that asks GitLab for a move: what became of one that was not answered with a move, and somebody else's moves.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::{Ended, FOREIGN, Foreign, Mover, REQUEST_MAY_RUN, Step};
 use crate::apply::event::Event;
 use crate::apply::failure::Class;
+use crate::apply::lock;
 use crate::apply::port::{PortError, PortErrorKind, PortResult};
 use crate::model::{MoveRecord, MoveState, StorageName};
 use crate::state::journal::{Intent, Record};
@@ -13,7 +13,7 @@ use crate::state::journal::{Intent, Record};
 impl Mover {
     pub(super) async fn post(&self, mut intent: Intent) -> Step<Ended> {
         let container = intent.container;
-        self.freezing.lock().unwrap_or_else(PoisonError::into_inner).insert(container, intent.at);
+        lock(&self.freezing).insert(container, intent.at);
         let posted = match self.ports.gitlab.schedule(container, &intent.destination).await {
             Ok(record) => record,
             Err(e) => match self.refused(&intent, e).await? {

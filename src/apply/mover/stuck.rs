@@ -9,6 +9,7 @@ use super::{Mover, Step};
 use crate::apply::event::Event;
 use crate::apply::failure::remedy::{Case, console};
 use crate::apply::failure::{Action, Class};
+use crate::apply::lock;
 use crate::model::{Bytes, HookEvent, MoveRecord, MoveState};
 use crate::plan::durations::Fit;
 use crate::state::journal::Intent;
@@ -150,7 +151,7 @@ impl Mover {
 
     /// Notes that GitLab has no workers, or, without a reason, that this move does not say so any more.
     pub(super) fn short(&self, intent: &Intent, why: Option<String>) {
-        let mut short = self.short.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut short = lock(&self.short);
         let Some(why) = why else {
             short.remove(&intent.container);
             return;
@@ -245,7 +246,7 @@ impl Mover {
         let hooks: Vec<_> = self.rules.hooks.iter().filter(|hook| hook.on.contains(&HookEvent::DeadEnd)).collect();
         let operator = self.ports.operator.as_ref().filter(|_| !hooks.is_empty())?;
         {
-            let mut hooked = self.hooked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut hooked = lock(&self.hooked);
             if !hooked.insert(case.container) {
                 return None;
             }

@@ -221,7 +221,7 @@ impl Handle {
 
     /// Somebody makes a container read-only, or writable, beside all moves.
     pub fn set_read_only(&self, container: Container, read_only: bool) {
-        self.inner().world.freeze(container, read_only);
+        self.inner().world.set_read_only(container, read_only);
     }
 
     /// A project's repository has so many bytes from now on, as far as GitLab and its moves are concerned.

@@ -230,12 +230,8 @@ impl World {
     }
 
     /// Freezes a container, or makes it writable.
-    /// Has somebody make a container read-only, or writable.
-    pub fn freeze(&mut self, container: Container, read_only: bool) {
-        self.set_read_only(container, read_only);
-    }
-
-    fn set_read_only(&mut self, container: Container, read_only: bool) {
+    /// Makes a container read-only, or writable.
+    pub fn set_read_only(&mut self, container: Container, read_only: bool) {
         if let Some(storage) = self.housed(container).and_then(|h| h.storage) {
             self.rehouse(container, storage, read_only);
         }
